@@ -1,0 +1,69 @@
+"""Private servers as child processes: free ports to listen on, and an end that always comes."""
+
+import ctypes
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+def free_port(address="127.0.0.1"):
+    """A port below the range that outgoing connections take theirs from; free now, so whoever uses it must retry."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    while True:
+        port = random.SystemRandom().randrange(10000, 32768)
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            try:
+                probe.bind((address, port))
+                return port
+            except OSError:
+                continue
+
+
+def wait_until(condition, seconds=10.0, what="the condition"):
+    """Polls, because neither httpd nor its rivals tell when they are ready."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError("%s: not within %g s" % (what, seconds))
+        time.sleep(0.005)
+
+
+def accepts_connections(port, address="127.0.0.1"):
+    try:
+        with socket.create_connection((address, port), timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def spawn(command, **options):
+    """A child in a session of its own, which the kernel ends with the thread that started it."""
+    return subprocess.Popen(command, start_new_session=True,
+                            preexec_fn=lambda: _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM), **options)
+
+
+def end(process, how=signal.SIGTERM, seconds=10.0):
+    """Asks, waits, and at last kills the whole session: nothing of it is left afterwards."""
+    if process is None:
+        return
+    try:
+        if process.poll() is None:
+            process.send_signal(how)
+            process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream:
+                stream.close()

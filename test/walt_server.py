@@ -1,0 +1,471 @@
+#!/usr/bin/python3
+"""A stand-in WalT server, for tests and for trying an entrypoint.
+
+It stands on what the real one stands on, bottle on gevent's pywsgi, so that headers, write pattern, keep-alive behaviour
+and lax parsing are the real ones and not imitations. Where the real server would be harmed, this one notes a danger and
+lives on. Tests start it through stand_in.WaltServer, which also breaks it on purpose.
+
+    test/walt_server.py --port 8081 [--address 127.0.0.1] [--image-mib 4]
+"""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import argparse
+import errno
+import fcntl
+import json
+import posixpath
+import re
+import signal
+import socket
+import struct
+import sys
+import termios
+import time
+
+import bottle
+import gevent
+from gevent.pywsgi import WSGIHandler, WSGIServer
+
+from boot_files import MIB, boot_sig, image_digest, image_pieces
+from processes import free_port
+
+FQDN = "walt.example.org"
+DEADLY_KEY_SIZES = range(64 * 1024, 208 * 1024 + 1)
+SECRET = b"root:x:0:0:root:/root:/bin/bash\n"
+
+
+class Fault:
+    """How one reply goes wrong. Kinds: see stand_in.WaltServer.fault()."""
+
+    def __init__(self, path, kind, at_byte=None, times=1, seconds=None, rate=None, status=500, reply=""):
+        self.path = re.compile(path)
+        self.kind = kind
+        self.at_byte = at_byte      # of the body; None: before the status line
+        self.times = times          # how many replies; None: all
+        self.seconds = seconds      # of silence or delay; None: for ever
+        self.rate = rate            # bytes a second, for "slow"
+        self.status = status        # for "status"
+        self.reply = reply.encode("latin-1")    # for "raw"
+
+    def take(self, target):
+        if self.times == 0 or not self.path.search(target):
+            return False
+        if self.times is not None:
+            self.times -= 1
+        return True
+
+
+class Pace:
+    """A rate in bytes a second, shared by all who send through it."""
+
+    def __init__(self, rate):
+        self.rate = rate
+        self.free_at = time.monotonic()
+
+    def wait(self, size):
+        """Time lost by sleeping too long, up to 10 ms, is caught up with."""
+        now = time.monotonic()
+        self.free_at = max(self.free_at, now - 0.01) + size / self.rate
+        gevent.sleep(max(0, self.free_at - now))
+
+
+class Record:
+    """One request, as its bytes arrived, and what became of it."""
+
+    def __init__(self, peer):
+        self.peer = peer
+        self.time = time.time()
+        self.raw = bytearray()
+        self.status = None          # none sent yet, or never
+        self.sent = 0               # bytes of the reply's body
+        self.finished = False
+
+    def as_json(self):
+        fields = dict(vars(self), raw=self.raw.decode("latin-1"))
+        return fields
+
+
+class State:
+    """All that lasts longer than a request."""
+
+    def __init__(self, image_mib):
+        self.images = {}
+        self.default_image = ("default", image_mib)
+        self.last_answer = None
+        self.records = []
+        self.dangers = []
+        self.faults = []
+        self.pace = None
+
+    def image(self, node):
+        return self.images.get(node, self.default_image)
+
+    def danger(self, kind):
+        self.dangers.append({"kind": kind, "target": bottle.request.environ["walt.target"]})
+
+    def fault(self, target):
+        return next((fault for fault in self.faults if fault.take(target)), None)
+
+    def ask_daemon(self, answer, behind):
+        """The web service asks another process for its files. After a stall there its answers can be one behind."""
+        previous, self.last_answer = self.last_answer, answer
+        return previous if behind else answer
+
+
+class RecordingReader:
+    """What the handler reads of a request, kept byte for byte."""
+
+    def __init__(self, stream):
+        self.stream = stream
+        self.record = None
+
+    def read(self, *size):
+        return self.keep(self.stream.read(*size))
+
+    def readline(self, *size):
+        return self.keep(self.stream.readline(*size))
+
+    def keep(self, data):
+        if self.record:
+            self.record.raw += data
+        return data
+
+    def close(self):
+        self.stream.close()
+
+    @property
+    def closed(self):
+        return self.stream.closed
+
+
+class Aborted(OSError):
+    """Ends a reply whose connection a fault has ended."""
+
+    def __init__(self):
+        super().__init__(errno.EPIPE, "the fault asked for it")
+
+
+class Handler(WSGIHandler):
+    """pywsgi's own handler, with an ear on what comes in and a hand on what goes out."""
+
+    state = None
+    fault = None
+    slow = None
+
+    def __init__(self, sock, address, server):
+        self.recorder = RecordingReader(sock.makefile("rb", -1))
+        super().__init__(sock, address, server, self.recorder)
+
+    def log_error(self, *message):
+        pass
+
+    def read_requestline(self):
+        record = self.recorder.record = Record(list(self.client_address[:2]))
+        line = super().read_requestline()
+        if line:
+            self.state.records.append(record)
+        return line
+
+    def get_environ(self):
+        self.fault = self.state.fault(self.path)
+        return dict(super().get_environ(), **{"walt.target": self.path, "walt.fault": self.fault})
+
+    def handle_one_response(self):
+        self.body_sent = None
+        self.slow = None
+        record = self.recorder.record
+        try:
+            if self.fault and self.fault.kind == "raw":
+                self.socket.sendall(self.fault.reply)
+                self.end_with_fin()
+                self.close_connection = True
+            elif self.strikes_within(0, None):
+                try:
+                    self.strike()
+                    super().handle_one_response()
+                except Aborted:
+                    self.close_connection = True
+            else:
+                super().handle_one_response()
+        finally:
+            record.status = abs(self.code) if self.body_sent is not None else None
+            record.sent = self.body_sent or 0
+            record.finished = True
+
+    def _sendall(self, data):
+        """Headers come first and in one piece; all later data is body."""
+        if self.body_sent is None:
+            super()._sendall(data)
+            self.body_sent = 0
+            if self.strikes_within(0, 0):
+                self.strike()
+            return
+        flip = self.fault and self.fault.kind == "flip" and self.fault.at_byte - self.body_sent
+        if flip is not None and flip is not False and 0 <= flip < len(data):
+            data = bytearray(data)
+            data[flip] ^= 0x01
+        if self.strikes_within(self.body_sent + 1, self.body_sent + len(data)):
+            healthy = self.fault.at_byte - self.body_sent
+            self.send_body(memoryview(data)[:healthy])
+            self.strike()
+            data = memoryview(data)[healthy:]
+        self.send_body(data)
+
+    def send_body(self, data):
+        paces = [pace for pace in (self.state.pace, self.slow) if pace]
+        if not paces:
+            super()._sendall(data)
+            self.body_sent += len(data)
+            return
+        for start in range(0, len(data), 16384):
+            piece = data[start:start + 16384]
+            for pace in paces:
+                pace.wait(len(piece))
+            super()._sendall(piece)
+            self.body_sent += len(piece)
+
+    def strikes_within(self, first, last):
+        fault = self.fault
+        if not fault or fault.kind not in ("fin", "rst", "silence", "slow"):
+            return False
+        if last is None or fault.at_byte is None:
+            return last is None and fault.at_byte is None
+        return first <= fault.at_byte <= last
+
+    def strike(self):
+        fault, self.fault = self.fault, None
+        if fault.kind == "slow":
+            self.slow = Pace(fault.rate)
+        elif fault.kind == "silence":
+            self.keep_silent(fault.seconds)
+        elif fault.kind == "fin":
+            self.end_with_fin()
+            raise Aborted
+        elif fault.kind == "rst":
+            self.wait_until_sent()
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            raise Aborted
+
+    def keep_silent(self, seconds):
+        """Until the time is over, or until the other side goes away."""
+        self.socket.settimeout(seconds)
+        try:
+            while self.socket.recv(4096):
+                pass
+            raise Aborted
+        except socket.timeout:
+            self.socket.settimeout(None)
+
+    def end_with_fin(self):
+        self.wait_until_sent()
+        self.socket.shutdown(socket.SHUT_WR)
+
+    def wait_until_sent(self):
+        """A reset discards what the kernel still holds, so that byte N would not be where the reply ended."""
+        for _ in range(2000):
+            unsent = struct.unpack("i", fcntl.ioctl(self.socket.fileno(), termios.TIOCOUTQ, b"\0" * 4))[0]
+            if not unsent:
+                return
+            gevent.sleep(0.001)
+
+
+def walt_service(state):
+    """The routes of the real server's web service that an entrypoint exposes."""
+    app = bottle.Bottle()
+
+    def behind():
+        fault = bottle.request.environ["walt.fault"]
+        return bool(fault) and fault.kind == "behind"
+
+    @app.hook("before_request")
+    def broken():
+        fault = bottle.request.environ["walt.fault"]
+        if fault and fault.kind == "status":
+            gevent.sleep(fault.seconds or 0)
+            raise bottle.HTTPError(fault.status)
+
+    @app.route("/walt-vpn/server")
+    def server():
+        return FQDN + "\n"
+
+    @app.route("/walt-vpn/per-ip/<path:path>")
+    def per_ip(path):
+        dashed_ip, name = path.split("/", 1)    # fails, with 500, when there is no slash
+        place = posixpath.normpath("/node/" + name)
+        if place == "/node":
+            state.danger("directory")
+            return b""
+        if not place.startswith("/node/"):
+            state.danger("traversal")
+            return SECRET
+        if place not in ("/node/boot.sig", "/node/boot.img"):
+            raise bottle.HTTPError(404, "File not found.")
+        image = state.ask_daemon(state.image(dashed_ip.replace("-", ".")), behind())
+        if image is None:
+            raise bottle.HTTPError(500, "No answer.")
+        return signature(image) if name == "boot.sig" else content(image)
+
+    def signature(image):
+        digest = image_digest(*image)
+        fault = bottle.request.environ["walt.fault"]
+        if fault and fault.kind == "wrong-digest":
+            digest = image_digest("wrong", 1)
+        if fault and fault.kind == "no-digest":
+            return b"this is not a signature\n"
+        return boot_sig(digest)
+
+    def content(image):
+        bottle.response.add_header("Content-Length", image[1] * MIB)
+        return (piece for piece in image_pieces(*image))
+
+    @app.route("/walt-vpn/enroll", method="POST")
+    def enroll():
+        if bottle.request.query.get("fake_requester_ip"):
+            state.danger("impersonation")
+        key = bottle.request.files.get("ssh-pubkey")
+        if key is None:
+            raise bottle.HTTPError(400, "Missing field ssh-pubkey.")
+        content = key.file.read()
+        if len(content) in DEADLY_KEY_SIZES:
+            state.danger("enroll-key")
+        return "enrolled %d bytes\n" % len(content)
+
+    @app.route("/walt-vpn/node-conf/<path:path>")
+    def node_conf(path):
+        if bottle.request.query.get("fake_requester_ip"):
+            state.danger("impersonation")
+        return "conf %s\n" % path
+
+    return app
+
+
+class Listener:
+    """The service on its port. The port stays ours while the service is down, and then refuses connections."""
+
+    def __init__(self, state, address, port):
+        self.app = walt_service(state)
+        self.handler = type("StatefulHandler", (Handler,), {"state": state})
+        self.bound = None
+        self.service = None
+        self.bind(address, port)
+
+    def bind(self, address, port):
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        for _ in range(50):
+            bound = socket.socket(family, socket.SOCK_STREAM)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                bound.bind((address, port or free_port(address)))
+                self.bound = bound
+                self.address, self.port = bound.getsockname()[:2]
+                return
+            except OSError as problem:
+                bound.close()
+                if port or problem.errno != errno.EADDRINUSE:
+                    raise
+        raise OSError("no free port")
+
+    def up(self):
+        if self.service:
+            return
+        self.bound.listen(1024)
+        self.service = WSGIServer(self.bound, self.app, handler_class=self.handler, log=None, error_log=None)
+        self.service.start()
+
+    def down(self):
+        if not self.service:
+            return
+        self.service.stop(timeout=0)
+        self.service = None
+        self.bind(self.address, self.port)
+
+
+class Control:
+    """Orders from the process that started us: a JSON line in, a JSON line out."""
+
+    def __init__(self, state, listener):
+        self.state = state
+        self.listener = listener
+
+    def obey(self, connection):
+        stream = connection.makefile("rw", encoding="utf-8")
+        for line in stream:
+            order, arguments = json.loads(line)
+            try:
+                answer = {"ok": getattr(self, "do_" + order)(**arguments)}
+            except Exception as problem:    # the caller must see it, whatever it is
+                answer = {"error": "%s: %s" % (type(problem).__name__, problem)}
+            stream.write(json.dumps(answer) + "\n")
+            stream.flush()
+
+    def do_port(self):
+        return self.listener.port
+
+    def do_set_image(self, node, image, mib):
+        image_digest(image, mib)
+        if node == "*":
+            self.state.images.clear()
+            self.state.default_image = (image, mib)
+        else:
+            self.state.images[node] = (image, mib)
+
+    def do_fault(self, **fault):
+        self.state.faults.append(Fault(**fault))
+
+    def do_heal(self):
+        self.state.faults.clear()
+
+    def do_rate(self, bytes_per_s):
+        self.state.pace = Pace(bytes_per_s) if bytes_per_s else None
+
+    def do_down(self):
+        self.listener.down()
+
+    def do_up(self):
+        self.listener.up()
+
+    def do_requests(self):
+        return [record.as_json() for record in self.state.records]
+
+    def do_dangers(self):
+        return self.state.dangers
+
+    def do_clear(self):
+        self.state.records.clear()
+        self.state.dangers.clear()
+        self.state.faults.clear()
+        self.state.pace = None
+        self.listener.up()
+
+
+def main():
+    options = argparse.ArgumentParser(description="A stand-in WalT server.")
+    options.add_argument("--address", default="127.0.0.1")
+    options.add_argument("--port", type=int, default=0, help="default: any free one")
+    options.add_argument("--image-mib", type=int, default=4, help="size of boot.img (default 4)")
+    options.add_argument("--control-fd", type=int, help=argparse.SUPPRESS)
+    options = options.parse_args()
+
+    state = State(options.image_mib)
+    image_digest(*state.default_image)
+    try:
+        listener = Listener(state, options.address, options.port)
+    except OSError as problem:
+        sys.exit("port %d of %s: %s" % (options.port, options.address, problem.strerror or problem))
+    listener.up()
+    if options.control_fd is None:
+        gevent.signal_handler(signal.SIGTERM, sys.exit)
+        print("WalT server %s on http://%s:%d/walt-vpn/" % (FQDN, options.address, listener.port), flush=True)
+        try:
+            listener.service.serve_forever()
+        except KeyboardInterrupt:
+            pass
+    else:
+        Control(state, listener).obey(socket.socket(fileno=options.control_fd))
+
+
+if __name__ == "__main__":
+    main()
