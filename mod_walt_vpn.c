@@ -1,0 +1,674 @@
+/*
+ * mod_walt_vpn.c: one directive turns a virtual host into a WalT VPN HTTP entrypoint.
+ *
+ * Why a module that generates a worker rather than a ProxyPass line: a node does not survive what
+ * a mere relay does to it (facts: a clean close at the wrong byte hangs it, a resumed download
+ * answered with 200 corrupts it), and the WalT server does not survive what a mere relay lets
+ * through.  So a request is judged as it was sent (boot_request.c) before anything in httpd
+ * rewrites it, claimed ahead of every other module, passed on by mod_proxy_http through a worker
+ * with settings of our own, and its reply is guarded (reply_guard.c).
+ */
+#include "walt_vpn.h"
+#include "boot_ledger.h"
+#include "reply_guard.h"
+
+#include "ap_listen.h"
+#include "ap_mmn.h"
+#include "apr_lib.h"
+#include "apr_strings.h"
+#include "http_core.h"
+#include "http_protocol.h"
+#include "http_request.h"
+#include "mod_proxy.h"
+
+#include <arpa/inet.h>
+
+/*
+ * mod_proxy's functions are a real dependence of this module.  Linked hard, their absence would
+ * end in dlopen's "undefined symbol" before any message of ours; weak, they are NULL and
+ * walt_vpn_check_config says what to type.
+ */
+#pragma weak ap_proxy_define_worker
+#pragma weak ap_proxy_get_worker
+
+/*
+ * Settings of the generated worker, in seconds.  A node waits 50 s for a byte: a stalled reply
+ * and a second try must both end before that.
+ */
+#define CONNECT_TIMEOUT 4       /* the setup check gives up after 2, so more helps nobody long */
+#define REPLY_TIMEOUT 20
+#define ADDRESS_TTL 30          /* a WalT server that moves is followed without a restart */
+
+static ap_filter_rec_t *enroll_filter;
+
+typedef enum { EXPOSE_UNSET, EXPOSE_ALL, EXPOSE_BOOT } expose_mode;
+
+typedef struct {
+    walt_vpn_entrypoint *entrypoint;    /* NULL: this server is none; never inherited */
+    expose_mode expose;
+} walt_vpn_config;
+
+static walt_vpn_config *config_of(const server_rec *s)
+{
+    return ap_get_module_config(s->module_config, &walt_vpn_module);
+}
+
+walt_vpn_request *walt_vpn_request_of(const request_rec *r)
+{
+    return ap_get_module_config(r->request_config, &walt_vpn_module);
+}
+
+static void *create_config(apr_pool_t *p, server_rec *s)
+{
+    (void)s;
+    return apr_pcalloc(p, sizeof(walt_vpn_config));
+}
+
+/* An entrypoint is named where it is; what it exposes may be said once for all of them. */
+static void *merge_config(apr_pool_t *p, void *base_config, void *add_config)
+{
+    const walt_vpn_config *base = base_config, *add = add_config;
+    walt_vpn_config *merged = apr_pcalloc(p, sizeof(*merged));
+
+    merged->entrypoint = add->entrypoint;
+    merged->expose = add->expose == EXPOSE_UNSET ? base->expose : add->expose;
+    return merged;
+}
+
+/* ------------------------------------------------------------------ setters */
+
+/* "the directive, its value: fault", the form of every complaint of a setter. */
+static const char *complain(const cmd_parms *cmd, const char *value, const char *fault)
+{
+    return apr_psprintf(cmd->pool, "%s \"%s\": %s", cmd->cmd->name, value, fault);
+}
+
+/* Is this a DNS name: labels of letters, digits, '-' and '_', an optional dot at the end? */
+static int is_dns_name(const char *host)
+{
+    const char *label = host;
+
+    if (strlen(host) > 253)
+        return 0;
+    for (;;) {
+        const char *end = label;
+
+        while (apr_isalnum(*end) || *end == '-' || *end == '_')
+            end++;
+        if (end == label || end - label > 63)
+            return 0;
+        if (*end == '\0' || (end[0] == '.' && end[1] == '\0'))
+            return 1;
+        if (*end != '.')
+            return 0;
+        label = end + 1;
+    }
+}
+
+/*
+ * Split "host[:port]" into *host (lower case, in pool, without brackets) and *port (80 unless
+ * said).  Returns NULL, or what is wrong and what to write instead.
+ */
+static const char *split_host_port(apr_pool_t *pool, const char *value, char **host,
+                                   apr_port_t *port)
+{
+    static const char form[] = "write a host name, an IPv4 address or a bracketed IPv6 address, "
+                               "and :port if it is not 80";
+    unsigned char address[sizeof(struct in6_addr)];
+    const char *colon, *end;
+
+    if (*value == '\0')
+        return apr_psprintf(pool, "the value is empty; %s", form);
+    if (strpbrk(value, " \t\r\n"))
+        return apr_psprintf(pool, "there is a space in it; %s", form);
+    if (ap_strstr_c(value, "://"))
+        return "this is a URL; write the host alone, without http:// and without a path";
+    if (ap_strchr_c(value, '@'))
+        return "user information has no place here; write what stands behind the '@'";
+    if (ap_strchr_c(value, '/'))
+        return "a path has no place here (it is always /walt-vpn/); write what stands before "
+               "the '/'";
+    if (*value == '[') {
+        if (!(end = ap_strchr_c(value, ']')))
+            return "the IPv6 address is not closed; add a ']' behind it";
+        *host = apr_pstrmemdup(pool, value + 1, (apr_size_t)(end - value) - 1);
+        if (inet_pton(AF_INET6, *host, address) != 1)
+            return "what stands in the brackets is not an IPv6 address; mend it, or write the "
+                   "server's name";
+        colon = end + 1;
+    }
+    else {
+        colon = ap_strchr_c(value, ':');
+        if (colon && ap_strchr_c(colon + 1, ':'))
+            return apr_psprintf(pool, "an IPv6 address needs brackets; write [%s]", value);
+        if (!colon)
+            colon = value + strlen(value);
+        *host = apr_pstrmemdup(pool, value, (apr_size_t)(colon - value));
+        if (!is_dns_name(*host))
+            return apr_psprintf(pool, "\"%s\" is not a host name; %s", *host, form);
+        if (strspn(*host, "0123456789.") == strlen(*host)
+            && inet_pton(AF_INET, *host, address) != 1)
+            return apr_psprintf(pool, "\"%s\" is not an IPv4 address; %s", *host, form);
+    }
+    *port = 80;
+    if (*colon) {
+        apr_int64_t number = -1;
+
+        if (*colon == ':' && apr_isdigit(colon[1])) {
+            char *rest;
+
+            number = apr_strtoi64(colon + 1, &rest, 10);
+            if (*rest)
+                number = -1;
+        }
+        if (number < 1 || number > 65535)
+            return apr_psprintf(pool, "\"%s\" is not a port; write a number from 1 to 65535 "
+                                "behind a ':', or nothing for port 80", colon);
+        *port = (apr_port_t)number;
+    }
+    ap_str_tolower(*host);
+    return NULL;
+}
+
+/* A complaint when the directive stands in a section narrower than a server; else NULL. */
+static const char *refuse_section(cmd_parms *cmd, const char *value)
+{
+    const ap_directive_t *section = cmd->directive->parent;
+
+    if (!ap_check_cmd_context(cmd, NOT_IN_DIR_CONTEXT | NOT_IN_LIMIT | NOT_IN_HTACCESS))
+        return NULL;
+    return complain(cmd, value,
+                    apr_pstrcat(cmd->pool, "it stands inside ",
+                                section ? section->directive : "a section",
+                                section ? ">" : "", " but belongs to a whole server; move it "
+                                "out, directly into the <VirtualHost>", NULL));
+}
+
+static const char *set_server(cmd_parms *cmd, void *dummy, int argc, char *const argv[])
+{
+    walt_vpn_config *config = config_of(cmd->server);
+    walt_vpn_entrypoint *entrypoint = apr_pcalloc(cmd->pool, sizeof(*entrypoint));
+    const char *fault;
+    char *host = NULL;
+
+    (void)dummy;
+    if (argc != 1)
+        return complain(cmd, cmd->directive->args, "it takes one value, host[:port], as in "
+                        "WaltVpnServer walt.lab.example.org");
+    if ((fault = refuse_section(cmd, argv[0])))
+        return fault;
+    if (config->entrypoint)
+        return complain(cmd, argv[0],
+                        apr_psprintf(cmd->pool, "this server has WaltVpnServer %s already, at "
+                                     "%s:%d; remove one of the two", config->entrypoint->value,
+                                     config->entrypoint->directive->filename,
+                                     config->entrypoint->directive->line_num));
+    if ((fault = split_host_port(cmd->pool, argv[0], &host, &entrypoint->port)))
+        return complain(cmd, argv[0], fault);
+    entrypoint->value = argv[0];
+    entrypoint->host = host;
+    entrypoint->directive = cmd->directive;
+    /* The form that mod_proxy gives a worker's name: no default port, brackets kept. */
+    entrypoint->url = apr_pstrcat(cmd->pool, "http://", ap_strchr_c(host, ':') ? "[" : "", host,
+                                  ap_strchr_c(host, ':') ? "]" : "",
+                                  entrypoint->port == 80 ? ""
+                                      : apr_psprintf(cmd->pool, ":%u", entrypoint->port),
+                                  BOOT_PREFIX, NULL);
+    config->entrypoint = entrypoint;
+    return NULL;
+}
+
+static const char *set_expose(cmd_parms *cmd, void *dummy, const char *value)
+{
+    walt_vpn_config *config = config_of(cmd->server);
+    const char *fault;
+
+    (void)dummy;
+    if ((fault = refuse_section(cmd, value)))
+        return fault;
+    if (ap_cstr_casecmp(value, "all") == 0)
+        config->expose = EXPOSE_ALL;
+    else if (ap_cstr_casecmp(value, "boot") == 0)
+        config->expose = EXPOSE_BOOT;
+    else
+        return complain(cmd, value, "write all (everything below /walt-vpn/) or boot (only what "
+                        "distant nodes and the setup check need)");
+    return NULL;
+}
+
+/* ------------------------------------------------------------------ start-up */
+
+/* Is name another spelling of host?  Case, a dot at the end, IPv6 in or out of brackets. */
+static int same_host(const char *host, const char *name)
+{
+    apr_size_t length = strlen(name), host_length = strlen(host);
+    struct in6_addr one, other;
+    char bare[INET6_ADDRSTRLEN];
+
+    if (length > 2 && name[0] == '[' && name[length - 1] == ']') {
+        name++;
+        length -= 2;
+    }
+    if (ap_strchr_c(host, ':')) {
+        if (length >= sizeof(bare))
+            return 0;
+        memcpy(bare, name, length);
+        bare[length] = '\0';
+        return inet_pton(AF_INET6, host, &one) == 1 && inet_pton(AF_INET6, bare, &other) == 1
+               && memcmp(&one, &other, sizeof(one)) == 0;
+    }
+    if (length && name[length - 1] == '.')
+        length--;
+    if (host_length && host[host_length - 1] == '.')
+        host_length--;
+    return length == host_length && ap_cstr_casecmpn(host, name, length) == 0;
+}
+
+/* Is host the ServerName of s or one of its ServerAlias names?  Ports do not matter. */
+static int is_name_of(const server_rec *s, const char *host)
+{
+    int i;
+
+    if (s->server_hostname && same_host(host, s->server_hostname))
+        return 1;
+    for (i = 0; s->names && i < s->names->nelts; i++) {
+        if (same_host(host, APR_ARRAY_IDX(s->names, i, const char *)))
+            return 1;
+    }
+    for (i = 0; s->wild_names && i < s->wild_names->nelts; i++) {
+        if (!ap_strcasecmp_match(host, APR_ARRAY_IDX(s->wild_names, i, const char *)))
+            return 1;
+    }
+    return 0;
+}
+
+/* Does s answer on this port?  A virtual host of *:* and the main server answer on all. */
+static int listens_on(const server_rec *s, apr_port_t port)
+{
+    const server_addr_rec *address;
+    const ap_listen_rec *listener;
+
+    for (listener = ap_listeners; listener; listener = listener->next) {
+        if (listener->bind_addr->port == port)
+            break;
+    }
+    if (!listener)
+        return 0;
+    for (address = s->addrs; address; address = address->next) {
+        if (address->host_port == 0 || address->host_port == port)
+            return 1;
+    }
+    return !s->is_virtual;
+}
+
+/* Does a ServerName stand beside this directive? httpd makes one up where it is missing. */
+static int has_server_name(const ap_directive_t *directive)
+{
+    const ap_directive_t *sibling = directive->parent ? directive->parent->first_child
+                                                      : ap_conftree;
+
+    for (; sibling; sibling = sibling->next) {
+        if (ap_cstr_casecmp(sibling->directive, "ServerName") == 0)
+            return 1;
+    }
+    return 0;
+}
+
+/* "WaltVpnServer value (file:line)", or the LoadModule line when no server is configured. */
+static const char *where(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint)
+{
+    if (!entrypoint)
+        return "LoadModule walt_vpn_module";
+    return apr_psprintf(p, "WaltVpnServer %s (%s:%d)", entrypoint->value,
+                        entrypoint->directive->filename, entrypoint->directive->line_num);
+}
+
+static const walt_vpn_entrypoint *first_entrypoint(const server_rec *s)
+{
+    for (; s; s = s->next) {
+        if (config_of(s)->entrypoint)
+            return config_of(s)->entrypoint;
+    }
+    return NULL;
+}
+
+/* What is wrong with the modules that this one stands on, and what to type; NULL: nothing. */
+static const char *dependence_fault(void)
+{
+    const module *http = ap_find_linked_module("mod_proxy_http.c");
+
+    if (!ap_find_linked_module("mod_proxy.c"))
+        return "needs mod_proxy, which is not loaded; type \"a2enmod proxy proxy_http\", or "
+               "write LoadModule proxy_module above LoadModule walt_vpn_module";
+    if (!ap_proxy_define_worker || !ap_proxy_get_worker)
+        return "needs mod_proxy loaded before it; move LoadModule proxy_module above LoadModule "
+               "walt_vpn_module";
+    if (!http)
+        return "needs mod_proxy_http, which is not loaded; type \"a2enmod proxy_http\", or write "
+               "LoadModule proxy_http_module above LoadModule walt_vpn_module";
+    if (http->module_index > walt_vpn_module.module_index)
+        return "needs mod_proxy_http loaded before it; move LoadModule proxy_http_module above "
+               "LoadModule walt_vpn_module";
+    return NULL;
+}
+
+/* What is wrong with an entrypoint that only the whole configuration shows; NULL: nothing. */
+static const char *entrypoint_fault(apr_pool_t *p, const server_rec *s,
+                                    const walt_vpn_entrypoint *entrypoint)
+{
+    if (!has_server_name(entrypoint->directive))
+        return apr_pstrcat(p, "there is no ServerName ",
+                           s->is_virtual ? "in this virtual host" : "for the main server",
+                           "; add one with the name that nodes use, as in ServerName "
+                           "walt-entry.example.org", NULL);
+    if (is_name_of(s, entrypoint->host) && listens_on(s, entrypoint->port))
+        return "this is the entrypoint itself, and requests would go round in circles; name the "
+               "WalT server inside the lab";
+    return NULL;
+}
+
+/* Judge here, not in post_config: so the verdict reaches configtest and the terminal. */
+static int walt_vpn_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
+                                 server_rec *main_server)
+{
+    const char *fault = dependence_fault();
+    server_rec *s;
+
+    (void)pconf;
+    (void)plog;
+    if (fault) {
+        ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, main_server, "%s: mod_walt_vpn "
+                     "%s", where(ptemp, first_entrypoint(main_server)), fault);
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    for (s = main_server; s; s = s->next) {
+        walt_vpn_entrypoint *entrypoint = config_of(s)->entrypoint;
+
+        if (!entrypoint)
+            continue;
+        if ((fault = entrypoint_fault(ptemp, s, entrypoint))) {
+            ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s, "%s: %s",
+                         where(ptemp, entrypoint), fault);
+            return HTTP_INTERNAL_SERVER_ERROR;
+        }
+        entrypoint->boot_only = config_of(s)->expose == EXPOSE_BOOT;
+    }
+    return OK;
+}
+
+/* Has the administrator defined a worker for this URL, with or without its last slash? */
+static int has_worker(apr_pool_t *p, proxy_server_conf *conf, const char *url)
+{
+    const proxy_worker *worker = ap_proxy_get_worker(p, NULL, conf, url);
+    apr_size_t length;
+
+    if (!worker)
+        return 0;
+    length = strlen(worker->s->name_ex);
+    return strncmp(worker->s->name_ex, url, length) == 0 && length + 1 >= strlen(url);
+}
+
+/*
+ * Define the worker of an entrypoint in the mod_proxy configuration of its server, unless there
+ * is one.  mod_proxy initialises it with its own in each child, so it must be there before.
+ */
+static const char *define_worker(apr_pool_t *pconf, const server_rec *s, const char *url)
+{
+    proxy_server_conf *conf = ap_get_module_config(s->module_config,
+                                                   ap_find_linked_module("mod_proxy.c"));
+    proxy_worker *worker;
+    char *fault;
+
+    if (has_worker(pconf, conf, url))
+        return NULL;
+    if ((fault = ap_proxy_define_worker(pconf, &worker, NULL, conf, url, 0)))
+        return fault;
+    /* The WalT server needs 44 ms more for a small reply on a connection that was kept, and the
+     * setup check's throw-away server leaves stale ones behind (facts.md 2, 3). */
+    worker->s->disablereuse = 1;
+    worker->s->disablereuse_set = 1;
+    worker->s->conn_timeout = apr_time_from_sec(CONNECT_TIMEOUT);
+    worker->s->conn_timeout_set = 1;
+    worker->s->timeout = apr_time_from_sec(REPLY_TIMEOUT);
+    worker->s->timeout_set = 1;
+    /* No hold-down: the first request after the WalT server is back must succeed. */
+    worker->s->retry = 0;
+    worker->s->retry_set = 1;
+#if AP_MODULE_MAGIC_AT_LEAST(20120211, 130)
+    worker->s->address_ttl = ADDRESS_TTL;
+    worker->s->address_ttl_set = 1;
+#endif
+    return NULL;
+}
+
+static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
+                                server_rec *main_server)
+{
+    server_rec *s;
+    apr_status_t rv;
+
+    (void)plog;
+    if ((rv = boot_ledger_open(pconf)) != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, rv, main_server, "mod_walt_vpn "
+                     "can't get shared memory; free some, or raise kernel.shmmax");
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    for (s = main_server; s; s = s->next) {
+        const walt_vpn_entrypoint *entrypoint = config_of(s)->entrypoint;
+        const char *fault;
+
+        if (!entrypoint)
+            continue;
+        if ((fault = define_worker(pconf, s, entrypoint->url))) {
+            ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s, "%s: mod_proxy refuses "
+                         "the worker %s: %s", where(ptemp, entrypoint), entrypoint->url, fault);
+            return HTTP_INTERNAL_SERVER_ERROR;
+        }
+        /* At start the configuration is read twice; say it for the pass that stays. */
+        if (ap_state_query(AP_SQ_MAIN_STATE) != AP_SQ_MS_CREATE_PRE_CONFIG)
+            ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s, "%s is the WalT VPN HTTP entrypoint of "
+                         "%s, exposing %s", s->server_hostname, entrypoint->url,
+                         entrypoint->boot_only ? "what nodes boot from"
+                                               : "everything below " BOOT_PREFIX);
+    }
+    return OK;
+}
+
+/* ------------------------------------------------------------------ request path */
+
+/* N of "bytes=N-", the one range that a node asks for (facts.md 1); 0 for any other. */
+static apr_off_t resumed_byte(const char *range)
+{
+    apr_off_t from;
+    char *end;
+
+    if (!range || ap_cstr_casecmpn(range, "bytes=", 6) != 0 || !apr_isdigit(range[6]))
+        return 0;
+    if (apr_strtoff(&from, range + 6, &end, 10) != APR_SUCCESS || strcmp(end, "-") != 0)
+        return 0;
+    return from;
+}
+
+/* Why this request gets an error from us and which; OK: it gets none. */
+static int refusal(request_rec *r, const walt_vpn_request *request, const char **why)
+{
+    const boot_request *boot = &request->boot;
+    const char *length = apr_table_get(r->headers_in, "Content-Length");
+
+    *why = boot->fault;
+    if (boot->fault)
+        return HTTP_NOT_FOUND;
+    if (request->entrypoint->boot_only) {
+        *why = "not among what WaltVpnExpose boot lets through";
+        if (!boot->plain)
+            return HTTP_NOT_FOUND;
+        if (r->method_number != M_GET) {
+            r->allowed = AP_METHOD_BIT << M_GET;
+            return HTTP_METHOD_NOT_ALLOWED;
+        }
+    }
+    *why = "an enroll body of more than 32 KiB";
+    if (boot->file == BOOT_FILE_ENROLL && length && apr_atoi64(length) > BOOT_ENROLL_MAX)
+        return HTTP_REQUEST_ENTITY_TOO_LARGE;
+    return OK;
+}
+
+/*
+ * Judge a request as the client sent it: httpd normalises the path before translate_name, and
+ * what it would quietly repair or answer with 400 (which a node takes for its file) is answered
+ * here with 404.
+ */
+static int walt_vpn_post_read_request(request_rec *r)
+{
+    const walt_vpn_entrypoint *entrypoint = config_of(r->server)->entrypoint;
+    walt_vpn_request *request;
+    const char *rest, *why;
+    int status;
+
+    if (!entrypoint || r->prev || !r->parsed_uri.path || !r->hostname
+        || !(rest = boot_request_rest(r->parsed_uri.path)) || !is_name_of(r->server, r->hostname))
+        return DECLINED;
+
+    request = apr_pcalloc(r->pool, sizeof(*request));
+    request->entrypoint = entrypoint;
+    request->rest = apr_pstrdup(r->pool, rest);         /* httpd decodes the path in place */
+    request->query = apr_pstrdup(r->pool, r->parsed_uri.query);
+    boot_request_judge(&request->boot, request->rest, request->query);
+    ap_set_module_config(r->request_config, &walt_vpn_module, request);
+    reply_guard_promise(r);
+    reply_guard_own_errors(r);
+    r->no_cache = 1;            /* the setup check must see the server as it is now */
+
+    if ((status = refusal(r, request, &why))) {
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "refused with %d: %s: %s", status, why,
+                      r->unparsed_uri);
+        return status;
+    }
+    if (r->method_number == M_GET && !apr_table_get(r->headers_in, "If-Range"))
+        request->resume_from = resumed_byte(apr_table_get(r->headers_in, "Range"));
+    return DECLINED;
+}
+
+/* Hand r to mod_proxy_http for this path and query, which were judged: they go out as they are. */
+static void pass_on(request_rec *r, const walt_vpn_entrypoint *entrypoint, boot_file file,
+                    const char *rest, const char *query)
+{
+    r->filename = apr_pstrcat(r->pool, "proxy:", entrypoint->url, rest, query ? "?" : "", query,
+                              NULL);
+    r->handler = "proxy-server";
+    r->proxyreq = PROXYREQ_REVERSE;
+    apr_table_setn(r->notes, "proxy-nocanon", "1");
+    /* The WalT server answers a chunked request body with 400 (facts.md 2). */
+    apr_table_setn(r->subprocess_env, "proxy-sendcl", "1");
+    /* Firmware takes the first status line for the answer. */
+    if (file != BOOT_FILE_ENROLL && file != BOOT_FILE_OTHER)
+        apr_table_setn(r->subprocess_env, "proxy-interim-response", "Suppress");
+}
+
+/*
+ * Site-wide redirects and rewrites that stand in a <Location> or <If> act in fixups, where nothing
+ * can be claimed ahead of them: take them out of this request's configuration.
+ */
+static int walt_vpn_post_perdir_config(request_rec *r)
+{
+    static const char *const redirecting[] = { "mod_alias.c", "mod_rewrite.c" };
+    ap_conf_vector_t *config;
+    apr_size_t i;
+
+    if (!walt_vpn_request_of(r))
+        return OK;
+    config = ap_merge_per_dir_configs(r->pool, r->per_dir_config,
+                                      ap_create_per_dir_config(r->pool));
+    for (i = 0; i < sizeof(redirecting) / sizeof(redirecting[0]); i++) {
+        module *m = ap_find_linked_module(redirecting[i]);
+
+        if (m)
+            ap_set_module_config(config, m, m->create_dir_config(r->pool, NULL));
+    }
+    r->per_dir_config = config;
+    return OK;
+}
+
+/*
+ * The body of an enroll request, counted: mod_proxy collects a chunked one whole before it asks
+ * the WalT server, and takes APR_ENOSPC for 413.
+ */
+static apr_status_t filter_enroll_body(ap_filter_t *f, apr_bucket_brigade *bb,
+                                       ap_input_mode_t mode, apr_read_type_e block,
+                                       apr_off_t readbytes)
+{
+    apr_off_t *received = f->ctx, length;
+    apr_status_t rv = ap_get_brigade(f->next, bb, mode, block, readbytes);
+
+    if (rv != APR_SUCCESS || mode == AP_MODE_SPECULATIVE
+        || (rv = apr_brigade_length(bb, 0, &length)) != APR_SUCCESS)
+        return rv;
+    *received += length > 0 ? length : 0;
+    if (*received <= BOOT_ENROLL_MAX)
+        return APR_SUCCESS;
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, f->r, "refused with 413: an enroll body of more than "
+                  "32 KiB: %s", f->r->unparsed_uri);
+    return APR_ENOSPC;
+}
+
+static void walt_vpn_insert_filter(request_rec *r)
+{
+    const walt_vpn_request *request = walt_vpn_request_of(r);
+
+    if (request && request->boot.file == BOOT_FILE_ENROLL)
+        ap_add_input_filter_handle(enroll_filter, apr_pcalloc(r->pool, sizeof(apr_off_t)), r,
+                                   r->connection);
+}
+
+/* Claim what was judged to be ours, whoever claimed it before. */
+static int walt_vpn_translate(request_rec *r)
+{
+    const walt_vpn_request *request = walt_vpn_request_of(r);
+
+    if (!request)
+        return DECLINED;
+    pass_on(r, request->entrypoint, request->boot.file, request->rest, request->query);
+    return OK;
+}
+
+/* ------------------------------------------------------------------ tables */
+
+static const command_rec directives[] = {
+    AP_INIT_TAKE_ARGV("WaltVpnServer", set_server, NULL, RSRC_CONF | ACCESS_CONF,
+        "the WalT server whose VPN HTTP entrypoint this virtual host is: host[:port], as in "
+        "WaltVpnServer walt.lab.example.org; port 80 unless said"),
+    AP_INIT_TAKE1("WaltVpnExpose", set_expose, NULL, RSRC_CONF | ACCESS_CONF,
+        "what of the WalT server the entrypoint shows: all (everything below /walt-vpn/, the "
+        "default) or boot (only what distant nodes and the setup check need)"),
+    { NULL }
+};
+
+static void register_hooks(apr_pool_t *p)
+{
+    (void)p;
+    ap_hook_check_config(walt_vpn_check_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_post_config(walt_vpn_post_config, NULL, NULL, APR_HOOK_MIDDLE);
+    /* Before mod_proxy's, which takes absolute-form targets when ProxyRequests is on. */
+    ap_hook_post_read_request(walt_vpn_post_read_request, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    /* Before mod_rewrite's and mod_proxy's (FIRST) and mod_alias's (MIDDLE): a site-wide
+     * ProxyPass, Alias or redirect to https must not take a node's request. */
+    ap_hook_translate_name(walt_vpn_translate, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_post_perdir_config(walt_vpn_post_perdir_config, NULL, NULL, APR_HOOK_REALLY_LAST);
+    enroll_filter = ap_register_input_filter("WALT_VPN_ENROLL", filter_enroll_body, NULL,
+                                             AP_FTYPE_RESOURCE);
+    ap_hook_insert_filter(walt_vpn_insert_filter, NULL, NULL, APR_HOOK_MIDDLE);
+    reply_guard_register_hooks();
+}
+
+module AP_MODULE_DECLARE_DATA walt_vpn_module = {
+    STANDARD20_MODULE_STUFF,
+    NULL,
+    NULL,
+    create_config,
+    merge_config,
+    directives,
+    register_hooks
+#ifdef AP_MODULE_FLAG_NONE
+    , AP_MODULE_FLAG_NONE
+#endif
+};

@@ -1,0 +1,425 @@
+/*
+ * reply_guard.c: the promises that every reply to a node keeps.
+ *
+ * 1. No clean close short of Content-Length: the socket is set to reset on close while a reply is
+ *    under way, and back to normal by the cleanup of the request's pool, which httpd destroys when
+ *    the last byte has been written.  So the promise holds even when the process is killed.
+ * 2. A relayed reply (filter WALT_VPN_RELAY) is counted; one that breaks off resets the
+ *    connection, and one of up to 64 KiB is held until it is whole, so that it becomes a 502.
+ * 3. A resumed download of a relayed file gets a 206 with the rest: the WalT server ignores Range,
+ *    and its 200 would be appended to what the node holds (facts.md 1, 2).
+ * 4. The files that firmware reads have one Content-Length, no coding, and no header line that
+ *    overruns its parser, whatever filters and headers the site configures
+ *    (filter WALT_VPN_HEADERS).
+ */
+#include "reply_guard.h"
+#include "boot_ledger.h"
+
+#include "apr_strings.h"
+#include "http_connection.h"
+#include "http_core.h"
+#include "http_protocol.h"
+#include "http_request.h"
+#include "util_filter.h"
+
+#include <sys/socket.h>
+
+/* A relayed reply of up to this many bytes is held until it is whole. */
+#define HOLD_MAX (64 * 1024)
+
+/* Longest header line, in bytes without its CRLF: older firmware's parser wedges at 200. */
+#define HEADER_LINE_MAX 199
+
+static ap_filter_rec_t *relay_filter, *headers_filter;
+
+/* How many replies of a connection are under way (more than one only when pipelined). */
+typedef struct {
+    int unfinished;
+} connection_promise;
+
+/* ------------------------------------------------------------------ no clean close */
+
+/* Make close(2) on the connection's socket a reset (on) or what it normally is. */
+static void set_reset_on_close(conn_rec *c, int on)
+{
+    struct linger linger = { on, 0 };
+    apr_socket_t *socket = c->master ? NULL : ap_get_conn_socket(c);
+    apr_os_sock_t descriptor;
+
+    /* Only ever makes the close harsher than asked, so a failure is not worth a word. */
+    if (socket && apr_os_sock_get(&descriptor, socket) == APR_SUCCESS)
+        (void)setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+}
+
+/* The request's pool goes: its last byte is written, or the connection was given up. */
+static apr_status_t keep_promise(void *data)
+{
+    conn_rec *c = data;
+    connection_promise *promise = ap_get_module_config(c->conn_config, &walt_vpn_module);
+
+    if (--promise->unfinished == 0 && !c->aborted)
+        set_reset_on_close(c, 0);
+    return APR_SUCCESS;
+}
+
+void reply_guard_promise(request_rec *r)
+{
+    conn_rec *c = r->connection;
+    connection_promise *promise = ap_get_module_config(c->conn_config, &walt_vpn_module);
+
+    if (!promise) {
+        promise = apr_pcalloc(c->pool, sizeof(*promise));
+        ap_set_module_config(c->conn_config, &walt_vpn_module, promise);
+    }
+    if (promise->unfinished++ == 0)
+        set_reset_on_close(c, 1);
+    apr_pool_cleanup_register(r->pool, c, keep_promise, apr_pool_cleanup_null);
+}
+
+/* Before its lingering close httpd would shut the socket down, which is a clean end too. */
+static int walt_vpn_pre_close_connection(conn_rec *c)
+{
+    const connection_promise *promise = ap_get_module_config(c->conn_config, &walt_vpn_module);
+
+    if (promise && promise->unfinished)
+        c->aborted = 1;
+    return OK;
+}
+
+void reply_guard_reset(request_rec *r)
+{
+    r->connection->keepalive = AP_CONN_CLOSE;
+    r->connection->aborted = 1;
+}
+
+/* ------------------------------------------------------------------ errors */
+
+void reply_guard_own_errors(request_rec *r)
+{
+    static const struct {
+        int status;
+        const char *text;
+    } errors[] = {
+        { HTTP_BAD_REQUEST, "Bad request.\n" },
+        { HTTP_FORBIDDEN, "Forbidden.\n" },
+        { HTTP_NOT_FOUND, "Not found.\n" },
+        { HTTP_METHOD_NOT_ALLOWED, "Method not allowed.\n" },
+        { HTTP_REQUEST_ENTITY_TOO_LARGE, "The request body is too large.\n" },
+        { HTTP_RANGE_NOT_SATISFIABLE, "The file ends before this range.\n" },
+        { HTTP_INTERNAL_SERVER_ERROR, "Internal error.\n" },
+        { HTTP_BAD_GATEWAY, "The WalT server's reply was broken.\n" },
+        { HTTP_SERVICE_UNAVAILABLE, "The WalT server can't be reached.\n" },
+        { HTTP_GATEWAY_TIME_OUT, "The WalT server did not answer in time.\n" }
+    };
+    apr_size_t i;
+
+    for (i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
+        ap_custom_response(r, errors[i].status, errors[i].text);
+}
+
+/* ------------------------------------------------------------------ headers */
+
+/* Is the reply to r one that firmware reads? */
+static int is_for_firmware(const walt_vpn_request *request)
+{
+    return request->boot.file == BOOT_FILE_SIG || request->boot.file == BOOT_FILE_IMG
+           || request->boot.fault;
+}
+
+typedef struct {
+    request_rec *r;
+    apr_array_header_t *names;  /* of the header lines that are too long */
+} long_lines;
+
+static int find_long_line(void *data, const char *name, const char *value)
+{
+    long_lines *lines = data;
+
+    if (strlen(name) + strlen(": ") + strlen(value) > HEADER_LINE_MAX)
+        APR_ARRAY_PUSH(lines->names, const char *) = name;
+    return 1;
+}
+
+static void drop_long_lines(request_rec *r, apr_table_t *headers)
+{
+    long_lines lines = { r, apr_array_make(r->pool, 2, sizeof(const char *)) };
+    int i;
+
+    apr_table_do(find_long_line, &lines, headers, NULL);
+    for (i = 0; i < lines.names->nelts; i++) {
+        const char *name = APR_ARRAY_IDX(lines.names, i, const char *);
+
+        if (boot_ledger_first_time(apr_pstrcat(r->pool, "header ", name, NULL)))
+            ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "header %s: line of 200 bytes or more "
+                          "is left out of replies to nodes, whose firmware can't read it", name);
+        apr_table_unset(headers, name);
+    }
+}
+
+/* Leave nothing in the head of this reply that firmware trips over. */
+static void tidy_headers(request_rec *r)
+{
+    drop_long_lines(r, r->headers_out);
+    drop_long_lines(r, r->err_headers_out);
+    if (r->status_line && strlen("HTTP/1.1 ") + strlen(r->status_line) > HEADER_LINE_MAX)
+        r->status_line = NULL;
+    if (r->content_type && strlen("Content-Type: ") + strlen(r->content_type) > HEADER_LINE_MAX)
+        r->content_type = "application/octet-stream";
+    r->content_languages = NULL;
+    /* httpd writes its own Server line, of any length, behind all filters, unless the request is
+     * a proxied one that has a line already. */
+    if (!apr_table_get(r->headers_out, "Server")
+        && strlen("Server: ") + strlen(ap_get_server_banner()) > HEADER_LINE_MAX) {
+        r->proxyreq = PROXYREQ_REVERSE;
+        apr_table_setn(r->headers_out, "Server", AP_SERVER_BASEPRODUCT);
+    }
+}
+
+/* Tidies the head of the reply when it first passes, then leaves the chain. */
+static apr_status_t filter_headers(ap_filter_t *f, apr_bucket_brigade *bb)
+{
+    ap_filter_t *next = f->next;
+
+    tidy_headers(f->r);
+    ap_remove_output_filter(f);
+    return ap_pass_brigade(next, bb);
+}
+
+/* ------------------------------------------------------------------ relayed replies */
+
+typedef enum {
+    RELAY_NEW,                  /* nothing has passed yet */
+    RELAY_HOLDING,              /* kept back until it is whole or too large */
+    RELAY_STREAMING,            /* the head has been passed on */
+    RELAY_OVER                  /* ended or given up: nothing passes any more */
+} relay_state;
+
+typedef struct {
+    relay_state state;
+    apr_off_t length;           /* of the body that the WalT server announced; -1: it did not */
+    apr_off_t received;         /* bytes of it so far */
+    apr_off_t skip;             /* bytes of it that the node holds and is not sent again */
+    apr_bucket_brigade *held;   /* in r->pool */
+} relay;
+
+/*
+ * Replace what was to be the reply by an error; only as long as its head has not been sent.  Not
+ * by an error bucket: the content-length filter would count that as the body, and the text of the
+ * error would go out chunked.
+ */
+static apr_status_t fail_relay(ap_filter_t *f, relay *state, int status)
+{
+    state->state = RELAY_OVER;
+    apr_brigade_cleanup(state->held);
+    ap_die(status, f->r);
+    return AP_FILTER_ERROR;
+}
+
+/* The WalT server broke off: a 502 while there is time, else the reset that a node understands. */
+static apr_status_t break_relay(ap_filter_t *f, relay *state)
+{
+    if (state->state != RELAY_STREAMING)
+        return fail_relay(f, state, HTTP_BAD_GATEWAY);
+    state->state = RELAY_OVER;
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, f->r, "the WalT server broke off after %"
+                  APR_OFF_T_FMT " of %" APR_OFF_T_FMT " bytes: the connection is reset",
+                  state->received, state->length);
+    reply_guard_reset(f->r);
+    return APR_ECONNABORTED;
+}
+
+/* Turn the 200 that the WalT server gave into the 206 that the node asked for. */
+static void resume_relay(request_rec *r, relay *state, apr_off_t from)
+{
+    state->skip = from;
+    r->status = HTTP_PARTIAL_CONTENT;
+    r->status_line = NULL;
+    apr_table_setn(r->headers_out, "Content-Range",
+                   apr_psprintf(r->pool, "bytes %" APR_OFF_T_FMT "-%" APR_OFF_T_FMT "/%"
+                                APR_OFF_T_FMT, from, state->length - 1, state->length));
+    ap_set_content_length(r, state->length - from);
+}
+
+/* Read the head that mod_proxy_http left in r and decide how to relay the body. */
+static apr_status_t begin_relay(ap_filter_t *f, relay *state, const walt_vpn_request *request)
+{
+    request_rec *r = f->r;
+    const char *length = apr_table_get(r->headers_out, "Content-Length");
+
+    state->held = apr_brigade_create(r->pool, f->c->bucket_alloc);
+    state->length = -1;
+    if (length && !ap_parse_strict_length(&state->length, length))
+        state->length = -1;
+    if (r->header_only || AP_STATUS_IS_HEADER_ONLY(r->status)) {
+        state->length = -1;
+        state->state = RELAY_STREAMING;
+        return APR_SUCCESS;
+    }
+    if (state->length >= 0)
+        ap_set_content_length(r, state->length);        /* once, in httpd's spelling */
+    if (request->resume_from > 0 && r->status == HTTP_OK && state->length >= 0) {
+        if (request->resume_from >= state->length) {
+            apr_table_setn(r->err_headers_out, "Content-Range",
+                           apr_psprintf(r->pool, "bytes */%" APR_OFF_T_FMT, state->length));
+            return HTTP_RANGE_NOT_SATISFIABLE;
+        }
+        resume_relay(r, state, request->resume_from);
+    }
+    state->state = state->length <= HOLD_MAX ? RELAY_HOLDING : RELAY_STREAMING;
+    return APR_SUCCESS;
+}
+
+/* Count a data bucket, and drop what the node holds already. */
+static apr_status_t count_bucket(relay *state, apr_bucket *bucket)
+{
+    const char *data;
+    apr_size_t length = bucket->length;
+    apr_status_t rv;
+
+    if (length == (apr_size_t)-1
+        && (rv = apr_bucket_read(bucket, &data, &length, APR_BLOCK_READ)) != APR_SUCCESS)
+        return rv;
+    state->received += (apr_off_t)length;
+    if (state->skip > 0) {
+        if (state->skip < (apr_off_t)length) {
+            apr_bucket_split(bucket, (apr_size_t)state->skip);
+            length = (apr_size_t)state->skip;
+        }
+        state->skip -= (apr_off_t)length;
+        apr_bucket_delete(bucket);
+    }
+    return APR_SUCCESS;
+}
+
+/*
+ * Walk a brigade of the relayed body.  Returns APR_SUCCESS, or APR_EGENERAL when the WalT server
+ * broke off; *ended says that the reply is whole.
+ */
+static apr_status_t walk_brigade(relay *state, apr_bucket_brigade *bb, int *ended)
+{
+    apr_bucket *bucket, *next;
+
+    for (bucket = APR_BRIGADE_FIRST(bb); bucket != APR_BRIGADE_SENTINEL(bb); bucket = next) {
+        next = APR_BUCKET_NEXT(bucket);
+        if (AP_BUCKET_IS_ERROR(bucket) || AP_BUCKET_IS_EOC(bucket))
+            return APR_EGENERAL;
+        if (APR_BUCKET_IS_EOS(bucket)) {
+            if (state->length >= 0 && state->received < state->length)
+                return APR_EGENERAL;
+            *ended = 1;
+            return APR_SUCCESS;
+        }
+        if (APR_BUCKET_IS_METADATA(bucket)) {
+            /* mod_proxy_http flushes whenever the WalT server pauses; what is held stays. */
+            if (state->state == RELAY_HOLDING && APR_BUCKET_IS_FLUSH(bucket))
+                apr_bucket_delete(bucket);
+            continue;
+        }
+        if (count_bucket(state, bucket) != APR_SUCCESS)
+            return APR_EGENERAL;
+    }
+    return APR_SUCCESS;
+}
+
+static apr_status_t filter_relay(ap_filter_t *f, apr_bucket_brigade *bb)
+{
+    const walt_vpn_request *request = walt_vpn_request_of(f->r);
+    relay *state = f->ctx;
+    apr_status_t rv;
+    int ended = 0;
+
+    if (!state)
+        state = f->ctx = apr_pcalloc(f->r->pool, sizeof(*state));
+    if (state->state == RELAY_OVER) {
+        apr_brigade_cleanup(bb);
+        return f->c->aborted ? APR_ECONNABORTED : APR_SUCCESS;
+    }
+    if (state->state == RELAY_NEW && !APR_BRIGADE_EMPTY(bb)) {
+        int status = begin_relay(f, state, request);
+
+        if (status != APR_SUCCESS) {
+            apr_brigade_cleanup(bb);
+            return fail_relay(f, state, status);
+        }
+    }
+    if (walk_brigade(state, bb, &ended) != APR_SUCCESS) {
+        apr_brigade_cleanup(bb);
+        return break_relay(f, state);
+    }
+    if (state->state == RELAY_HOLDING) {
+        rv = ap_save_brigade(f, &state->held, &bb, f->r->pool);
+        if (rv != APR_SUCCESS)
+            return fail_relay(f, state, HTTP_INTERNAL_SERVER_ERROR);
+        if (!ended && state->received <= HOLD_MAX)
+            return APR_SUCCESS;
+        if (state->length < 0 && is_for_firmware(request)) {
+            /* Without a Content-Length a node drops the data: give it one, or an error. */
+            if (!ended)
+                return fail_relay(f, state, HTTP_BAD_GATEWAY);
+            ap_set_content_length(f->r, state->received);
+        }
+        state->state = ended ? RELAY_OVER : RELAY_STREAMING;
+        return ap_pass_brigade(f->next, state->held);
+    }
+    if (ended)
+        state->state = RELAY_OVER;
+    return ap_pass_brigade(f->next, bb);
+}
+
+/* ------------------------------------------------------------------ the filter chain */
+
+/*
+ * Take out of the chain what would change the body of a file for firmware: DEFLATE, SUBSTITUTE,
+ * INCLUDES and their like.  mod_headers stays, and all that works on the wire.
+ */
+static void drop_content_filters(request_rec *r)
+{
+    ap_filter_t *f, *next;
+
+    for (f = r->output_filters; f && f != r->proto_output_filters; f = next) {
+        next = f->next;
+        if (f->frec != relay_filter && f->frec != headers_filter
+            && ap_cstr_casecmp(f->frec->name, "FIXUP_HEADERS_OUT") != 0
+            && ap_cstr_casecmp(f->frec->name, "FIXUP_HEADERS_ERR") != 0)
+            ap_remove_output_filter(f);
+    }
+}
+
+static void walt_vpn_insert_filter(request_rec *r)
+{
+    const walt_vpn_request *request = walt_vpn_request_of(r);
+
+    if (!request)
+        return;
+    /* A relayed reply to a range is made here.  httpd's byterange filter would answer every form
+     * of range, but only for a reply that comes whole in one brigade. */
+    apr_table_unset(r->headers_in, "Range");
+    apr_table_unset(r->headers_in, "Request-Range");
+    ap_add_output_filter_handle(relay_filter, NULL, r, r->connection);
+    if (is_for_firmware(request)) {
+        drop_content_filters(r);
+        ap_add_output_filter_handle(headers_filter, NULL, r, r->connection);
+    }
+}
+
+static void walt_vpn_insert_error_filter(request_rec *r)
+{
+    if (walt_vpn_request_of(r))
+        ap_add_output_filter_handle(headers_filter, NULL, r, r->connection);
+}
+
+void reply_guard_register_hooks(void)
+{
+    /* Nearest to the content, to count what the WalT server sent and not what filters made of
+     * it; DEFLATE and its like are AP_FTYPE_CONTENT_SET. */
+    relay_filter = ap_register_output_filter("WALT_VPN_RELAY", filter_relay, NULL,
+                                             AP_FTYPE_RESOURCE);
+    /* Behind mod_headers (AP_FTYPE_CONTENT_SET), before the byterange filter and the one that
+     * writes the head (AP_FTYPE_PROTOCOL). */
+    headers_filter = ap_register_output_filter("WALT_VPN_HEADERS", filter_headers, NULL,
+                                               AP_FTYPE_PROTOCOL - 1);
+    /* Last, to see what all others inserted. */
+    ap_hook_insert_filter(walt_vpn_insert_filter, NULL, NULL, APR_HOOK_REALLY_LAST);
+    ap_hook_insert_error_filter(walt_vpn_insert_error_filter, NULL, NULL, APR_HOOK_REALLY_LAST);
+    ap_hook_pre_close_connection(walt_vpn_pre_close_connection, NULL, NULL, APR_HOOK_MIDDLE);
+}

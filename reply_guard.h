@@ -1,0 +1,24 @@
+/*
+ * reply_guard.h: the promises that every reply to a node keeps.
+ */
+#ifndef WALT_VPN_REPLY_GUARD_H
+#define WALT_VPN_REPLY_GUARD_H
+
+#include "walt_vpn.h"
+
+/*
+ * From now until the reply's last byte is in the kernel's hands, whatever closes the connection
+ * of r (a timeout, a signal, a crash) resets it: a node takes a clean close short of
+ * Content-Length for the end and hangs for good (facts.md 1).
+ */
+void reply_guard_promise(request_rec *r);
+
+/* Error replies to r are this module's own short texts, whatever ErrorDocument says. */
+void reply_guard_own_errors(request_rec *r);
+
+/* The reset itself, for a reply that can't be completed. */
+void reply_guard_reset(request_rec *r);
+
+void reply_guard_register_hooks(void);
+
+#endif

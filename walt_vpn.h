@@ -1,0 +1,42 @@
+/*
+ * walt_vpn.h: what the rooms of mod_walt_vpn share.
+ *
+ * mod_walt_vpn.c   directives, refusing to start, claiming a request, the generated worker
+ * boot_request.c   what a request asks for, judged from its text
+ * reply_guard.c    the promises that every reply to a node keeps
+ */
+#ifndef WALT_VPN_H
+#define WALT_VPN_H
+
+#include "httpd.h"
+#include "http_config.h"
+#include "http_log.h"
+
+#include "boot_request.h"
+
+extern module AP_MODULE_DECLARE_DATA walt_vpn_module;
+APLOG_USE_MODULE(walt_vpn);
+
+/* What WaltVpnServer makes of a virtual host.  Lives in pconf. */
+typedef struct {
+    const char *value;          /* the argument of WaltVpnServer, as written */
+    const char *host;           /* lower case, IPv6 without brackets */
+    apr_port_t port;
+    const char *url;            /* http://host[:port]/walt-vpn/, the worker's name */
+    const ap_directive_t *directive;    /* where WaltVpnServer stands */
+    int boot_only;              /* WaltVpnExpose boot */
+} walt_vpn_entrypoint;
+
+/* One claimed request, from judging it to its log line.  Lives in r->pool. */
+typedef struct {
+    const walt_vpn_entrypoint *entrypoint;
+    boot_request boot;
+    const char *rest;           /* path behind /walt-vpn/, as sent, judged */
+    const char *query;          /* as sent, judged; NULL: none */
+    apr_off_t resume_from;      /* N of a lone "Range: bytes=N-"; 0: no such range */
+} walt_vpn_request;
+
+/* The record of a claimed main request, or NULL for a request that is none of ours. */
+walt_vpn_request *walt_vpn_request_of(const request_rec *r);
+
+#endif
