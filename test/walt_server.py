@@ -258,6 +258,8 @@ class Handler(WSGIHandler):
             raise Aborted
         except socket.timeout:
             self.socket.settimeout(None)
+        except ConnectionResetError:
+            raise Aborted
 
     def end_with_fin(self):
         self.wait_until_sent()

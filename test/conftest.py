@@ -1,0 +1,104 @@
+"""Fixtures: a WalT server, entrypoints in front of it, nodes; and two checks at the end of every test."""
+
+import os
+import shutil
+import sys
+import tempfile
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from boot_client import BootClient
+from httpd import Httpd
+from proxies import WaltVpn
+from stand_in import WaltServer
+
+pytest_plugins = ["pytester"]
+
+
+@pytest.fixture
+def folder():
+    """A folder that httpd's children may enter: pytest's own tmp_path is closed to them."""
+    path = tempfile.mkdtemp(prefix="walt-vpn-")
+    os.chmod(path, 0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def running_walt():
+    with WaltServer() as server:
+        yield server
+
+
+@pytest.fixture
+def walt(running_walt):
+    """The WalT server, with a boot.img of 1 MiB. Ends the test in failure if it came to a harm nobody announced."""
+    running_walt.clear()
+    running_walt.set_image()
+    yield running_walt
+    running_walt.thaw()
+    dangers = running_walt.unexpected_dangers()
+    running_walt.clear()
+    assert not dangers, "the WalT server was harmed: %s" % dangers
+
+
+@pytest.fixture
+def httpds(folder):
+    """Makes instances of Httpd and its descendants, stops them in the end, and reads their error logs then."""
+    made = []
+
+    def make(kind, *arguments, **options):
+        place = tempfile.mkdtemp(dir=folder)
+        made.append(kind(place, *arguments, **options))
+        return made[-1]
+
+    make.made = made
+    yield make
+    for httpd in made:
+        httpd.stop()
+    objections = [line for httpd in made for line in httpd.log_objections()]
+    assert not objections, "in the error log:\n" + "\n".join(objections)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """A test that failed shows the error logs."""
+    report = (yield).get_result()
+    if report.failed and "httpds" in getattr(item, "funcargs", {}):
+        for httpd in item.funcargs["httpds"].made:
+            report.sections.append(("error log of %s" % httpd.folder, httpd.console + httpd.error_log))
+
+
+@pytest.fixture
+def httpd(httpds):
+    """httpd(vhost, server=..., mpm=..., modules=..., start=True): a private httpd, running unless start=False."""
+
+    def make(vhost="", start=True, **options):
+        made = httpds(Httpd, vhost, **options)
+        return made.start() if start else made
+
+    return make
+
+
+@pytest.fixture
+def entrypoint(httpds, walt):
+    """entrypoint(vhost="", server="", cache="", start=True, ...): our module in front of `walt`."""
+
+    def make(start=True, **options):
+        made = httpds(WaltVpn, walt, **options)
+        return made.start() if start else made
+
+    return make
+
+
+@pytest.fixture
+def node():
+    """node(entrypoint, ip="192.168.152.7", ...): a boot client; .boot() tells what became of the node."""
+
+    def make(entrypoint, ip="192.168.152.7", **options):
+        host = getattr(entrypoint, "server_name", None)
+        return BootClient("127.0.0.1", entrypoint.port, ip, options.pop("http_host", host), **options)
+
+    return make

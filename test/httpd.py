@@ -1,0 +1,281 @@
+"""A private Apache httpd: its own folder, port and configuration, nothing of the machine's /etc/apache2."""
+
+import functools
+import os
+import re
+import shutil
+import signal
+import subprocess
+
+import processes
+import wire
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PROJECT = os.path.dirname(HERE)
+ENTRYPOINT = ("proxy", "proxy_http", "walt_vpn")
+
+# What Debian's mods-available/mpm_*.conf say.
+MPM_SETTINGS = {
+    "event": "StartServers 2\nMinSpareThreads 25\nMaxSpareThreads 75\nThreadLimit 64\nThreadsPerChild 25\nMaxRequestWorkers 150",
+    "worker": "StartServers 2\nMinSpareThreads 25\nMaxSpareThreads 75\nThreadLimit 64\nThreadsPerChild 25\nMaxRequestWorkers 150",
+    "prefork": "StartServers 5\nMinSpareServers 5\nMaxSpareServers 10\nMaxRequestWorkers 150",
+}
+
+BASE = """\
+ServerRoot @DIR@
+ServerName localhost
+DocumentRoot @DIR@/htdocs
+DefaultRuntimeDir @DIR@
+PidFile @DIR@/httpd.pid
+ErrorLog @DIR@/error.log
+LogLevel info
+Listen 127.0.0.1:@PORT@
+@MODULES@
+LogFormat "%h \\"%{Host}i\\" \\"%r\\" %>s %B" bench
+CustomLog @DIR@/access.log bench
+@USER@
+@MPM@
+@SERVER@
+@VHOST@
+"""
+
+
+@functools.lru_cache(maxsize=None)
+def apxs(variable):
+    command = os.environ.get("APXS") or shutil.which("apxs") or shutil.which("apxs2")
+    if not command:
+        return None
+    return subprocess.run([command, "-q", variable], stdout=subprocess.PIPE, universal_newlines=True, check=True).stdout.strip()
+
+
+@functools.lru_cache(maxsize=None)
+def httpd_binary():
+    named = os.environ.get("HTTPD")
+    if named:
+        return named
+    if apxs("sbindir"):
+        return os.path.join(apxs("sbindir"), apxs("progname"))
+    found = shutil.which("apache2", path="/usr/sbin:" + os.environ["PATH"]) or shutil.which("httpd")
+    if not found:
+        raise RuntimeError("no httpd found: set HTTPD, or APXS")
+    return found
+
+
+@functools.lru_cache(maxsize=None)
+def module_folder():
+    return os.environ.get("HTTPD_MODULES") or apxs("LIBEXECDIR") or "/usr/lib/apache2/modules"
+
+
+def our_module():
+    return os.environ.get("MOD_WALT_VPN") or os.path.join(PROJECT, "mod_walt_vpn.so")
+
+
+def packaged(name):
+    """The text of a file in conf/, as it is shipped."""
+    with open(os.path.join(PROJECT, "conf", name)) as file:
+        return file.read()
+
+
+def load_line(module):
+    """Ours is loaded by the packaged walt_vpn.load, whose path alone is replaced."""
+    if module == "walt_vpn":
+        return re.sub(r"(?m)^(LoadModule\s+\S+\s+).*$", lambda line: line.group(1) + our_module(), packaged("walt_vpn.load"))
+    return "LoadModule %s_module %s/mod_%s.so" % (module, module_folder(), module)
+
+
+class DidNotStart(Exception):
+    """With everything httpd said."""
+
+
+class Httpd:
+    """A httpd that listens on a port of 127.0.0.1.
+
+    folder    an empty one that it may use
+    vhost     lines inside the one virtual host; or whole <VirtualHost *:@PORT@> sections
+    server    lines outside of it
+    modules   loaded in this order, after the MPM and authz_core
+
+    @PORT@ and @DIR@ stand for port and folder in both texts.
+    """
+
+    server_name = "entrypoint.example.org"
+
+    def __init__(self, folder, vhost="", server="", mpm="event", modules=ENTRYPOINT, server_name=None):
+        self.folder = str(folder)
+        self.vhost = vhost
+        self.server = server
+        self.mpm = mpm
+        self.modules = list(modules)
+        self.server_name = server_name or self.server_name
+        self.expected_log = []
+        self.tolerated_log = []
+        self.process = None
+        self.port = None
+        self.conf = os.path.join(self.folder, "httpd.conf")
+        self.error_log_path = os.path.join(self.folder, "error.log")
+        self.access_log_path = os.path.join(self.folder, "access.log")
+        self.console_path = os.path.join(self.folder, "console.log")
+        os.chmod(self.folder, 0o755)
+        os.makedirs(os.path.join(self.folder, "htdocs"), exist_ok=True)
+
+    # Configuration
+
+    def virtual_hosts(self):
+        if "<VirtualHost" in self.vhost:
+            return self.vhost
+        return "<VirtualHost *:@PORT@>\nServerName %s\n%s\n</VirtualHost>" % (self.server_name, self.vhost)
+
+    def write_configuration(self):
+        parts = {
+            "@MODULES@": "\n".join(load_line(module) for module in ["mpm_" + self.mpm, "authz_core"] + self.modules),
+            "@MPM@": MPM_SETTINGS[self.mpm],
+            "@USER@": "User www-data\nGroup www-data" if os.getuid() == 0 else "",
+            "@SERVER@": self.server,
+            "@VHOST@": self.virtual_hosts(),
+        }
+        text = BASE
+        for place, part in parts.items():
+            text = text.replace(place, part)
+        with open(self.conf, "w") as conf:
+            conf.write(text.replace("@DIR@", self.folder).replace("@PORT@", str(self.port)))
+
+    def reconfigure(self, **settings):
+        """Other vhost=, server= or modules=; graceful() or restart() puts them to work."""
+        for name, value in settings.items():
+            assert hasattr(self, name), name
+            setattr(self, name, value)
+        self.write_configuration()
+
+    def configtest(self):
+        """(exit status, what it said)."""
+        self.port = self.port or processes.free_port()
+        self.write_configuration()
+        run = subprocess.run([httpd_binary(), "-t", "-f", self.conf], env=self.environment(), timeout=60,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+        return run.returncode, run.stdout
+
+    # Life
+
+    @staticmethod
+    def environment():
+        """HTTPD_PRELOAD holds what sanitizers need loaded into httpd, and into nothing else."""
+        environment = dict(os.environ)
+        if environment.get("HTTPD_PRELOAD"):
+            environment["LD_PRELOAD"] = environment["HTTPD_PRELOAD"]
+        return environment
+
+    def start(self):
+        for attempt in range(5):
+            self.port = processes.free_port()
+            self.write_configuration()
+            try:
+                with open(self.console_path, "ab") as console:
+                    self.process = processes.spawn([httpd_binary(), "-f", self.conf, "-DFOREGROUND"], env=self.environment(),
+                                                   stdin=subprocess.DEVNULL, stdout=console, stderr=console)
+                self.await_operation(0)
+                return self
+            except DidNotStart as problem:
+                self.stop()
+                if "Address already in use" not in str(problem) or attempt == 4:
+                    raise
+                os.unlink(self.console_path)
+                if os.path.exists(self.error_log_path):
+                    os.unlink(self.error_log_path)
+
+    def operations(self):
+        return self.error_log.count("resuming normal operations")
+
+    def await_operation(self, before):
+        def operating():
+            if self.process.poll() is not None:
+                raise DidNotStart(self.console + self.error_log)
+            return self.operations() > before
+        processes.wait_until(operating, 30, "httpd's start")
+
+    def signal_and_await(self, number):
+        before = self.operations()
+        self.process.send_signal(number)
+        self.await_operation(before)
+
+    def graceful(self):
+        self.signal_and_await(signal.SIGUSR1)
+
+    def restart(self):
+        self.signal_and_await(signal.SIGHUP)
+
+    def stop(self, graceful=False):
+        processes.end(self.process, signal.SIGWINCH if graceful else signal.SIGTERM)
+        self.process = None
+
+    def children(self):
+        """Process ids of the MPM's children."""
+        return processes.children(self.process.pid)
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.stop()
+
+    # What it says
+
+    @property
+    def error_log(self):
+        return read(self.error_log_path)
+
+    @property
+    def access_log(self):
+        return read(self.access_log_path)
+
+    @property
+    def console(self):
+        return read(self.console_path)
+
+    def await_log(self, pattern, seconds=10.0):
+        processes.wait_until(lambda: re.search(pattern, self.error_log), seconds, "%r in the error log" % pattern)
+
+    def expect_log(self, pattern):
+        """This test causes such lines knowingly: the check at its end will not object. It does object if none comes."""
+        self.expected_log.append(pattern)
+
+    def tolerate_log(self, pattern):
+        """Such lines may come or not, and the test does not care."""
+        self.tolerated_log.append(pattern)
+
+    def log_objections(self):
+        return log_objections(self.error_log, self.expected_log, self.tolerated_log)
+
+    # Asking it
+
+    def get(self, path="/", host=None, raw=None, timeout=10.0, **options):
+        """One exchange over a connection of its own; see wire.request for the options. raw=: exactly these bytes."""
+        if raw is None:
+            raw = wire.request(path, host or self.server_name, **options)
+        return wire.exchange(self.port, raw, timeout=timeout)
+
+    def connect(self, timeout=10.0):
+        """A connection to send anything on."""
+        return wire.Wire(self.port, timeout=timeout)
+
+
+def log_objections(log, expected=(), tolerated=()):
+    """Lines of level warn and above, lines that httpd did not write itself, deaths of children; and what was expected
+    but is not there."""
+    objections = []
+    for line in log.splitlines():
+        level = re.match(r"\[[^\]]*\] \[[\w-]*:(\w+)\] ", line)
+        harmless = level and level.group(1) in ("notice", "info", "debug") or level and level.group(1).startswith("trace")
+        if harmless and not re.search(r"segfault|exit signal", line):
+            continue
+        if not any(re.search(pattern, line) for pattern in [*expected, *tolerated]):
+            objections.append(line)
+    objections += ["expected, but missing: %s" % pattern for pattern in expected if not re.search(pattern, log)]
+    return objections
+
+
+def read(path):
+    try:
+        with open(path, errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,154 @@
+"""Four ways to be a VPN HTTP entrypoint: this module, and the three configurations that WalT documents.
+
+Each is an ordinary private instance of what Debian packages, with Debian's own settings around the documented lines, and
+all have .port, .server_name, .start() and .stop().
+"""
+
+import os
+import shutil
+import subprocess
+
+import processes
+from httpd import Httpd
+
+
+class WaltVpn(Httpd):
+    """This module. cache: a folder for WaltVpnCacheRoot ("": boot.img is relayed)."""
+
+    title = "mod_walt_vpn"
+
+    def __init__(self, folder, walt, vhost="", server="", cache="", **options):
+        if cache:
+            server = "WaltVpnCacheRoot %s\n%s" % (cache, server)
+        super().__init__(folder, "WaltVpnServer %s\n%s" % (walt.location, vhost), server, **options)
+
+
+class ProxyPass(Httpd):
+    """The documented httpd site."""
+
+    title = "httpd ProxyPass"
+
+    def __init__(self, folder, walt, **options):
+        super().__init__(folder, 'ProxyPass "/walt-vpn/" "%s/walt-vpn/"' % walt.url, modules=("proxy", "proxy_http"), **options)
+
+
+class Instance:
+    """A proxy that is not httpd: a program, a configuration file, a port."""
+
+    server_name = Httpd.server_name
+
+    def __init__(self, folder, walt, server_name=None):
+        self.folder = str(folder)
+        self.walt = walt
+        self.server_name = server_name or self.server_name
+        self.process = None
+        self.port = None
+        os.chmod(self.folder, 0o755)
+
+    def start(self):
+        for attempt in range(5):
+            self.port = processes.free_port()
+            path = os.path.join(self.folder, "proxy.conf")
+            with open(path, "w") as conf:
+                conf.write(self.configuration())
+            console_path = os.path.join(self.folder, "console.log")
+            with open(console_path, "wb") as console:
+                self.process = processes.spawn(self.command(path), stdin=subprocess.DEVNULL, stdout=console, stderr=console)
+            processes.wait_until(lambda: self.process.poll() is not None or processes.accepts_connections(self.port),
+                                 what="the start of %s" % self.title)
+            if self.process.poll() is None:
+                return self
+            self.stop()
+        with open(console_path) as console:
+            raise RuntimeError("%s did not start: %s" % (self.title, console.read()))
+
+    def stop(self):
+        processes.end(self.process)
+        self.process = None
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.stop()
+
+
+def program(name):
+    found = shutil.which(name, path="/usr/sbin:" + os.environ["PATH"])
+    if not found:
+        raise FileNotFoundError("%s is not installed" % name)
+    return found
+
+
+class Nginx(Instance):
+    """The documented NGINX site."""
+
+    title = "NGINX"
+
+    def command(self, path):
+        return [program("nginx"), "-p", self.folder, "-c", path, "-e", os.path.join(self.folder, "error.log")]
+
+    def configuration(self):
+        return """\
+daemon off;
+%(user)s
+worker_processes auto;
+pid %(folder)s/nginx.pid;
+error_log %(folder)s/error.log;
+events { worker_connections 768; }
+http {
+    sendfile on;
+    tcp_nopush on;
+    types_hash_max_size 2048;
+    default_type application/octet-stream;
+    gzip on;
+    access_log %(folder)s/access.log;
+    client_body_temp_path %(folder)s/body;
+    proxy_temp_path %(folder)s/proxy;
+    fastcgi_temp_path %(folder)s/fastcgi;
+    uwsgi_temp_path %(folder)s/uwsgi;
+    scgi_temp_path %(folder)s/scgi;
+    server {
+        listen      127.0.0.1:%(port)d;
+        server_name %(name)s;
+
+        location ^~ /walt-vpn/ {
+            proxy_pass  %(walt)s/walt-vpn/;
+        }
+    }
+}
+""" % {"user": "user www-data;" if os.getuid() == 0 else "", "folder": self.folder, "port": self.port,
+            "name": self.server_name, "walt": self.walt.url}
+
+
+class Haproxy(Instance):
+    """The documented HAProxy frontend and backend."""
+
+    title = "HAProxy"
+
+    def command(self, path):
+        return [program("haproxy"), "-db", "-f", path]
+
+    def configuration(self):
+        return """\
+global
+    %(user)s
+defaults
+    mode http
+    timeout connect 5000
+    timeout client 50000
+    timeout server 50000
+
+frontend walt-vpn-frontend
+  bind 127.0.0.1:%(port)d
+  acl vpn-host hdr(host) %(name)s
+  acl vpn-path path_beg /walt-vpn/
+  use_backend walt-vpn-backend if vpn-host vpn-path
+
+backend walt-vpn-backend
+  server walt-server %(walt)s
+""" % {"user": "user haproxy\n    group haproxy" if os.getuid() == 0 else "", "port": self.port,
+            "name": self.server_name, "walt": self.walt.location}
+
+
+SEED = (Nginx, Haproxy, ProxyPass)

@@ -1,0 +1,200 @@
+"""The stand-in WalT server answers as the real one was seen to, and breaks as it is told."""
+
+import hashlib
+import time
+
+import pytest
+
+import wire
+from boot_client import BootClient, Outcome
+from boot_files import MIB, image_digest, image_pieces
+
+NODE = "/walt-vpn/per-ip/192-168-152-7/"
+
+
+def ask(walt, path, **options):
+    return wire.exchange(walt.port, wire.request(path, "walt.example.org", **options))
+
+
+def test_server(walt):
+    for method, body in (("GET", b"walt.example.org\n"), ("HEAD", b"")):
+        reply = ask(walt, "/walt-vpn/server", method=method)
+        assert (reply.status, reply.body, reply.header("Content-Length")) == (200, body, "17")
+        assert reply.header("Content-Type").startswith("text/html")
+
+
+def test_boot_sig_vouches_for_boot_img(walt):
+    sig = ask(walt, NODE + "boot.sig")
+    image = ask(walt, NODE + "boot.img")
+    assert len(sig.body) == int(sig.header("Content-Length")) == 602
+    first, second, third = sig.body.decode().splitlines()
+    assert first == hashlib.sha256(image.body).hexdigest() == image_digest("default", 1)
+    assert second.startswith("ts: ") and third.startswith("rsa2048: ") and len(bytes.fromhex(third[9:])) == 256
+
+
+def test_image_has_a_length_and_nothing_to_resume_by(walt):
+    for headers in ((), [("Range", "bytes=1000-")]):
+        reply = ask(walt, NODE + "boot.img", headers=headers)
+        assert reply.status == 200 and len(reply.body) == MIB
+        assert sorted(name for name, _ in reply.headers) == ["Content-Length", "Content-Type", "Date"]
+        assert reply.header("Content-Type") == "text/html; charset=UTF-8"
+
+
+def test_errors(walt):
+    reply = ask(walt, NODE + "other")
+    assert reply.status == 404 and 650 < len(reply.body) < 850
+    assert ask(walt, "/walt-vpn/server", method="PUT").status == 405
+    assert ask(walt, "/walt-vpn/per-ip/192-168-152-7").status == 500
+
+
+def enrolment(size):
+    return (b"--limit\r\nContent-Disposition: form-data; name=\"ssh-pubkey\"; filename=\"key.pub\"\r\n\r\n"
+            + b"k" * size + b"\r\n--limit--\r\n")
+
+
+FORM = ("Content-Type", "multipart/form-data; boundary=limit")
+
+
+def test_enroll(walt):
+    assert ask(walt, "/walt-vpn/enroll", method="POST", headers=[FORM], body=enrolment(400)).status == 200
+    chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (len(enrolment(400)), enrolment(400))
+    assert ask(walt, "/walt-vpn/enroll", method="POST", headers=[FORM, ("Transfer-Encoding", "chunked")], body=chunked).status == 400
+
+
+@pytest.mark.parametrize("path, kind, fatal", [
+    (NODE, "directory", True),
+    (NODE + ".", "directory", True),
+    (NODE + "/", "directory", True),
+    (NODE + "../../etc/passwd", "traversal", False),
+    (NODE + "%2e%2e/secret", "traversal", False),
+    (NODE + "..%2fsecret", "traversal", False),
+    ("/walt-vpn/node-conf/x?fake_requester_ip=192.168.152.7", "impersonation", False),
+    ("/walt-vpn/node-conf/x?%66ake_requester_ip=192.168.152.7", "impersonation", False),
+])
+def test_danger_is_noted(walt, path, kind, fatal):
+    walt.expect_danger(kind)
+    ask(walt, path)
+    assert walt.dangers() == [{"kind": kind, "target": path}]
+    assert bool(walt.fatal_events()) == fatal
+
+
+def test_an_enroll_key_of_100_kib_ends_the_daemon(walt):
+    walt.expect_danger("enroll-key")
+    ask(walt, "/walt-vpn/enroll", method="POST", headers=[FORM], body=enrolment(100 * 1024))
+    assert len(walt.fatal_events()) == 1
+
+
+def test_requests_are_recorded_byte_for_byte(walt):
+    raw = b"POST /walt-vpn/x%2Fy?a=%41&&b HTTP/1.1\r\nHOST: a\r\nx-Two:  1\r\nX-two: 2\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc"
+    wire.exchange(walt.port, raw)
+    request, = walt.requests()
+    assert request.raw == raw
+    assert (request.method, request.target, request.body, request.status) == ("POST", "/walt-vpn/x%2Fy?a=%41&&b", b"abc", 404)
+    assert request.headers[:3] == [("HOST", "a"), ("x-Two", "1"), ("X-two", "2")]
+
+
+def test_its_parser_is_lax(walt):
+    lengths = b"Content-Length: 3\r\nContent-Length: 4\r\n"
+    assert wire.exchange(walt.port, b"POST /walt-vpn/x HTTP/1.1\r\nConnection: close\r\n" + lengths + b"\r\nabcd").status == 404
+
+
+def test_keeps_connections_alive(walt):
+    with wire.Wire(walt.port) as connection:
+        for _ in range(2):
+            connection.send(wire.request("/walt-vpn/server", "x", close=False))
+            assert connection.reply().body == b"walt.example.org\n"
+    first, second = walt.requests("/walt-vpn/server")
+    assert first.peer == second.peer
+
+
+@pytest.mark.parametrize("name, size", [("boot.sig", 602), ("boot.img", MIB)])
+@pytest.mark.parametrize("kind, ending", [("fin", "FIN"), ("rst", "RST"), ("silence", "timeout")])
+@pytest.mark.parametrize("place", [None, 0, 1, 300, -1])
+def test_breaks_off_at_that_byte(walt, name, size, kind, ending, place):
+    at_byte = place if place is None or place >= 0 else size - 1
+    walt.fault(name, kind, at_byte=at_byte)
+    reply = wire.exchange(walt.port, wire.request(NODE + name, "x"), timeout=0.3)
+    assert reply.ended == ending
+    assert (len(reply.raw) == 0) if at_byte is None else (reply.head_complete and len(reply.body) == at_byte)
+    assert ask(walt, NODE + name).ended == "FIN", "once is enough"
+
+
+def test_silence_can_end(walt):
+    walt.fault("boot.img", "silence", at_byte=1000, seconds=0.2)
+    started = time.monotonic()
+    assert len(ask(walt, NODE + "boot.img").body) == MIB
+    assert time.monotonic() - started >= 0.2
+
+
+def test_slow(walt):
+    walt.fault("boot.img", "slow", rate=4 * MIB)
+    started = time.monotonic()
+    assert len(ask(walt, NODE + "boot.img").body) == MIB
+    assert 0.2 < time.monotonic() - started < 1
+
+
+def test_rate_is_shared(walt):
+    walt.rate(8 * MIB)
+    started = time.monotonic()
+    with wire.Wire(walt.port) as one, wire.Wire(walt.port) as other:
+        for connection in (one, other):
+            connection.send(wire.request(NODE + "boot.img", "x"))
+        assert len(one.rest().body) == len(other.rest().body) == MIB
+    assert 0.2 < time.monotonic() - started < 1
+
+
+def test_one_answer_behind(walt):
+    eleven, twelve = walt.set_image("10.0.0.11", "eleven", 1), walt.set_image("10.0.0.12", "twelve", 1)
+    ask(walt, "/walt-vpn/per-ip/10-0-0-11/boot.sig")
+    walt.fault("10-0-0-12", "behind", times=2)
+    assert ask(walt, "/walt-vpn/per-ip/10-0-0-12/boot.sig").body.decode().startswith(eleven)
+    assert ask(walt, "/walt-vpn/per-ip/10-0-0-12/boot.sig").body.decode().startswith(twelve)
+
+
+def test_wrong_files(walt, node):
+    walt.fault("boot.sig", "wrong-digest")
+    assert node(walt).boot().outcome is Outcome.CORRUPT
+    walt.fault("boot.img", "flip", at_byte=MIB - 1)
+    assert node(walt).boot().outcome is Outcome.CORRUPT
+    walt.fault("boot.sig", "no-digest")
+    assert node(walt).boot().outcome is Outcome.RESTARTS
+    walt.fault("boot.sig", "raw", reply="HTTP/1.1 200 OK\r\nContent-Length:2\r\n\r\nhi")
+    assert node(walt).boot().outcome is Outcome.NOT_UNDERSTOOD
+    assert node(walt).boot().booted
+
+
+def test_500_after_a_while(walt):
+    walt.fault("boot.sig", "status", seconds=0.2)
+    started = time.monotonic()
+    assert ask(walt, NODE + "boot.sig").status == 500
+    assert time.monotonic() - started >= 0.2
+
+
+def test_down_and_up(walt):
+    walt.down()
+    with pytest.raises(ConnectionRefusedError):
+        ask(walt, "/walt-vpn/server")
+    walt.up()
+    assert ask(walt, "/walt-vpn/server").status == 200
+
+
+def test_frozen_and_thawed(walt):
+    walt.freeze()
+    assert wire.exchange(walt.port, wire.request("/walt-vpn/server", "x"), timeout=0.3).ended == "timeout"
+    walt.thaw()
+    assert ask(walt, "/walt-vpn/server").status == 200
+
+
+def test_a_node_boots_from_it(walt, node):
+    assert node(walt).boot().booted
+
+
+def test_image_content_is_known_by_name(walt):
+    walt.set_image(image="big", mib=3)
+    assert ask(walt, NODE + "boot.img").body == b"".join(image_pieces("big", 3))
+
+
+@pytest.mark.parametrize("resumed_after", [1, MIB // 2])
+def test_a_resume_straight_from_it_corrupts(walt, resumed_after):
+    boot = BootClient("127.0.0.1", walt.port, lost_links={"boot.img": [resumed_after]}).boot()
+    assert boot.outcome is Outcome.CORRUPT
