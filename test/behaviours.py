@@ -38,6 +38,14 @@ def boot(entrypoint, **options):
     return Verdict(result.booted, SHORT[result.outcome])
 
 
+def boot_across(entrypoint, walt, kind, **options):
+    """The verdict of a node when the WalT server's first boot.img breaks off half-way."""
+    walt.fault("boot.img", kind, at_byte=HALF)
+    verdict = boot(entrypoint, **options)
+    assert walt.requests("boot.img")[0].sent == HALF, "the fault did not strike"
+    return verdict
+
+
 def ask(entrypoint, path, host=None, **options):
     return wire.exchange(entrypoint.port, wire.request(path, host or entrypoint.server_name, **options))
 
@@ -70,20 +78,17 @@ def link_lost(entrypoint, walt, patience):
 
 @behaviour("WalT server closes half-way through boot.img")
 def server_closes(entrypoint, walt, patience):
-    walt.fault("boot.img", "fin", at_byte=HALF)
-    return boot(entrypoint)
+    return boot_across(entrypoint, walt, "fin")
 
 
 @behaviour("WalT server resets half-way through boot.img")
 def server_resets(entrypoint, walt, patience):
-    walt.fault("boot.img", "rst", at_byte=HALF)
-    return boot(entrypoint)
+    return boot_across(entrypoint, walt, "rst")
 
 
 @behaviour("WalT server falls silent half-way through boot.img")
 def server_silent(entrypoint, walt, patience):
-    walt.fault("boot.img", "silence", at_byte=HALF)
-    return boot(entrypoint, patience=patience)
+    return boot_across(entrypoint, walt, "silence", patience=patience)
 
 
 @behaviour("WalT server closes half-way through boot.sig")

@@ -178,6 +178,19 @@ def test_down_and_up(walt):
     assert ask(walt, "/walt-vpn/server").status == 200
 
 
+def test_going_down_ends_its_connections(walt):
+    walt.fault("boot.img", "silence", at_byte=1000)
+    with wire.Wire(walt.port) as idle, wire.Wire(walt.port) as busy:
+        idle.send(wire.request("/walt-vpn/server", "x", close=False))
+        assert idle.reply().status == 200
+        busy.send(wire.request(NODE + "boot.img", "x"))
+        while len(busy.buffer) < 1000:
+            assert busy.receive()
+        walt.down()
+        assert idle.rest().ended in ("FIN", "RST")
+        assert busy.rest().ended in ("FIN", "RST")
+
+
 def test_frozen_and_thawed(walt):
     walt.freeze()
     assert wire.exchange(walt.port, wire.request("/walt-vpn/server", "x"), timeout=0.3).ended == "timeout"

@@ -96,6 +96,7 @@ class State:
         self.default_image = ("default", image_mib)
         self.last_answer = None
         self.records = []
+        self.connections = set()
         self.dangers = []
         self.faults = []
         self.pace = None
@@ -156,8 +157,16 @@ class Handler(WSGIHandler):
     slow = None
 
     def __init__(self, sock, address, server):
+        self.client = sock
         self.recorder = RecordingReader(sock.makefile("rb", -1))
         super().__init__(sock, address, server, self.recorder)
+
+    def handle(self):
+        self.state.connections.add(self.client)
+        try:
+            super().handle()
+        finally:
+            self.state.connections.discard(self.client)
 
     def log_error(self, *message):
         pass
@@ -176,7 +185,6 @@ class Handler(WSGIHandler):
     def handle_one_response(self):
         self.body_sent = None
         self.slow = None
-        record = self.recorder.record
         try:
             if self.fault and self.fault.kind == "raw":
                 self.socket.sendall(self.fault.reply)
@@ -191,22 +199,22 @@ class Handler(WSGIHandler):
             else:
                 super().handle_one_response()
         finally:
-            record.status = abs(self.code) if self.body_sent is not None else None
-            record.sent = self.body_sent or 0
-            record.finished = True
+            self.recorder.record.finished = True
 
     def _sendall(self, data):
         """Headers come first and in one piece; all later data is body."""
         if self.body_sent is None:
             super()._sendall(data)
+            self.recorder.record.status = self.code
             self.body_sent = 0
             if self.strikes_within(0, 0):
                 self.strike()
             return
-        flip = self.fault and self.fault.kind == "flip" and self.fault.at_byte - self.body_sent
-        if flip is not None and flip is not False and 0 <= flip < len(data):
-            data = bytearray(data)
-            data[flip] ^= 0x01
+        if self.fault and self.fault.kind == "flip":
+            place = self.fault.at_byte - self.body_sent
+            if 0 <= place < len(data):
+                data = bytearray(data)
+                data[place] ^= 0x01
         if self.strikes_within(self.body_sent + 1, self.body_sent + len(data)):
             healthy = self.fault.at_byte - self.body_sent
             self.send_body(memoryview(data)[:healthy])
@@ -217,15 +225,18 @@ class Handler(WSGIHandler):
     def send_body(self, data):
         paces = [pace for pace in (self.state.pace, self.slow) if pace]
         if not paces:
-            super()._sendall(data)
-            self.body_sent += len(data)
+            self.send_piece(data)
             return
         for start in range(0, len(data), 16384):
             piece = data[start:start + 16384]
             for pace in paces:
                 pace.wait(len(piece))
-            super()._sendall(piece)
-            self.body_sent += len(piece)
+            self.send_piece(piece)
+
+    def send_piece(self, piece):
+        super()._sendall(piece)
+        self.body_sent += len(piece)
+        self.recorder.record.sent = self.body_sent
 
     def strikes_within(self, first, last):
         fault = self.fault
@@ -348,6 +359,7 @@ class Listener:
     """The service on its port. The port stays ours while the service is down, and then refuses connections."""
 
     def __init__(self, state, address, port):
+        self.state = state
         self.app = walt_service(state)
         self.handler = type("StatefulHandler", (Handler,), {"state": state})
         self.bound = None
@@ -383,6 +395,11 @@ class Listener:
         self.service.stop(timeout=0)
         self.service = None
         self.bind(self.address, self.port)
+        for connection in list(self.state.connections):
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass    # gone already
 
 
 class Control:
