@@ -8,6 +8,7 @@ APXS       ?= apxs
 CFLAGS     ?= -g -O2
 CPPFLAGS   ?=
 LDFLAGS    ?=
+LDLIBS     ?= -lcrypto
 
 INCLUDEDIR := $(shell $(APXS) -q INCLUDEDIR)
 LIBEXECDIR := $(shell $(APXS) -q LIBEXECDIR)

@@ -32,19 +32,36 @@ apr_status_t boot_ledger_open(apr_pool_t *pconf)
     return rv;
 }
 
-int boot_ledger_first_time(const char *trouble)
+/* Swap a trouble in whichever slot holds it; was it there? */
+static int replace_trouble(apr_uint32_t old, apr_uint32_t new)
 {
-    apr_ssize_t length = APR_HASH_KEY_STRING;
-    apr_uint32_t hash = apr_hashfunc_default(trouble, &length) | 1;
     int i;
 
     for (i = 0; i < TROUBLES_MAX; i++) {
-        apr_uint32_t met = apr_atomic_cas32(&shared->troubles[i], hash, 0);
-
-        if (met == 0)
+        if (shared->troubles[i] == old && apr_atomic_cas32(&shared->troubles[i], new, old) == old)
             return 1;
-        if (met == hash)
-            return 0;
     }
+    return 0;
+}
+
+static apr_uint32_t hash_of(const char *trouble)
+{
+    apr_ssize_t length = APR_HASH_KEY_STRING;
+
+    return apr_hashfunc_default(trouble, &length) | 1;
+}
+
+int boot_ledger_first_time(const char *trouble)
+{
+    apr_uint32_t hash = hash_of(trouble);
+
+    if (replace_trouble(hash, hash))
+        return 0;
+    (void)replace_trouble(0, hash);
     return 1;
+}
+
+int boot_ledger_forget(const char *trouble)
+{
+    return replace_trouble(hash_of(trouble), 0);
 }

@@ -15,4 +15,7 @@ apr_status_t boot_ledger_open(apr_pool_t *pconf);
  */
 int boot_ledger_first_time(const char *trouble);
 
+/* This trouble is over: its next time is a first time again.  Was it met at all? */
+int boot_ledger_forget(const char *trouble);
+
 #endif

@@ -9,8 +9,11 @@
  * with settings of our own, and its reply is guarded (reply_guard.c).
  */
 #include "walt_vpn.h"
+#include "boot_files.h"
 #include "boot_ledger.h"
+#include "image_cache.h"
 #include "reply_guard.h"
+#include "walt_query.h"
 
 #include "ap_listen.h"
 #include "ap_mmn.h"
@@ -39,6 +42,9 @@
 #define REPLY_TIMEOUT 20
 #define ADDRESS_TTL 30          /* a WalT server that moves is followed without a restart */
 
+/* Default of WaltVpnCacheSize, in bytes. */
+#define DEFAULT_CACHE_SIZE ((apr_off_t)1 << 30)
+
 static ap_filter_rec_t *enroll_filter;
 
 typedef enum { EXPOSE_UNSET, EXPOSE_ALL, EXPOSE_BOOT } expose_mode;
@@ -46,6 +52,9 @@ typedef enum { EXPOSE_UNSET, EXPOSE_ALL, EXPOSE_BOOT } expose_mode;
 typedef struct {
     walt_vpn_entrypoint *entrypoint;    /* NULL: this server is none; never inherited */
     expose_mode expose;
+    const char *cache_root;     /* absolute; "": none; NULL: unset */
+    apr_off_t cache_size;       /* bytes; 0: unset */
+    const ap_directive_t *cache_directive;      /* where WaltVpnCacheRoot stands */
 } walt_vpn_config;
 
 static walt_vpn_config *config_of(const server_rec *s)
@@ -64,7 +73,7 @@ static void *create_config(apr_pool_t *p, server_rec *s)
     return apr_pcalloc(p, sizeof(walt_vpn_config));
 }
 
-/* An entrypoint is named where it is; what it exposes may be said once for all of them. */
+/* An entrypoint is named where it is; the rest may be said once for all of them. */
 static void *merge_config(apr_pool_t *p, void *base_config, void *add_config)
 {
     const walt_vpn_config *base = base_config, *add = add_config;
@@ -72,6 +81,9 @@ static void *merge_config(apr_pool_t *p, void *base_config, void *add_config)
 
     merged->entrypoint = add->entrypoint;
     merged->expose = add->expose == EXPOSE_UNSET ? base->expose : add->expose;
+    merged->cache_root = add->cache_root ? add->cache_root : base->cache_root;
+    merged->cache_directive = add->cache_root ? add->cache_directive : base->cache_directive;
+    merged->cache_size = add->cache_size ? add->cache_size : base->cache_size;
     return merged;
 }
 
@@ -236,6 +248,47 @@ static const char *set_expose(cmd_parms *cmd, void *dummy, const char *value)
     return NULL;
 }
 
+static const char *set_cache_root(cmd_parms *cmd, void *dummy, const char *value)
+{
+    walt_vpn_config *config = config_of(cmd->server);
+    const char *fault;
+
+    (void)dummy;
+    if ((fault = refuse_section(cmd, value)))
+        return fault;
+    config->cache_directive = cmd->directive;
+    if (ap_cstr_casecmp(value, "none") == 0)
+        config->cache_root = "";
+    else if (*value == '\0' || !(config->cache_root = ap_server_root_relative(cmd->pool, value)))
+        return complain(cmd, value, "write the path of a folder, as in WaltVpnCacheRoot "
+                        "/var/cache/apache2/walt_vpn, or none");
+    return NULL;
+}
+
+static const char *set_cache_size(cmd_parms *cmd, void *dummy, const char *value)
+{
+    static const char units[] = "KMG";
+    walt_vpn_config *config = config_of(cmd->server);
+    const char *fault, *unit;
+    apr_off_t size = 0;
+    char *end = NULL;
+    int shift = 0;
+
+    (void)dummy;
+    if ((fault = refuse_section(cmd, value)))
+        return fault;
+    if (apr_isdigit(*value) && apr_strtoff(&size, value, &end, 10) == APR_SUCCESS && *end
+        && (unit = ap_strchr_c(units, apr_toupper(*end)))) {
+        shift = 10 * (int)(unit - units + 1);
+        end++;
+    }
+    if (!end || *end || size < 1 || size > (APR_INT64_MAX >> shift))
+        return complain(cmd, value, "write a number of bytes greater than zero, with K, M or G "
+                        "behind it if you like, as in WaltVpnCacheSize 1G");
+    config->cache_size = size << shift;
+    return NULL;
+}
+
 /* ------------------------------------------------------------------ start-up */
 
 /* Is name another spelling of host?  Case, a dot at the end, IPv6 in or out of brackets. */
@@ -367,6 +420,25 @@ static const char *entrypoint_fault(apr_pool_t *p, const server_rec *s,
     return NULL;
 }
 
+/* Give the entrypoint its cache folder, if any; returns what is wrong with it, or NULL. */
+static const char *set_folder(apr_pool_t *pconf, apr_pool_t *ptemp,
+                              walt_vpn_entrypoint *entrypoint, const walt_vpn_config *config)
+{
+    image_folder *folder;
+    const char *fault;
+
+    if (!config->cache_root || !*config->cache_root)
+        return NULL;
+    folder = apr_pcalloc(pconf, sizeof(*folder));
+    folder->root = config->cache_root;
+    folder->size = config->cache_size ? config->cache_size : DEFAULT_CACHE_SIZE;
+    entrypoint->folder = folder;
+    fault = image_cache_fault(ptemp, folder);
+    return fault ? apr_psprintf(ptemp, "WaltVpnCacheRoot %s (%s:%d): %s", folder->root,
+                                config->cache_directive->filename,
+                                config->cache_directive->line_num, fault) : NULL;
+}
+
 /* Judge here, not in post_config: so the verdict reaches configtest and the terminal. */
 static int walt_vpn_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
                                  server_rec *main_server)
@@ -374,7 +446,6 @@ static int walt_vpn_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t
     const char *fault = dependence_fault();
     server_rec *s;
 
-    (void)pconf;
     (void)plog;
     if (fault) {
         ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, main_server, "%s: mod_walt_vpn "
@@ -392,6 +463,10 @@ static int walt_vpn_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t
             return HTTP_INTERNAL_SERVER_ERROR;
         }
         entrypoint->boot_only = config_of(s)->expose == EXPOSE_BOOT;
+        if ((fault = set_folder(pconf, ptemp, entrypoint, config_of(s)))) {
+            ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s, "%s", fault);
+            return HTTP_INTERNAL_SERVER_ERROR;
+        }
     }
     return OK;
 }
@@ -464,6 +539,11 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
                          "the worker %s: %s", where(ptemp, entrypoint), entrypoint->url, fault);
             return HTTP_INTERNAL_SERVER_ERROR;
         }
+        if (entrypoint->folder && (rv = image_cache_make(entrypoint->folder)) != APR_SUCCESS) {
+            ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, rv, s, "WaltVpnCacheRoot %s: it "
+                         "can't be made; name a folder elsewhere", entrypoint->folder->root);
+            return HTTP_INTERNAL_SERVER_ERROR;
+        }
         /* At start the configuration is read twice; say it for the pass that stays. */
         if (ap_state_query(AP_SQ_MAIN_STATE) != AP_SQ_MS_CREATE_PRE_CONFIG)
             ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s, "%s is the WalT VPN HTTP entrypoint of "
@@ -472,6 +552,21 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
                                                : "everything below " BOOT_PREFIX);
     }
     return OK;
+}
+
+static void walt_vpn_child_init(apr_pool_t *pchild, server_rec *main_server)
+{
+    apr_status_t rv = image_cache_child_init(pchild);
+    server_rec *s;
+
+    if (rv != APR_SUCCESS)
+        ap_log_error(APLOG_MARK, APLOG_CRIT, rv, main_server, "can't make a mutex");
+    for (s = main_server; s; s = s->next) {
+        const walt_vpn_entrypoint *entrypoint = config_of(s)->entrypoint;
+
+        if (entrypoint && entrypoint->folder)
+            image_cache_sweep(pchild, entrypoint->folder);
+    }
 }
 
 /* ------------------------------------------------------------------ request path */
@@ -549,6 +644,21 @@ static int walt_vpn_post_read_request(request_rec *r)
     return DECLINED;
 }
 
+/*
+ * The record of a request that is ours to pass on: one that was judged, or the entrypoint's own
+ * question to the WalT server, a sub-request of one that was.
+ */
+static const walt_vpn_request *claimed(const request_rec *r)
+{
+    const walt_vpn_request *request;
+
+    if (!r->main)
+        return walt_vpn_request_of(r);
+    request = walt_vpn_request_of(r->main);
+    return request && request->asked && strncmp(r->uri, BOOT_PREFIX, strlen(BOOT_PREFIX)) == 0
+           && strcmp(r->uri + strlen(BOOT_PREFIX), request->asked) == 0 ? request : NULL;
+}
+
 /* Hand r to mod_proxy_http for this path and query, which were judged: they go out as they are. */
 static void pass_on(request_rec *r, const walt_vpn_entrypoint *entrypoint, boot_file file,
                     const char *rest, const char *query)
@@ -575,7 +685,7 @@ static int walt_vpn_post_perdir_config(request_rec *r)
     ap_conf_vector_t *config;
     apr_size_t i;
 
-    if (!walt_vpn_request_of(r))
+    if (!claimed(r))
         return OK;
     config = ap_merge_per_dir_configs(r->pool, r->per_dir_config,
                                       ap_create_per_dir_config(r->pool));
@@ -623,11 +733,14 @@ static void walt_vpn_insert_filter(request_rec *r)
 /* Claim what was judged to be ours, whoever claimed it before. */
 static int walt_vpn_translate(request_rec *r)
 {
-    const walt_vpn_request *request = walt_vpn_request_of(r);
+    const walt_vpn_request *request = claimed(r);
 
     if (!request)
         return DECLINED;
-    pass_on(r, request->entrypoint, request->boot.file, request->rest, request->query);
+    if (r->main)
+        pass_on(r, request->entrypoint, BOOT_FILE_SIG, request->asked, NULL);
+    else
+        pass_on(r, request->entrypoint, request->boot.file, request->rest, request->query);
     return OK;
 }
 
@@ -640,6 +753,12 @@ static const command_rec directives[] = {
     AP_INIT_TAKE1("WaltVpnExpose", set_expose, NULL, RSRC_CONF | ACCESS_CONF,
         "what of the WalT server the entrypoint shows: all (everything below /walt-vpn/, the "
         "default) or boot (only what distant nodes and the setup check need)"),
+    AP_INIT_TAKE1("WaltVpnCacheRoot", set_cache_root, NULL, RSRC_CONF | ACCESS_CONF,
+        "folder in which verified boot images are kept, as in WaltVpnCacheRoot "
+        "/var/cache/apache2/walt_vpn; none (the default): they are relayed"),
+    AP_INIT_TAKE1("WaltVpnCacheSize", set_cache_size, NULL, RSRC_CONF | ACCESS_CONF,
+        "most bytes that the folder may hold, with K, M or G behind the number if you like; "
+        "the least recently used image goes first; default 1G"),
     { NULL }
 };
 
@@ -657,7 +776,10 @@ static void register_hooks(apr_pool_t *p)
     enroll_filter = ap_register_input_filter("WALT_VPN_ENROLL", filter_enroll_body, NULL,
                                              AP_FTYPE_RESOURCE);
     ap_hook_insert_filter(walt_vpn_insert_filter, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_child_init(walt_vpn_child_init, NULL, NULL, APR_HOOK_MIDDLE);
     reply_guard_register_hooks();
+    walt_query_register_hooks();
+    boot_files_register_hooks();
 }
 
 module AP_MODULE_DECLARE_DATA walt_vpn_module = {

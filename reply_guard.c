@@ -250,6 +250,10 @@ static apr_status_t begin_relay(ap_filter_t *f, relay *state, const walt_vpn_req
     state->length = -1;
     if (length && !ap_parse_strict_length(&state->length, length))
         state->length = -1;
+    /* A relayed reply to a range is made here.  httpd's byterange filter would answer every form
+     * of range, but only for a reply that comes whole in one brigade. */
+    apr_table_unset(r->headers_in, "Range");
+    apr_table_unset(r->headers_in, "Request-Range");
     if (r->header_only || AP_STATUS_IS_HEADER_ONLY(r->status)) {
         state->length = -1;
         state->state = RELAY_STREAMING;
@@ -385,16 +389,24 @@ static void drop_content_filters(request_rec *r)
     }
 }
 
+void reply_guard_is_local(request_rec *r)
+{
+    ap_filter_t *f;
+
+    for (f = r->output_filters; f; f = f->next) {
+        if (f->frec == relay_filter) {
+            ap_remove_output_filter(f);
+            return;
+        }
+    }
+}
+
 static void walt_vpn_insert_filter(request_rec *r)
 {
     const walt_vpn_request *request = walt_vpn_request_of(r);
 
     if (!request)
         return;
-    /* A relayed reply to a range is made here.  httpd's byterange filter would answer every form
-     * of range, but only for a reply that comes whole in one brigade. */
-    apr_table_unset(r->headers_in, "Range");
-    apr_table_unset(r->headers_in, "Request-Range");
     ap_add_output_filter_handle(relay_filter, NULL, r, r->connection);
     if (is_for_firmware(request)) {
         drop_content_filters(r);

@@ -16,6 +16,9 @@ void reply_guard_promise(request_rec *r);
 /* Error replies to r are this module's own short texts, whatever ErrorDocument says. */
 void reply_guard_own_errors(request_rec *r);
 
+/* The reply to r is a local file: nothing is relayed, and httpd's own filters serve ranges of it. */
+void reply_guard_is_local(request_rec *r);
+
 /* The reset itself, for a reply that can't be completed. */
 void reply_guard_reset(request_rec *r);
 

@@ -4,6 +4,10 @@
  * mod_walt_vpn.c   directives, refusing to start, claiming a request, the generated worker
  * boot_request.c   what a request asks for, judged from its text
  * reply_guard.c    the promises that every reply to a node keeps
+ * boot_files.c     answering boot.sig and boot.img, and trying again where the WalT server fails
+ * walt_query.c     asking the WalT server on the entrypoint's own account
+ * image_cache.c    the folder of verified boot images
+ * boot_ledger.c    what all processes of the server know together
  */
 #ifndef WALT_VPN_H
 #define WALT_VPN_H
@@ -25,6 +29,7 @@ typedef struct {
     const char *url;            /* http://host[:port]/walt-vpn/, the worker's name */
     const ap_directive_t *directive;    /* where WaltVpnServer stands */
     int boot_only;              /* WaltVpnExpose boot */
+    const struct image_folder *folder;  /* WaltVpnCacheRoot; NULL: images are relayed */
 } walt_vpn_entrypoint;
 
 /* One claimed request, from judging it to its log line.  Lives in r->pool. */
@@ -33,6 +38,7 @@ typedef struct {
     boot_request boot;
     const char *rest;           /* path behind /walt-vpn/, as sent, judged */
     const char *query;          /* as sent, judged; NULL: none */
+    const char *asked;          /* path that the entrypoint itself is asking for; NULL: none */
     apr_off_t resume_from;      /* N of a lone "Range: bytes=N-"; 0: no such range */
 } walt_vpn_request;
 

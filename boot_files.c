@@ -1,0 +1,268 @@
+/*
+ * boot_files.c: answering boot.sig and boot.img, and trying again where the WalT server fails.
+ *
+ * boot.sig is asked for, held until it is whole, and sent as the WalT server gave it.  boot.img is
+ * asked for only when no file with the digest in the node's current boot.sig is in the cache, once
+ * for all nodes that wait for it.  So a WalT server that breaks off, stalls or answers with
+ * another node's file costs a second try, which the node does not notice, and no wrong byte.
+ *
+ * Whatever has no digest, and whatever the cache can't take, is left to mod_proxy and the guard.
+ */
+#include "boot_files.h"
+#include "image_cache.h"
+#include "reply_guard.h"
+#include "walt_query.h"
+
+#include "apr_lib.h"
+#include "apr_strings.h"
+#include "http_protocol.h"
+#include "http_request.h"
+
+/* How often a file is tried, and since when (after the request came) no more: a stall lasts up to
+ * the worker's 20 s, and the node's patience is 50 s (facts.md 1). */
+#define TRIES_MAX 3
+#define LAST_TRY apr_time_from_sec(25)
+
+/* How long a request may wait for another's fetch: a little less than the node waits for it. */
+#define WAIT_MAX apr_time_from_sec(45)
+
+/* Pause before a second try: a WalT server that has just broken off may be restarting. */
+#define PAUSE apr_time_from_msec(100)
+
+/* Most bytes of a boot.sig; what is larger is another file, answered one behind (facts.md 2). */
+#define SIGNATURE_MAX (64 * 1024)
+
+/* ------------------------------------------------------------------ boot.sig */
+
+/* A boot.sig on its way: its bytes, in r->pool. */
+typedef struct {
+    char *text;
+    apr_size_t length;
+} signature;
+
+static apr_status_t take_signature(walt_query *query, const char *bytes, apr_size_t length)
+{
+    signature *signature = query->data;
+
+    if (length > SIGNATURE_MAX - signature->length)
+        return APR_ENOSPC;
+    memcpy(signature->text + signature->length, bytes, length);
+    signature->length += length;
+    return APR_SUCCESS;
+}
+
+/* May a failed question be asked again, after a pause, and the node still be there? */
+static int try_again(const request_rec *r, const walt_query *query, int tries)
+{
+    /* mod_proxy could not connect: a WalT server that is down is said so at once. */
+    if (query->status == HTTP_SERVICE_UNAVAILABLE || query->status == HTTP_FORBIDDEN)
+        return 0;
+    if (tries >= TRIES_MAX || apr_time_now() - r->request_time >= LAST_TRY)
+        return 0;
+    apr_sleep(PAUSE * tries);
+    return 1;
+}
+
+/* Path behind /walt-vpn/ of a file of the node of r, in the plain spelling, in r->pool. */
+static const char *path_of(const request_rec *r, const char *file)
+{
+    char *node = apr_pstrdup(r->pool, walt_vpn_request_of(r)->boot.node), *dot;
+
+    for (dot = node; (dot = strchr(dot, '.')); )
+        *dot = '-';
+    return apr_pstrcat(r->pool, "per-ip/", node, "/", file, NULL);
+}
+
+/* Ask for the boot.sig of the node of r, again if need be.  query->whole: it arrived. */
+static void ask_signature(request_rec *r, walt_query *query, signature *signature, int *tries)
+{
+    memset(query, 0, sizeof(*query));
+    query->rest = path_of(r, "boot.sig");
+    query->take = take_signature;
+    query->data = signature;
+    if (!signature->text)
+        signature->text = apr_palloc(r->pool, SIGNATURE_MAX);
+    do {
+        signature->length = 0;
+        walt_query_ask(r, query);
+        ++*tries;
+    } while (!query->whole && try_again(r, query, *tries));
+}
+
+/* Send the boot.sig of the node of r as the WalT server gave it. */
+static int answer_signature(request_rec *r)
+{
+    signature signature = { NULL, 0 };
+    walt_query query;
+    apr_bucket_brigade *bb;
+    int tries = 0;
+
+    ask_signature(r, &query, &signature, &tries);
+    if (!query.whole)
+        return query.status;
+    r->status = query.status;
+    r->headers_out = apr_table_overlay(r->pool, query.headers, r->headers_out);
+    if (query.content_type)
+        ap_set_content_type(r, query.content_type);
+    ap_set_content_length(r, (apr_off_t)signature.length);
+    bb = apr_brigade_create(r->pool, r->connection->bucket_alloc);
+    if (!r->header_only)
+        apr_brigade_write(bb, NULL, NULL, signature.text, signature.length);
+    APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_eos_create(r->connection->bucket_alloc));
+    (void)ap_pass_brigade(r->output_filters, bb);       /* a client that is gone is no error */
+    return OK;
+}
+
+/* ------------------------------------------------------------------ boot.img */
+
+/* The digest in line 1 of a boot.sig, in lower case in pool; NULL: there is none. */
+static const char *digest_in(apr_pool_t *pool, const signature *signature)
+{
+    char *digest;
+    apr_size_t i;
+
+    if (signature->length <= IMAGE_DIGEST_LENGTH
+        || !apr_isspace(signature->text[IMAGE_DIGEST_LENGTH]))
+        return NULL;
+    digest = apr_pstrmemdup(pool, signature->text, IMAGE_DIGEST_LENGTH);
+    for (i = 0; i < IMAGE_DIGEST_LENGTH; i++) {
+        if (!apr_isxdigit(digest[i]))
+            return NULL;
+    }
+    ap_str_tolower(digest);
+    return digest;
+}
+
+/* A fetch of an image: where its bytes go, and how that stands. */
+typedef struct {
+    image *image;
+    image_state state;          /* IMAGE_MISSING as long as there is room for it */
+} image_fetch;
+
+static apr_status_t begin_image(walt_query *query)
+{
+    image_fetch *fetch = query->data;
+
+    if (query->status != HTTP_OK)
+        return APR_EGENERAL;
+    /* Without a length no room can be made for it, and no node could read it. */
+    fetch->state = query->length < 0 ? IMAGE_NO_ROOM
+                                     : image_cache_reserve(fetch->image, query->length);
+    return fetch->state == IMAGE_MISSING ? APR_SUCCESS : APR_ENOSPC;
+}
+
+static apr_status_t take_image(walt_query *query, const char *bytes, apr_size_t length)
+{
+    image_fetch *fetch = query->data;
+    apr_status_t rv = image_cache_write(fetch->image, bytes, length);
+
+    if (rv != APR_SUCCESS)
+        fetch->state = IMAGE_NO_ROOM;
+    return rv;
+}
+
+/* Fetch a missing image from the WalT server; the state says how it ended. */
+static image_state fetch_image(request_rec *r, image *missing)
+{
+    image_fetch fetch = { missing, IMAGE_MISSING };
+    walt_query query = { 0 };
+
+    query.rest = path_of(r, "boot.img");
+    query.begin = begin_image;
+    query.take = take_image;
+    query.data = &fetch;
+    walt_query_ask(r, &query);
+    if (query.whole)
+        return image_cache_finish(missing);
+    if (fetch.state == IMAGE_MISSING) {
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "fetch of boot.img ended with status %d after "
+                      "%" APR_OFF_T_FMT " of %" APR_OFF_T_FMT " bytes", query.status,
+                      query.received, query.length);
+        fetch.state = IMAGE_BROKEN;
+    }
+    image_cache_abandon(missing, fetch.state);
+    return fetch.state;
+}
+
+/* Send a verified image; ranges, If-Range and HEAD are httpd's own filters' work. */
+static int send_image(request_rec *r, const image *image, const char *digest)
+{
+    apr_bucket_brigade *bb;
+    int status;
+
+    reply_guard_is_local(r);
+    ap_set_content_type(r, "application/octet-stream");
+    ap_set_content_length(r, image_cache_size(image));
+    apr_table_setn(r->headers_out, "ETag", apr_pstrcat(r->pool, "\"", digest, "\"", NULL));
+    ap_set_accept_ranges(r);
+    if ((status = ap_meets_conditions(r)) != OK)
+        return status;
+    /* One brigade with the file and EOS, in r->pool: the byterange filter answers with 206 by
+     * itself, and the file stays open until the last byte is sent. */
+    bb = apr_brigade_create(r->pool, r->connection->bucket_alloc);
+    apr_brigade_insert_file(bb, image_cache_file(image), 0, image_cache_size(image), r->pool);
+    APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_eos_create(r->connection->bucket_alloc));
+    (void)ap_pass_brigade(r->output_filters, bb);       /* a client that is gone is no error */
+    return OK;
+}
+
+/* Send the boot.img of the node of r from the cache, or leave it to be relayed. */
+static int answer_image(request_rec *r)
+{
+    const walt_vpn_request *request = walt_vpn_request_of(r);
+    signature signature = { NULL, 0 };
+    walt_query query;
+    int tries = 0;
+
+    do {
+        const char *digest;
+        image_state state;
+        image *image;
+        int waited;
+
+        ask_signature(r, &query, &signature, &tries);
+        if (!query.whole)
+            return query.status;
+        if (query.status != HTTP_OK || !(digest = digest_in(r->pool, &signature)))
+            return DECLINED;
+        state = image_cache_find(r, request->entrypoint->folder, digest,
+                                 r->request_time + WAIT_MAX, &image, &waited);
+        if (state == IMAGE_MISSING)
+            state = fetch_image(r, image);
+        switch (state) {
+        case IMAGE_READY:
+            return send_image(r, image, digest);
+        case IMAGE_NO_ROOM:
+            return DECLINED;
+        case IMAGE_LATE:
+            ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "boot.img is still being fetched: the "
+                          "connection is reset, so that the node asks again");
+            reply_guard_reset(r);
+            return DONE;
+        default:
+            query.status = HTTP_BAD_GATEWAY;
+        }
+    } while (try_again(r, &query, tries));
+    return HTTP_BAD_GATEWAY;
+}
+
+/* ------------------------------------------------------------------ hooks */
+
+static int walt_vpn_handler(request_rec *r)
+{
+    const walt_vpn_request *request = walt_vpn_request_of(r);
+
+    if (!request || r->main || r->method_number != M_GET)
+        return DECLINED;
+    if (request->boot.file == BOOT_FILE_SIG)
+        return answer_signature(r);
+    if (request->boot.file == BOOT_FILE_IMG && request->entrypoint->folder)
+        return answer_image(r);
+    return DECLINED;
+}
+
+void boot_files_register_hooks(void)
+{
+    /* Before mod_proxy's (FIRST), which relays what this declines. */
+    ap_hook_handler(walt_vpn_handler, NULL, NULL, APR_HOOK_REALLY_FIRST);
+}
