@@ -18,9 +18,10 @@ def column(kind, patience):
     os.chmod(folder, 0o755)
     place = os.path.join(folder, "proxy")
     os.mkdir(place)
+    options = {"cache": os.path.join(folder, "images")} if kind is WaltVpn else {}
     verdicts = []
     try:
-        with WaltServer() as walt, kind(place, walt) as entrypoint:
+        with WaltServer() as walt, kind(place, walt, **options) as entrypoint:
             for behaviour in BEHAVIOURS:
                 walt.clear()
                 walt.set_image()

@@ -5,9 +5,10 @@ import pytest
 from behaviours import BEHAVIOURS, PATIENCE
 
 
+@pytest.mark.parametrize("cache", [False, True], ids=["relayed", "cached"])
 @pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=lambda behaviour: behaviour.title)
-def test_behaviour(behaviour, entrypoint, walt):
-    ours = entrypoint()
+def test_behaviour(behaviour, cache, entrypoint, walt, folder):
+    ours = entrypoint(cache=folder + "/images" if cache else "")
     ours.tolerate_log("")       # what the WalT server's faults leave in the log is the business of their own tests
     verdict = behaviour.judge(ours, walt, PATIENCE)
     assert verdict.passed, verdict.words

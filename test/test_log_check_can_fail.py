@@ -28,6 +28,14 @@ def test_announced_line_passes_and_a_missing_one_does_not():
     assert log_objections(line, ["folder is full"]) == []
     assert log_objections("", ["folder is full"]) == ["expected, but missing: folder is full"]
     assert log_objections("", [], ["folder is full"]) == []
+    assert log_objections(line, [], ["folder is full"]) == []
+
+
+def test_a_crash_is_never_tolerated():
+    for line in (STAMP + "[core:notice] [pid 1:tid 1] AH00051: child pid 7 exit signal Segmentation fault (11)",
+                 "==7==ERROR: AddressSanitizer: heap-use-after-free"):
+        assert log_objections(line, [], [""]) == [line]
+        assert log_objections(line, ["Segmentation|Sanitizer"]) == []
 
 
 BAD_TESTS = """

@@ -266,11 +266,12 @@ class Handler(WSGIHandler):
         try:
             while self.socket.recv(4096):
                 pass
-            raise Aborted
         except socket.timeout:
             self.socket.settimeout(None)
-        except ConnectionResetError:
-            raise Aborted
+            return
+        except OSError:
+            pass
+        raise Aborted
 
     def end_with_fin(self):
         self.wait_until_sent()
@@ -476,12 +477,10 @@ def main():
         sys.exit("port %d of %s: %s" % (options.port, options.address, problem.strerror or problem))
     listener.up()
     if options.control_fd is None:
-        gevent.signal_handler(signal.SIGTERM, sys.exit)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            gevent.signal_handler(number, sys.exit)
         print("WalT server %s on http://%s:%d/walt-vpn/" % (FQDN, options.address, listener.port), flush=True)
-        try:
-            listener.service.serve_forever()
-        except KeyboardInterrupt:
-            pass
+        listener.service.serve_forever()
     else:
         Control(state, listener).obey(socket.socket(fileno=options.control_fd))
 
