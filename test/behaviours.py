@@ -7,7 +7,7 @@ documents fare.
 import collections
 
 import wire
-from boot_client import PATIENCE, BootClient, Outcome
+from boot_client import BootClient, Outcome
 from setup_check import setup_check
 
 Verdict = collections.namedtuple("Verdict", "passed words")

@@ -7,7 +7,8 @@ import os
 import shutil
 import tempfile
 
-from behaviours import BEHAVIOURS, PATIENCE
+from behaviours import BEHAVIOURS
+from boot_client import PATIENCE
 from proxies import SEED, WaltVpn
 from stand_in import WaltServer
 

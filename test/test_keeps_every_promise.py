@@ -2,7 +2,8 @@
 
 import pytest
 
-from behaviours import BEHAVIOURS, PATIENCE
+from behaviours import BEHAVIOURS
+from boot_client import PATIENCE
 
 
 @pytest.mark.parametrize("cache", [False, True], ids=["relayed", "cached"])
