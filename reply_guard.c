@@ -126,28 +126,23 @@ static int is_for_firmware(const walt_vpn_request *request)
            || request->boot.fault;
 }
 
-typedef struct {
-    request_rec *r;
-    apr_array_header_t *names;  /* of the header lines that are too long */
-} long_lines;
-
 static int find_long_line(void *data, const char *name, const char *value)
 {
-    long_lines *lines = data;
+    apr_array_header_t *long_lines = data;      /* the names of those found */
 
     if (strlen(name) + strlen(": ") + strlen(value) > HEADER_LINE_MAX)
-        APR_ARRAY_PUSH(lines->names, const char *) = name;
+        APR_ARRAY_PUSH(long_lines, const char *) = name;
     return 1;
 }
 
 static void drop_long_lines(request_rec *r, apr_table_t *headers)
 {
-    long_lines lines = { r, apr_array_make(r->pool, 2, sizeof(const char *)) };
+    apr_array_header_t *long_lines = apr_array_make(r->pool, 2, sizeof(const char *));
     int i;
 
-    apr_table_do(find_long_line, &lines, headers, NULL);
-    for (i = 0; i < lines.names->nelts; i++) {
-        const char *name = APR_ARRAY_IDX(lines.names, i, const char *);
+    apr_table_do(find_long_line, long_lines, headers, NULL);
+    for (i = 0; i < long_lines->nelts; i++) {
+        const char *name = APR_ARRAY_IDX(long_lines, i, const char *);
 
         if (boot_ledger_first_time(apr_pstrcat(r->pool, "header ", name, NULL)))
             ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "header %s: line of 200 bytes or more "
