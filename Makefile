@@ -1,8 +1,17 @@
 # mod_walt_vpn: plain make, so that a distribution's flags reach compiler and linker.
 #
-#   make                build mod_walt_vpn.so        (APXS=/path/to/apxs CFLAGS=... LDFLAGS=...)
-#   make install        install it                   (DESTDIR=...)
+#   make                build mod_walt_vpn.so            (APXS=/path/to/apxs CFLAGS=... LDFLAGS=...)
+#   make install        install it                       (DESTDIR=...)
+#   make check          test it with what is installed   (PYTEST_FLAGS=...)
 #   make clean
+#
+# These install what they need when they are run as root, and say what to install otherwise:
+#
+#   make run            try it: an entrypoint on this machine, until Ctrl-C
+#                                                        (PORT=8080 WALT_SERVER=host[:port] NODE=ip)
+#   make test           build, and test everything
+#   make compare        it and the configurations that WalT documents: a table of who does what
+#   make static         cppcheck
 
 APXS       ?= apxs
 CFLAGS     ?= -g -O2
@@ -10,14 +19,15 @@ CPPFLAGS   ?=
 LDFLAGS    ?=
 LDLIBS     ?= -lcrypto
 
-INCLUDEDIR := $(shell $(APXS) -q INCLUDEDIR)
-LIBEXECDIR := $(shell $(APXS) -q LIBEXECDIR)
-APR_FLAGS  := $(shell $$($(APXS) -q APR_CONFIG) --includes --cppflags)
-APU_FLAGS  := $(shell $$($(APXS) -q APU_CONFIG) --includes)
+# What apxs says, asked once and only when it is used: "make run" may have to install it first.
+INCLUDEDIR  = $(eval INCLUDEDIR := $(shell $(APXS) -q INCLUDEDIR))$(INCLUDEDIR)
+LIBEXECDIR  = $(eval LIBEXECDIR := $(shell $(APXS) -q LIBEXECDIR))$(LIBEXECDIR)
+APR_FLAGS   = $(eval APR_FLAGS := $(shell $$($(APXS) -q APR_CONFIG) --includes --cppflags))$(APR_FLAGS)
+APU_FLAGS   = $(eval APU_FLAGS := $(shell $$($(APXS) -q APU_CONFIG) --includes))$(APU_FLAGS)
 
 # What the module itself needs, whatever flags come from outside.  httpd's headers are system
 # headers: their warnings are not ours to mend.
-NEEDED_CPPFLAGS := -isystem $(INCLUDEDIR) \
+NEEDED_CPPFLAGS  = -isystem $(INCLUDEDIR) \
                    $(patsubst -I%,-isystem %,$(filter-out -I/usr/include,$(APR_FLAGS) $(APU_FLAGS)))
 NEEDED_CFLAGS   := -std=c11 -fPIC -Wall -Wextra
 NEEDED_LDFLAGS  := -shared -Wl,--as-needed -Wl,--version-script=exports.map
@@ -39,4 +49,39 @@ install: mod_walt_vpn.so
 clean:
 	rm -f $(OBJECTS) mod_walt_vpn.so
 
-.PHONY: all install clean
+# Debian's python3, which has Debian's modules, even where PATH has another one before it.
+PYTHON       ?= /usr/bin/python3
+PYTEST_FLAGS ?=
+PORT         ?= 8080
+WALT_SERVER  ?=
+NODE         ?= 192.168.152.7
+
+export PYTHONDONTWRITEBYTECODE = 1
+
+# The tests of test/firmware take minutes and packages of their own: "make test-firmware".
+check: mod_walt_vpn.so
+	side_by_side=; ! $(PYTHON) -c 'import xdist' 2>/dev/null || side_by_side='-n 2'; \
+	$(PYTHON) -m pytest $$side_by_side --ignore=test/firmware $(PYTEST_FLAGS) test
+
+test:
+	test/install build run test compare
+	$(MAKE) --no-print-directory all
+	$(if $(wildcard test/firmware/install),$(MAKE) --no-print-directory test-firmware)
+	$(MAKE) --no-print-directory check
+
+run:
+	@test/install build run
+	@$(MAKE) --no-print-directory --silent all
+	@$(PYTHON) test/run.py --port '$(PORT)' --walt-server '$(WALT_SERVER)' --node '$(NODE)'
+
+compare:
+	@test/install build run test compare
+	@$(MAKE) --no-print-directory --silent all
+	@$(PYTHON) test/compare.py
+
+static:
+	test/install static
+	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,style,performance,portability \
+		--suppress=variableScope --suppress=missingInclude $(SOURCES)
+
+.PHONY: all install clean check test run compare static

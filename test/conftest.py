@@ -17,6 +17,14 @@ from stand_in import WaltServer
 pytest_plugins = ["pytester"]
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session, exitstatus):
+    """A run in which no test passed has shown nothing: it fails, even if all it did was skip."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and exitstatus == 0 and not session.config.option.collectonly and not reporter.stats.get("passed"):
+        session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+
 @pytest.fixture
 def folder():
     """A folder that httpd's children may enter: pytest's own tmp_path is closed to them."""

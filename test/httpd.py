@@ -94,19 +94,21 @@ class Httpd:
     vhost     lines inside the one virtual host; or whole <VirtualHost *:@PORT@> sections
     server    lines outside of it
     modules   loaded in this order, after the MPM and authz_core
+    fixed_port  instead of a free one
 
     @PORT@ and @DIR@ stand for port and folder in both texts.
     """
 
     server_name = "entrypoint.example.org"
 
-    def __init__(self, folder, vhost="", server="", mpm="event", modules=ENTRYPOINT, server_name=None):
+    def __init__(self, folder, vhost="", server="", mpm="event", modules=ENTRYPOINT, server_name=None, fixed_port=None):
         self.folder = str(folder)
         self.vhost = vhost
         self.server = server
         self.mpm = mpm
         self.modules = list(modules)
         self.server_name = server_name or self.server_name
+        self.fixed_port = fixed_port
         self.expected_log = []
         self.tolerated_log = []
         self.process = None
@@ -166,7 +168,7 @@ class Httpd:
 
     def start(self):
         for attempt in range(5):
-            self.port = processes.free_port()
+            self.port = self.fixed_port or processes.free_port()
             self.write_configuration()
             try:
                 with open(self.console_path, "ab") as console:
