@@ -12,6 +12,9 @@
 #   make test           build, and test everything
 #   make compare        it and the configurations that WalT documents: a table of who does what
 #   make static         cppcheck
+#   make deb            the Debian package, in build/deb
+#   make fresh          all of this on minimal Debian systems that it makes: a table
+#                                                        (SUITES="bookworm trixie")
 
 APXS       ?= apxs
 CFLAGS     ?= -g -O2
@@ -84,4 +87,13 @@ static:
 	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,style,performance,portability \
 		--suppress=variableScope --suppress=missingInclude $(SOURCES)
 
+deb:
+	@test/install build run test deb
+	@debian/build.sh
+
+fresh:
+	@test/install fresh
+	@test/fresh/run.sh $(SUITES)
+
+.PHONY: deb fresh
 .PHONY: all install clean check test run compare static
