@@ -15,6 +15,7 @@
 
 #include "apr_lib.h"
 #include "apr_strings.h"
+#include "http_core.h"
 #include "http_protocol.h"
 #include "http_request.h"
 
@@ -32,11 +33,16 @@
 /* Most bytes of a boot.sig; what is larger is another file, answered one behind (facts.md 2). */
 #define SIGNATURE_MAX (64 * 1024)
 
+/* Room that a signature gets at first: it lasts as long as the node's download. */
+#define SIGNATURE_USUAL 1024
+
 /* ------------------------------------------------------------------ boot.sig */
 
-/* A boot.sig on its way: its bytes, in r->pool. */
+/* A boot.sig on its way: its bytes, in pool. */
 typedef struct {
-    char *text;
+    apr_pool_t *pool;
+    char *text;                 /* NULL: no room was made yet */
+    apr_size_t room;
     apr_size_t length;
 } signature;
 
@@ -46,6 +52,14 @@ static apr_status_t take_signature(walt_query *query, const char *bytes, apr_siz
 
     if (length > SIGNATURE_MAX - signature->length)
         return APR_ENOSPC;
+    if (length > signature->room - signature->length) {
+        char *text = signature->text;
+
+        while (length > signature->room - signature->length)
+            signature->room *= 2;
+        signature->text = apr_palloc(signature->pool, signature->room);
+        memcpy(signature->text, text, signature->length);
+    }
     memcpy(signature->text + signature->length, bytes, length);
     signature->length += length;
     return APR_SUCCESS;
@@ -80,8 +94,11 @@ static void ask_signature(request_rec *r, walt_query *query, signature *signatur
     query->rest = path_of(r, "boot.sig");
     query->take = take_signature;
     query->data = signature;
-    if (!signature->text)
-        signature->text = apr_palloc(r->pool, SIGNATURE_MAX);
+    if (!signature->text) {
+        signature->pool = r->pool;
+        signature->room = SIGNATURE_USUAL;
+        signature->text = apr_palloc(r->pool, SIGNATURE_USUAL);
+    }
     do {
         signature->length = 0;
         walt_query_ask(r, query);
@@ -92,7 +109,7 @@ static void ask_signature(request_rec *r, walt_query *query, signature *signatur
 /* Send the boot.sig of the node of r as the WalT server gave it. */
 static int answer_signature(request_rec *r)
 {
-    signature signature = { NULL, 0 };
+    signature signature = { 0 };
     walt_query query;
     apr_bucket_brigade *bb;
     int tries = 0;
@@ -187,7 +204,9 @@ static image_state fetch_image(request_rec *r, image *missing)
 /* Send a verified image; ranges, If-Range and HEAD are httpd's own filters' work. */
 static int send_image(request_rec *r, const image *image, const char *digest)
 {
+    const core_dir_config *core = ap_get_core_module_config(r->per_dir_config);
     apr_bucket_brigade *bb;
+    apr_bucket *file;
     int status;
 
     reply_guard_is_local(r);
@@ -200,7 +219,10 @@ static int send_image(request_rec *r, const image *image, const char *digest)
     /* One brigade with the file and EOS, in r->pool: the byterange filter answers with 206 by
      * itself, and the file stays open until the last byte is sent. */
     bb = apr_brigade_create(r->pool, r->connection->bucket_alloc);
-    apr_brigade_insert_file(bb, image_cache_file(image), 0, image_cache_size(image), r->pool);
+    file = apr_brigade_insert_file(bb, image_cache_file(image), 0, image_cache_size(image),
+                                   r->pool);
+    if (core->enable_mmap == ENABLE_MMAP_OFF)
+        (void)apr_bucket_file_enable_mmap(file, 0);
     APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_eos_create(r->connection->bucket_alloc));
     (void)ap_pass_brigade(r->output_filters, bb);       /* a client that is gone is no error */
     return OK;
@@ -210,7 +232,7 @@ static int send_image(request_rec *r, const image *image, const char *digest)
 static int answer_image(request_rec *r)
 {
     const walt_vpn_request *request = walt_vpn_request_of(r);
-    signature signature = { NULL, 0 };
+    signature signature = { 0 };
     walt_query query;
     int tries = 0;
 

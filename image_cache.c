@@ -33,14 +33,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Mode bits of a .part: being fetched, or why it was given up. */
+/*
+ * Mode bits of a .part: being fetched, or why it was given up.  The marks give nobody a right that
+ * matters, and leave the owner his: a marked file may still be met by its name, for a moment, or
+ * for good if its process was killed in that moment.
+ */
 #define MODE_FETCHING 0600
-#define MODE_BROKEN   0000      /* the WalT server did not bring it */
-#define MODE_NO_ROOM  0200      /* the folder can't take it */
+#define MODE_BROKEN   0610      /* the WalT server did not bring it */
+#define MODE_NO_ROOM  0601      /* the folder can't take it */
 
 /* Bytes that are hashed at a time, and written before the disk is told to begin with them. */
-#define PIECE (1024 * 1024)
-#define WRITE_BEHIND (8 * PIECE)
+#define PIECE (128 * 1024)
+#define WRITE_BEHIND (8 * 1024 * 1024)
 
 /* How often a waiter looks, in microseconds: soon at first, since most fetches are short. */
 #define LOOK_FIRST 2000
@@ -49,6 +53,9 @@
 /* A waiter holds a thread.  When more than half of a process's threads wait, it gives up after
  * this long, so that the rest of the server goes on. */
 #define CROWDED_WAIT apr_time_from_sec(8)
+
+/* Times for futimens(2): the last use is kept as the time of access. */
+static const struct timespec used_now[2] = { { 0, UTIME_NOW }, { 0, UTIME_OMIT } };
 
 /* Files that a process remembers to have verified. */
 #define VERIFIED_MAX 256
@@ -64,7 +71,7 @@ struct image {
     const request_rec *r;
     const image_folder *folder;
     const char *digest;
-    int folder_fd;              /* closed with r->pool; -1: closed */
+    int folder_fd;              /* -1: closed */
     int part_fd;                /* of a missing image: locked, being written; -1: closed */
     apr_off_t written;          /* bytes of it so far */
     EVP_MD_CTX *hash;           /* of those bytes */
@@ -112,6 +119,27 @@ static const char *user_name(apr_pool_t *p, uid_t uid)
     return apr_psprintf(p, "#%ld", (long)uid);
 }
 
+/* access(2) as the children will see it; called while the configuration is read. */
+static int child_access(const char *path, int mode)
+{
+    uid_t uid = geteuid();
+    gid_t gid = getegid();
+    int rv, error;
+
+    if (uid != 0)
+        return access(path, mode);
+    if (setegid(ap_unixd_config.group_id) != 0 || seteuid(ap_unixd_config.user_id) != 0) {
+        (void)setegid(gid);
+        return access(path, mode);
+    }
+    rv = faccessat(AT_FDCWD, path, mode, AT_EACCESS);
+    error = errno;
+    if (seteuid(uid) != 0 || setegid(gid) != 0)
+        abort();                /* can't happen: both are still the process's real ones */
+    errno = error;
+    return rv;
+}
+
 const char *image_cache_fault(apr_pool_t *p, const image_folder *folder)
 {
     const char *parent = ap_make_dirstr_parent(p, folder->root);
@@ -126,6 +154,9 @@ const char *image_cache_fault(apr_pool_t *p, const image_folder *folder)
         if (!S_ISDIR(st.st_mode) || access(parent, W_OK | X_OK) != 0)
             return apr_psprintf(p, "it can't be made in %s (%s); name a folder elsewhere", parent,
                                 S_ISDIR(st.st_mode) ? strerror(errno) : "not a folder");
+        if (child_access(parent, X_OK) != 0)
+            return apr_psprintf(p, "httpd's children run as %s and may not enter %s (%s); name a "
+                                "folder elsewhere", owner, parent, strerror(errno));
         return NULL;
     }
     if (!S_ISDIR(st.st_mode))
@@ -137,9 +168,16 @@ const char *image_cache_fault(apr_pool_t *p, const image_folder *folder)
         return apr_psprintf(p, "its mode is %04o, and it must be for %s alone to write; type "
                             "\"chmod 700 %s\"", (unsigned)st.st_mode & 07777, owner,
                             folder->root);
-    if (access(folder->root, W_OK) != 0 && errno == EROFS)
+    if (child_access(folder->root, R_OK | W_OK | X_OK) == 0)
+        return NULL;
+    if (errno == EROFS)
         return "its file system is read-only; name a folder elsewhere";
-    return NULL;
+    /* Its own mode is right, so it is a folder above it.  What another user than the server's asks
+     * of configtest says nothing about the server. */
+    return st.st_uid != child_user() ? NULL
+           : apr_psprintf(p, "httpd's children run as %s and may not enter it (%s); open the "
+                          "folders above it to them, or name a folder elsewhere", owner,
+                          strerror(errno));
 }
 
 apr_status_t image_cache_make(const image_folder *folder)
@@ -319,23 +357,34 @@ apr_status_t image_cache_child_init(apr_pool_t *pchild)
 
 /* ------------------------------------------------------------------ opening */
 
-static apr_status_t close_image(void *data)
-{
-    image *image = data;
-
-    if (image->part_fd >= 0)
-        close(image->part_fd);
-    if (image->folder_fd >= 0)
-        close(image->folder_fd);
-    EVP_MD_CTX_free(image->hash);
-    return APR_SUCCESS;
-}
-
 static void close_part(image *image)
 {
     if (image->part_fd >= 0)
         close(image->part_fd);
     image->part_fd = -1;
+}
+
+/* Close what finding and fetching needed: a slow node's download holds its image's file alone. */
+static apr_status_t close_image(void *data)
+{
+    image *image = data;
+
+    close_part(image);
+    if (image->folder_fd >= 0)
+        close(image->folder_fd);
+    image->folder_fd = -1;
+    EVP_MD_CTX_free(image->hash);
+    image->hash = NULL;
+    return APR_SUCCESS;
+}
+
+/* Remove what stands where one of our files belongs, whatever it is. */
+static void remove_foreign(const image *image, const char *name)
+{
+    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, image->r, "%s/%s is not a file of the cache: "
+                  "removed", image->folder->root, name);
+    if (unlinkat(image->folder_fd, name, 0) != 0)
+        (void)unlinkat(image->folder_fd, name, AT_REMOVEDIR);
 }
 
 /*
@@ -344,7 +393,6 @@ static void close_part(image *image)
  */
 static apr_status_t open_published(image *image)
 {
-    static const struct timespec used_now[2] = { { 0, UTIME_NOW }, { 0, UTIME_OMIT } };
     image_name name = name_of(image->digest, ".img");
     const core_dir_config *core = ap_get_core_module_config(image->r->per_dir_config);
     apr_int32_t flags = APR_READ | APR_BINARY;
@@ -355,12 +403,20 @@ static apr_status_t open_published(image *image)
     /* Waiters ask often: find out without allocating. */
     if (fstatat(image->folder_fd, name.text, &st, AT_SYMLINK_NOFOLLOW) != 0)
         return errno;
+    if (!S_ISREG(st.st_mode)) {
+        remove_foreign(image, name.text);
+        return APR_ENOENT;
+    }
     /* The folder is a local one: sendfile is right unless the administrator says no. */
     if (core->enable_sendfile != ENABLE_SENDFILE_OFF)
         flags |= APR_SENDFILE_ENABLED;
     rv = apr_file_open(&image->file, apr_pstrcat(image->r->pool, image->folder->root, "/",
                                                  name.text, NULL),
                        flags, APR_OS_DEFAULT, image->r->pool);
+    if (APR_STATUS_IS_EACCES(rv)) {
+        remove_foreign(image, name.text);
+        return APR_ENOENT;
+    }
     if (rv != APR_SUCCESS)
         return rv;
     apr_os_file_get(&fd, image->file);
@@ -382,10 +438,22 @@ static apr_status_t open_published(image *image)
 static int open_part(image *image)
 {
     image_name name = name_of(image->digest, ".part");
+    int tries;
 
-    image->part_fd = openat(image->folder_fd, name.text,
-                            O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, MODE_FETCHING);
-    return image->part_fd >= 0 ? 0 : errno;
+    for (tries = 0; tries < 2; tries++) {
+        struct stat st;
+
+        image->part_fd = openat(image->folder_fd, name.text,
+                                O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, MODE_FETCHING);
+        if (image->part_fd >= 0)
+            return 0;
+        /* What a fetch of ours made can be opened: this was made by another. */
+        if ((errno != EACCES && errno != ELOOP && errno != EISDIR)
+            || fstatat(image->folder_fd, name.text, &st, AT_SYMLINK_NOFOLLOW) != 0)
+            break;
+        remove_foreign(image, name.text);
+    }
+    return errno;
 }
 
 /*
@@ -413,7 +481,12 @@ static image_state look_at_part(image *image)
         close_part(image);
         return IMAGE_LATE;
     }
-    return ftruncate(image->part_fd, 0) == 0 ? IMAGE_MISSING : IMAGE_NO_ROOM;
+    /* It may be a dead fetch's, marked or not. */
+    if (fchmod(image->part_fd, MODE_FETCHING) != 0 || ftruncate(image->part_fd, 0) != 0) {
+        warn_of_trouble(image, "can't empty a file", errno);
+        return IMAGE_NO_ROOM;
+    }
+    return IMAGE_MISSING;
 }
 
 /* Do so many of this process's threads wait that one more does not pay? */
@@ -482,15 +555,20 @@ image_state image_cache_find(request_rec *r, const image_folder *folder, const c
     apr_pool_cleanup_register(r->pool, image, close_image, apr_pool_cleanup_null);
 
     rv = open_published(image);
-    if (rv == APR_SUCCESS)
-        return IMAGE_READY;
-    if (!APR_STATUS_IS_ENOENT(rv)) {
-        warn_of_trouble(image, "can't open an image", rv);
-        return IMAGE_NO_ROOM;
+    if (rv == APR_SUCCESS) {
+        state = IMAGE_READY;
     }
-    apr_atomic_inc32(&waiters);
-    state = wait_for_image(image, deadline, waited);
-    apr_atomic_dec32(&waiters);
+    else if (!APR_STATUS_IS_ENOENT(rv)) {
+        warn_of_trouble(image, "can't open an image", rv);
+        state = IMAGE_NO_ROOM;
+    }
+    else {
+        apr_atomic_inc32(&waiters);
+        state = wait_for_image(image, deadline, waited);
+        apr_atomic_dec32(&waiters);
+    }
+    if (state != IMAGE_MISSING)
+        close_image(image);
     return state;
 }
 
@@ -592,6 +670,23 @@ static int evict_for(const image *image, apr_off_t size)
     return total <= image->folder->size;
 }
 
+/*
+ * Take blocks for the image now rather than meet ENOSPC in the middle; where the file system has no
+ * such call, the size alone.  0, or an errno.
+ */
+static int take_blocks(const image *missing, apr_off_t size)
+{
+    if (size == 0)
+        return 0;
+    while (fallocate(missing->part_fd, 0, 0, size) != 0) {
+        if (errno == EOPNOTSUPP)
+            return ftruncate(missing->part_fd, size) == 0 ? 0 : errno;
+        if (errno != EINTR)
+            return errno;
+    }
+    return 0;
+}
+
 image_state image_cache_reserve(image *missing, apr_off_t size)
 {
     int fits, error = 0;
@@ -607,15 +702,13 @@ image_state image_cache_reserve(image *missing, apr_off_t size)
     if (!missing->hash || !EVP_DigestInit_ex(missing->hash, EVP_sha256(), NULL))
         return IMAGE_NO_ROOM;
     /* One at a time makes room, and takes it before the next one looks. */
-    if (flock(missing->folder_fd, LOCK_EX) != 0)
-        return IMAGE_NO_ROOM;
-    fits = evict_for(missing, size);
-    /* Blocks now rather than ENOSPC in the middle; where the file system can't, the size alone. */
-    if (fits && fallocate(missing->part_fd, 0, 0, size) != 0) {
-        error = errno;
-        if (error == EOPNOTSUPP)
-            error = ftruncate(missing->part_fd, size) == 0 ? 0 : errno;
+    while (flock(missing->folder_fd, LOCK_EX) != 0) {
+        if (errno != EINTR)
+            return IMAGE_NO_ROOM;
     }
+    fits = evict_for(missing, size);
+    if (fits)
+        error = take_blocks(missing, size);
     flock(missing->folder_fd, LOCK_UN);
     if (error)
         warn_of_trouble(missing, "can't make room for an image", error);
@@ -655,11 +748,14 @@ apr_status_t image_cache_write(image *missing, const char *bytes, apr_size_t len
 image_state image_cache_finish(image *missing)
 {
     image_name part = name_of(missing->digest, ".part"), name = name_of(missing->digest, ".img");
+    image_state state;
 
     if (!hash_is(missing->hash, missing->digest)) {
         image_cache_abandon(missing, IMAGE_BROKEN);
         return IMAGE_BROKEN;
     }
+    /* Used now: else the image that took longest to come would be the first to go. */
+    (void)futimens(missing->part_fd, used_now);
     if (fsync(missing->part_fd) != 0
         || renameat(missing->folder_fd, part.text, missing->folder_fd, name.text) != 0) {
         warn_of_trouble(missing, "can't publish an image", errno);
@@ -670,7 +766,9 @@ image_state image_cache_finish(image *missing)
     trouble_is_over(missing);
     note_good(missing->part_fd);
     close_part(missing);
-    return open_published(missing) == APR_SUCCESS ? IMAGE_READY : IMAGE_BROKEN;
+    state = open_published(missing) == APR_SUCCESS ? IMAGE_READY : IMAGE_BROKEN;
+    close_image(missing);
+    return state;
 }
 
 void image_cache_abandon(image *missing, image_state why)
@@ -682,7 +780,7 @@ void image_cache_abandon(image *missing, image_state why)
     /* Marked first, unlinked then: who sees it gone finds the mark. */
     (void)fchmod(missing->part_fd, why == IMAGE_NO_ROOM ? MODE_NO_ROOM : MODE_BROKEN);
     (void)unlinkat(missing->folder_fd, name.text, 0);
-    close_part(missing);
+    close_image(missing);
 }
 
 void image_cache_sweep(apr_pool_t *p, const image_folder *folder)

@@ -252,16 +252,23 @@ static const char *set_cache_root(cmd_parms *cmd, void *dummy, const char *value
 {
     walt_vpn_config *config = config_of(cmd->server);
     const char *fault;
+    apr_size_t length;
+    char *path;
 
     (void)dummy;
     if ((fault = refuse_section(cmd, value)))
         return fault;
     config->cache_directive = cmd->directive;
-    if (ap_cstr_casecmp(value, "none") == 0)
+    if (ap_cstr_casecmp(value, "none") == 0) {
         config->cache_root = "";
-    else if (*value == '\0' || !(config->cache_root = ap_server_root_relative(cmd->pool, value)))
+        return NULL;
+    }
+    if (*value == '\0' || !(path = ap_server_root_relative(cmd->pool, value)))
         return complain(cmd, value, "write the path of a folder, as in WaltVpnCacheRoot "
                         "/var/cache/apache2/walt_vpn, or none");
+    for (length = strlen(path); length > 1 && path[length - 1] == '/'; length--)
+        path[length - 1] = '\0';
+    config->cache_root = path;
     return NULL;
 }
 
