@@ -9,6 +9,8 @@
  * Whatever has no digest, and whatever the cache can't take, is left to mod_proxy and the guard.
  */
 #include "boot_files.h"
+#include "boot_ledger.h"
+#include "boot_watch.h"
 #include "image_cache.h"
 #include "reply_guard.h"
 #include "walt_query.h"
@@ -106,32 +108,6 @@ static void ask_signature(request_rec *r, walt_query *query, signature *signatur
     } while (!query->whole && try_again(r, query, *tries));
 }
 
-/* Send the boot.sig of the node of r as the WalT server gave it. */
-static int answer_signature(request_rec *r)
-{
-    signature signature = { 0 };
-    walt_query query;
-    apr_bucket_brigade *bb;
-    int tries = 0;
-
-    ask_signature(r, &query, &signature, &tries);
-    if (!query.whole)
-        return query.status;
-    r->status = query.status;
-    r->headers_out = apr_table_overlay(r->pool, query.headers, r->headers_out);
-    if (query.content_type)
-        ap_set_content_type(r, query.content_type);
-    ap_set_content_length(r, (apr_off_t)signature.length);
-    bb = apr_brigade_create(r->pool, r->connection->bucket_alloc);
-    if (!r->header_only)
-        apr_brigade_write(bb, NULL, NULL, signature.text, signature.length);
-    APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_eos_create(r->connection->bucket_alloc));
-    (void)ap_pass_brigade(r->output_filters, bb);       /* a client that is gone is no error */
-    return OK;
-}
-
-/* ------------------------------------------------------------------ boot.img */
-
 /* The digest in line 1 of a boot.sig, in lower case in pool; NULL: there is none. */
 static const char *digest_in(apr_pool_t *pool, const signature *signature)
 {
@@ -150,10 +126,40 @@ static const char *digest_in(apr_pool_t *pool, const signature *signature)
     return digest;
 }
 
+/* Send the boot.sig of the node of r as the WalT server gave it. */
+static int answer_signature(request_rec *r)
+{
+    signature signature = { 0 };
+    walt_query query;
+    apr_bucket_brigade *bb;
+    const char *digest;
+    int tries = 0;
+
+    ask_signature(r, &query, &signature, &tries);
+    if (!query.whole)
+        return query.status;
+    if (query.status == HTTP_OK && (digest = digest_in(r->pool, &signature)))
+        boot_watch_digest(r, digest);
+    r->status = query.status;
+    r->headers_out = apr_table_overlay(r->pool, query.headers, r->headers_out);
+    if (query.content_type)
+        ap_set_content_type(r, query.content_type);
+    ap_set_content_length(r, (apr_off_t)signature.length);
+    bb = apr_brigade_create(r->pool, r->connection->bucket_alloc);
+    if (!r->header_only)
+        apr_brigade_write(bb, NULL, NULL, signature.text, signature.length);
+    APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_eos_create(r->connection->bucket_alloc));
+    (void)ap_pass_brigade(r->output_filters, bb);       /* a client that is gone is no error */
+    return OK;
+}
+
+/* ------------------------------------------------------------------ boot.img */
+
 /* A fetch of an image: where its bytes go, and how that stands. */
 typedef struct {
     image *image;
     image_state state;          /* IMAGE_MISSING as long as there is room for it */
+    int place;                  /* in the ledger */
 } image_fetch;
 
 static apr_status_t begin_image(walt_query *query)
@@ -165,6 +171,7 @@ static apr_status_t begin_image(walt_query *query)
     /* Without a length no room can be made for it, and no node could read it. */
     fetch->state = query->length < 0 ? IMAGE_NO_ROOM
                                      : image_cache_reserve(fetch->image, query->length);
+    boot_ledger_fetch_size(fetch->place, query->length);
     return fetch->state == IMAGE_MISSING ? APR_SUCCESS : APR_ENOSPC;
 }
 
@@ -175,13 +182,14 @@ static apr_status_t take_image(walt_query *query, const char *bytes, apr_size_t 
 
     if (rv != APR_SUCCESS)
         fetch->state = IMAGE_NO_ROOM;
+    boot_ledger_fetch_progress(fetch->place, query->received);
     return rv;
 }
 
 /* Fetch a missing image from the WalT server; the state says how it ended. */
-static image_state fetch_image(request_rec *r, image *missing)
+static image_state fetch_image(request_rec *r, image *missing, const char *digest)
 {
-    image_fetch fetch = { missing, IMAGE_MISSING };
+    image_fetch fetch = { missing, IMAGE_MISSING, boot_ledger_fetch_begin(digest) };
     walt_query query = { 0 };
 
     query.rest = path_of(r, "boot.img");
@@ -189,6 +197,7 @@ static image_state fetch_image(request_rec *r, image *missing)
     query.take = take_image;
     query.data = &fetch;
     walt_query_ask(r, &query);
+    boot_ledger_fetch_end(fetch.place);
     if (query.whole)
         return image_cache_finish(missing);
     if (fetch.state == IMAGE_MISSING) {
@@ -228,6 +237,14 @@ static int send_image(request_rec *r, const image *image, const char *digest)
     return OK;
 }
 
+/* How an image was come by, for the administrator. */
+static walt_vpn_answer answer_of(image_state found, int waited)
+{
+    if (found == IMAGE_MISSING)
+        return WALT_VPN_FETCHED;
+    return waited ? WALT_VPN_WAITED : WALT_VPN_CACHED;
+}
+
 /* Send the boot.img of the node of r from the cache, or leave it to be relayed. */
 static int answer_image(request_rec *r)
 {
@@ -238,7 +255,7 @@ static int answer_image(request_rec *r)
 
     do {
         const char *digest;
-        image_state state;
+        image_state found, state;
         image *image;
         int waited;
 
@@ -247,18 +264,27 @@ static int answer_image(request_rec *r)
             return query.status;
         if (query.status != HTTP_OK || !(digest = digest_in(r->pool, &signature)))
             return DECLINED;
-        state = image_cache_find(r, request->entrypoint->folder, digest,
-                                 r->request_time + WAIT_MAX, &image, &waited);
+        boot_watch_digest(r, digest);
+        /* The rest of another image would only make it fail later, at its signature. */
+        if (request->resume_from > 0
+            && boot_ledger_changed(request->entrypoint->place, request->boot.node, digest)) {
+            boot_watch_answer(r, WALT_VPN_REFUSED, "its image has changed since it began");
+            return HTTP_NOT_FOUND;
+        }
+        found = state = image_cache_find(r, request->entrypoint->folder, digest,
+                                         r->request_time + WAIT_MAX, &image, &waited);
         if (state == IMAGE_MISSING)
-            state = fetch_image(r, image);
+            state = fetch_image(r, image, digest);
         switch (state) {
         case IMAGE_READY:
+            boot_watch_answer(r, answer_of(found, waited), NULL);
             return send_image(r, image, digest);
         case IMAGE_NO_ROOM:
             return DECLINED;
         case IMAGE_LATE:
             ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "boot.img is still being fetched: the "
                           "connection is reset, so that the node asks again");
+            r->status = HTTP_GATEWAY_TIME_OUT;          /* for the log alone */
             reply_guard_reset(r);
             return DONE;
         default:

@@ -1,21 +1,138 @@
 /*
- * boot_ledger.h: what all processes of the server know together, in shared memory.
+ * boot_ledger.h: what all processes of the server know together, in shared memory: troubles that
+ * were logged, counters of each entrypoint, boots, and fetches that are under way.
  */
 #ifndef WALT_VPN_BOOT_LEDGER_H
 #define WALT_VPN_BOOT_LEDGER_H
 
 #include "walt_vpn.h"
 
-/* Make the ledger; called in post_config, before the children exist. */
-apr_status_t boot_ledger_open(apr_pool_t *pconf);
+#include <stdatomic.h>
+#include <sys/types.h>
+
+/* Most entrypoints, boots (running and remembered) and fetches that are written down. */
+#define LEDGER_ENTRYPOINTS 32
+#define LEDGER_BOOTS 1536
+#define LEDGER_FETCHES 64
+
+/* Of an image's digest this many digits are shown. */
+#define LEDGER_DIGEST 12
+
+typedef _Atomic apr_uint64_t ledger_counter;
+
+/* The counters of an entrypoint, since the server was started. */
+typedef struct {
+    char name[256];             /* its ServerName, NUL: a free place */
+    char url[320];              /* its WalT server */
+    ledger_counter answers[WALT_VPN_ANSWERS];   /* requests by how they were answered */
+    ledger_counter to_nodes;    /* bytes of bodies sent */
+    ledger_counter from_server; /* bytes of bodies received from the WalT server */
+} ledger_entrypoint;
+
+typedef enum {
+    BOOT_FREE,
+    BOOT_WRITING,               /* for the moment in which a process changes it */
+    BOOT_SIGNED,                /* the node has its boot.sig */
+    BOOT_RUNNING,               /* it is being sent its boot.img */
+    BOOT_SHORT,                 /* that ended early; the node may resume */
+    BOOT_DONE                   /* the last byte was sent */
+} boot_state;
+
+/* One boot of one node, from its boot.sig to the last byte of its boot.img. */
+typedef struct {
+    _Atomic apr_uint32_t state;         /* a boot_state */
+    _Atomic apr_uint32_t generation;    /* counts the requests that worked on this place */
+    ledger_counter position;            /* bytes of the file that the node was sent */
+    pid_t process;                      /* that is sending */
+    int entrypoint;                     /* its place */
+    char node[16];                      /* with dots */
+    char client[46];                    /* the address that it comes from */
+    char digest[LEDGER_DIGEST + 1];     /* "": not known */
+    walt_vpn_answer answer;             /* how its last request was answered */
+    apr_off_t size;                     /* bytes of its boot.img; 0: not known yet */
+    apr_time_t began;
+    apr_time_t touched;                 /* last change; for BOOT_DONE its end */
+    unsigned resumes;
+} ledger_boot;
+
+/* A request's hold on a boot; it loses it when another request of the node takes over. */
+typedef struct {
+    int place;                          /* -1: none */
+    apr_uint32_t generation;
+} ledger_hold;
+
+/* An image that is being fetched. */
+typedef struct {
+    _Atomic apr_uint32_t process;       /* that fetches it; 0: a free place */
+    char digest[LEDGER_DIGEST + 1];
+    apr_off_t size;                     /* bytes; -1: not known yet */
+    ledger_counter position;            /* bytes that have arrived */
+    apr_time_t began;
+} ledger_fetch;
 
 /*
- * Is this the first time, in any process since the last (re)start, that this trouble is met?
- * So a trouble that every request repeats is logged once.
+ * Open the ledger, or make it; called in post_config, before the children exist.  It lives in the
+ * pool of the process, so restarts keep it.
  */
-int boot_ledger_first_time(const char *trouble);
+apr_status_t boot_ledger_open(apr_pool_t *process_pool);
 
-/* This trouble is over: its next time is a first time again.  Was it met at all? */
-int boot_ledger_forget(const char *trouble);
+/* ---- troubles */
+
+/*
+ * Note that this trouble was met again, in whatever process.  Returns how often it was met before
+ * since it was last forgotten: so a trouble that every request repeats is logged once.
+ */
+unsigned boot_ledger_met_before(const char *trouble);
+
+/* This trouble is over.  Returns how often it was met. */
+unsigned boot_ledger_forget(const char *trouble);
+
+/* ---- counters */
+
+/* The place of an entrypoint's counters, made if need be; -1: all places are taken. */
+int boot_ledger_entrypoint_place(const char *name, const char *url);
+
+/* The counters at a place, to add to and to read; NULL for -1. */
+ledger_entrypoint *boot_ledger_entrypoint(int place);
+
+/* ---- boots */
+
+/* The node got its boot.sig: a boot begins. */
+void boot_ledger_signed(int entrypoint, const char *node, const char *client, const char *digest);
+
+/*
+ * The node is being sent its boot.img of this many bytes, from this byte on (0: from the start).
+ * Goes on with the boot that its boot.sig or an earlier request began, if there is one.
+ */
+ledger_hold boot_ledger_start(int entrypoint, const char *node, const char *client,
+                              const char *digest, apr_off_t size, apr_off_t from,
+                              walt_vpn_answer answer);
+
+/* It has been sent this many bytes of the file. */
+void boot_ledger_progress(ledger_hold hold, apr_off_t position);
+
+/* The request ended, with the last byte of the file or before.  Fills *boot and returns 1 unless
+ * another request of the node has taken over. */
+int boot_ledger_end(ledger_hold hold, int whole, ledger_boot *boot);
+
+/*
+ * Does a resumed download of this image go on with another image's bytes?  That is: has the node
+ * begun its boot with a boot.sig of another digest.
+ */
+int boot_ledger_changed(int entrypoint, const char *node, const char *digest);
+
+/* A consistent copy of the boot at this place, from 0 on; 0: there is none. */
+int boot_ledger_boot(int place, ledger_boot *boot);
+
+/* ---- fetches */
+
+/* A fetch begins; returns its place, or -1 when all are taken. */
+int boot_ledger_fetch_begin(const char *digest);
+void boot_ledger_fetch_size(int place, apr_off_t size);
+void boot_ledger_fetch_progress(int place, apr_off_t position);
+void boot_ledger_fetch_end(int place);
+
+/* A copy of the fetch at this place; 0: there is none. */
+int boot_ledger_fetch(int place, ledger_fetch *fetch);
 
 #endif

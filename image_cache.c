@@ -209,7 +209,7 @@ static int is_ours(const char *name, const char *extension)
 /* The folder is in trouble: one warning, until it is over.  The caller relays meanwhile. */
 static void warn_of_trouble(const image *image, const char *what, int error)
 {
-    if (boot_ledger_first_time(apr_pstrcat(image->r->pool, "folder ", image->folder->root, NULL)))
+    if (!boot_ledger_met_before(apr_pstrcat(image->r->pool, "folder ", image->folder->root, NULL)))
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, error, image->r, "%s in WaltVpnCacheRoot %s: "
                       "images are relayed until this is mended", what, image->folder->root);
 }
@@ -692,7 +692,7 @@ image_state image_cache_reserve(image *missing, apr_off_t size)
     int fits, error = 0;
 
     if (size > missing->folder->size) {
-        if (boot_ledger_first_time(apr_pstrcat(missing->r->pool, "large ", missing->digest, NULL)))
+        if (!boot_ledger_met_before(apr_pstrcat(missing->r->pool, "large ", missing->digest, NULL)))
             ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, missing->r, "an image of %" APR_OFF_T_FMT
                           " bytes is larger than WaltVpnCacheSize %" APR_OFF_T_FMT ": it is "
                           "relayed; raise WaltVpnCacheSize", size, missing->folder->size);
@@ -791,6 +791,32 @@ void image_cache_sweep(apr_pool_t *p, const image_folder *folder)
         return;
     (void)list_folder(p, folder_fd, NULL);
     close(folder_fd);
+}
+
+apr_array_header_t *image_cache_list(apr_pool_t *p, const image_folder *folder)
+{
+    apr_array_header_t *images = apr_array_make(p, 16, sizeof(image_listing)), *entries = NULL;
+    int folder_fd = open(folder->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC), i;
+
+    if (folder_fd >= 0) {
+        entries = list_folder(p, folder_fd, NULL);
+        close(folder_fd);
+    }
+    if (!entries)
+        return images;
+    qsort(entries->elts, (size_t)entries->nelts, sizeof(folder_entry), by_last_use);
+    for (i = entries->nelts - 1; i >= 0; i--) {
+        const folder_entry *entry = &APR_ARRAY_IDX(entries, i, folder_entry);
+        image_listing *image;
+
+        if (!entry->published)
+            continue;
+        image = apr_array_push(images);
+        image->digest = apr_pstrmemdup(p, entry->name, IMAGE_DIGEST_LENGTH);
+        image->size = entry->size;
+        image->used = apr_time_from_sec(entry->used.tv_sec) + entry->used.tv_nsec / 1000;
+    }
+    return images;
 }
 
 apr_file_t *image_cache_file(const image *ready)

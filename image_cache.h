@@ -61,6 +61,16 @@ image_state image_cache_finish(image *missing);
 /* The fetch failed: tell those who wait why (IMAGE_BROKEN or IMAGE_NO_ROOM). */
 void image_cache_abandon(image *missing, image_state why);
 
+/* An image in the folder. */
+typedef struct {
+    const char *digest;
+    apr_off_t size;             /* bytes */
+    apr_time_t used;            /* when it was last sent */
+} image_listing;
+
+/* The images in the folder, as image_listing, the last used first; empty if it can't be read. */
+apr_array_header_t *image_cache_list(apr_pool_t *p, const image_folder *folder);
+
 /* A ready image's open file, in the pool of the request that it was found for, and its size. */
 apr_file_t *image_cache_file(const image *ready);
 apr_off_t image_cache_size(const image *ready);

@@ -11,8 +11,10 @@
 #include "walt_vpn.h"
 #include "boot_files.h"
 #include "boot_ledger.h"
+#include "boot_watch.h"
 #include "image_cache.h"
 #include "reply_guard.h"
+#include "status_page.h"
 #include "walt_query.h"
 
 #include "ap_listen.h"
@@ -65,6 +67,11 @@ static walt_vpn_config *config_of(const server_rec *s)
 walt_vpn_request *walt_vpn_request_of(const request_rec *r)
 {
     return ap_get_module_config(r->request_config, &walt_vpn_module);
+}
+
+const walt_vpn_entrypoint *walt_vpn_entrypoint_of(const server_rec *s)
+{
+    return config_of(s)->entrypoint;
 }
 
 static void *create_config(apr_pool_t *p, server_rec *s)
@@ -530,17 +537,18 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
     apr_status_t rv;
 
     (void)plog;
-    if ((rv = boot_ledger_open(pconf)) != APR_SUCCESS) {
+    if ((rv = boot_ledger_open(main_server->process->pool)) != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, rv, main_server, "mod_walt_vpn "
                      "can't get shared memory; free some, or raise kernel.shmmax");
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     for (s = main_server; s; s = s->next) {
-        const walt_vpn_entrypoint *entrypoint = config_of(s)->entrypoint;
+        walt_vpn_entrypoint *entrypoint = config_of(s)->entrypoint;
         const char *fault;
 
         if (!entrypoint)
             continue;
+        entrypoint->place = boot_ledger_entrypoint_place(s->server_hostname, entrypoint->url);
         if ((fault = define_worker(pconf, s, entrypoint->url))) {
             ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s, "%s: mod_proxy refuses "
                          "the worker %s: %s", where(ptemp, entrypoint), entrypoint->url, fault);
@@ -641,13 +649,21 @@ static int walt_vpn_post_read_request(request_rec *r)
     reply_guard_own_errors(r);
     r->no_cache = 1;            /* the setup check must see the server as it is now */
 
+    if (r->method_number == M_GET) {
+        const char *range = apr_table_get(r->headers_in, "Range");
+
+        if (!apr_table_get(r->headers_in, "If-Range"))
+            request->resume_from = resumed_byte(range);
+        request->other_range = range && request->resume_from == 0
+                               && ap_cstr_casecmp(range, "bytes=0-") != 0;
+    }
+    boot_watch_judged(r);
     if ((status = refusal(r, request, &why))) {
+        boot_watch_answer(r, WALT_VPN_REFUSED, why);
         ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "refused with %d: %s: %s", status, why,
                       r->unparsed_uri);
         return status;
     }
-    if (r->method_number == M_GET && !apr_table_get(r->headers_in, "If-Range"))
-        request->resume_from = resumed_byte(apr_table_get(r->headers_in, "Range"));
     return DECLINED;
 }
 
@@ -723,6 +739,7 @@ static apr_status_t filter_enroll_body(ap_filter_t *f, apr_bucket_brigade *bb,
     *received += length > 0 ? length : 0;
     if (*received <= BOOT_ENROLL_MAX)
         return APR_SUCCESS;
+    boot_watch_answer(f->r, WALT_VPN_REFUSED, "an enroll body of more than 32 KiB");
     ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, f->r, "refused with 413: an enroll body of more than "
                   "32 KiB: %s", f->r->unparsed_uri);
     return APR_ENOSPC;
@@ -787,6 +804,8 @@ static void register_hooks(apr_pool_t *p)
     reply_guard_register_hooks();
     walt_query_register_hooks();
     boot_files_register_hooks();
+    boot_watch_register_hooks();
+    status_page_register_hooks();
 }
 
 module AP_MODULE_DECLARE_DATA walt_vpn_module = {

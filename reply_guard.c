@@ -14,6 +14,7 @@
  */
 #include "reply_guard.h"
 #include "boot_ledger.h"
+#include "boot_watch.h"
 
 #include "apr_strings.h"
 #include "http_connection.h"
@@ -144,7 +145,7 @@ static void drop_long_lines(request_rec *r, apr_table_t *headers)
     for (i = 0; i < long_lines->nelts; i++) {
         const char *name = APR_ARRAY_IDX(long_lines, i, const char *);
 
-        if (boot_ledger_first_time(apr_pstrcat(r->pool, "header ", name, NULL)))
+        if (!boot_ledger_met_before(apr_pstrcat(r->pool, "header ", name, NULL)))
             ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "header %s: line of 200 bytes or more "
                           "is left out of replies to nodes, whose firmware can't read it", name);
         apr_table_unset(headers, name);
@@ -269,7 +270,8 @@ static apr_status_t begin_relay(ap_filter_t *f, relay *state, const walt_vpn_req
 }
 
 /* Count a data bucket, and drop what the node holds already. */
-static apr_status_t count_bucket(relay *state, apr_bucket *bucket)
+static apr_status_t count_bucket(relay *state, const walt_vpn_request *request,
+                                 apr_bucket *bucket)
 {
     const char *data;
     apr_size_t length = bucket->length;
@@ -279,6 +281,8 @@ static apr_status_t count_bucket(relay *state, apr_bucket *bucket)
         && (rv = apr_bucket_read(bucket, &data, &length, APR_BLOCK_READ)) != APR_SUCCESS)
         return rv;
     state->received += (apr_off_t)length;
+    if (request->boot.file != BOOT_FILE_SIG)        /* counted when it was asked for */
+        boot_watch_received(request, (apr_off_t)length);
     if (state->skip > 0) {
         if (state->skip < (apr_off_t)length) {
             apr_bucket_split(bucket, (apr_size_t)state->skip);
@@ -294,7 +298,8 @@ static apr_status_t count_bucket(relay *state, apr_bucket *bucket)
  * Walk a brigade of the relayed body.  Returns APR_SUCCESS, or APR_EGENERAL when the WalT server
  * broke off; *ended says that the reply is whole.
  */
-static apr_status_t walk_brigade(relay *state, apr_bucket_brigade *bb, int *ended)
+static apr_status_t walk_brigade(relay *state, const walt_vpn_request *request,
+                                 apr_bucket_brigade *bb, int *ended)
 {
     apr_bucket *bucket, *next;
 
@@ -314,7 +319,7 @@ static apr_status_t walk_brigade(relay *state, apr_bucket_brigade *bb, int *ende
                 apr_bucket_delete(bucket);
             continue;
         }
-        if (count_bucket(state, bucket) != APR_SUCCESS)
+        if (count_bucket(state, request, bucket) != APR_SUCCESS)
             return APR_EGENERAL;
     }
     return APR_SUCCESS;
@@ -341,7 +346,7 @@ static apr_status_t filter_relay(ap_filter_t *f, apr_bucket_brigade *bb)
             return fail_relay(f, state, status);
         }
     }
-    if (walk_brigade(state, bb, &ended) != APR_SUCCESS) {
+    if (walk_brigade(state, request, bb, &ended) != APR_SUCCESS) {
         apr_brigade_cleanup(bb);
         return break_relay(f, state);
     }

@@ -6,6 +6,7 @@
  * of it reaches the client, and a client that goes away does not end it.
  */
 #include "walt_query.h"
+#include "boot_watch.h"
 
 #include "apr_strings.h"
 #include "http_connection.h"
@@ -38,7 +39,8 @@ static apr_status_t take_head(const request_rec *r, const query_context *context
     return query->begin ? query->begin(query) : APR_SUCCESS;
 }
 
-static apr_status_t take_bucket(walt_query *query, apr_bucket *bucket)
+static apr_status_t take_bucket(const request_rec *asker, walt_query *query,
+                                apr_bucket *bucket)
 {
     const char *bytes;
     apr_size_t length;
@@ -46,6 +48,7 @@ static apr_status_t take_bucket(walt_query *query, apr_bucket *bucket)
 
     if (rv == APR_SUCCESS && length > 0) {
         query->received += (apr_off_t)length;
+        boot_watch_received(walt_vpn_request_of(asker), (apr_off_t)length);
         rv = query->take(query, bytes, length);
     }
     return rv;
@@ -79,7 +82,7 @@ static apr_status_t take_brigade(ap_filter_t *f, apr_bucket_brigade *bb)
             context->state = QUERY_OVER;
             return APR_SUCCESS;
         }
-        if ((rv = take_bucket(query, bucket)) != APR_SUCCESS)
+        if ((rv = take_bucket(context->asker, query, bucket)) != APR_SUCCESS)
             return rv;
     }
     return APR_SUCCESS;

@@ -7,7 +7,9 @@
  * boot_files.c     answering boot.sig and boot.img, and trying again where the WalT server fails
  * walt_query.c     asking the WalT server on the entrypoint's own account
  * image_cache.c    the folder of verified boot images
+ * boot_watch.c     what the administrator is told of each request
  * boot_ledger.c    what all processes of the server know together
+ * status_page.c    the section on mod_status's page
  */
 #ifndef WALT_VPN_H
 #define WALT_VPN_H
@@ -30,7 +32,19 @@ typedef struct {
     const ap_directive_t *directive;    /* where WaltVpnServer stands */
     int boot_only;              /* WaltVpnExpose boot */
     const struct image_folder *folder;  /* WaltVpnCacheRoot; NULL: images are relayed */
+    int place;                  /* of its counters in the ledger; -1: none */
 } walt_vpn_entrypoint;
+
+/* How a claimed request was answered. */
+typedef enum {
+    WALT_VPN_RELAYED,           /* by the WalT server */
+    WALT_VPN_CACHED,            /* from the cache folder */
+    WALT_VPN_FETCHED,           /* from the cache folder, into which it was fetched for this one */
+    WALT_VPN_WAITED,            /* likewise, by a fetch for another one */
+    WALT_VPN_REFUSED,           /* with an error, by this module's judgement */
+    WALT_VPN_FAILED,            /* with an error: the WalT server did not deliver */
+    WALT_VPN_ANSWERS            /* how many there are */
+} walt_vpn_answer;
 
 /* One claimed request, from judging it to its log line.  Lives in r->pool. */
 typedef struct {
@@ -40,9 +54,16 @@ typedef struct {
     const char *query;          /* as sent, judged; NULL: none */
     const char *asked;          /* path that the entrypoint itself is asking for; NULL: none */
     apr_off_t resume_from;      /* N of a lone "Range: bytes=N-"; 0: no such range */
+    int other_range;            /* it has a Range of another form */
+    walt_vpn_answer answer;
+    const char *digest;         /* of the image, as far as it is known; else NULL */
+    struct watch *watch;        /* of its reply; NULL until there is one (boot_watch.c) */
 } walt_vpn_request;
 
 /* The record of a claimed main request, or NULL for a request that is none of ours. */
 walt_vpn_request *walt_vpn_request_of(const request_rec *r);
+
+/* What WaltVpnServer made of this server, or NULL: it is no entrypoint. */
+const walt_vpn_entrypoint *walt_vpn_entrypoint_of(const server_rec *s);
 
 #endif

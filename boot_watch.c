@@ -1,0 +1,334 @@
+/*
+ * boot_watch.c: what the administrator is told of each request: variables, log lines, counters.
+ *
+ * How far a download has come is known by marks: metadata buckets between the pieces of a file
+ * (filter WALT_VPN_WATCH), which httpd's core destroys when it has written what stands before
+ * them.  The file itself is not touched, so it still goes out by sendfile, without a thread.
+ */
+#include "boot_watch.h"
+#include "boot_ledger.h"
+
+#include "apr_strings.h"
+#include "http_core.h"
+#include "http_protocol.h"
+#include "http_request.h"
+#include "util_filter.h"
+
+/* A download is marked a hundred times, but not more often than this many bytes. */
+#define MARKS 100
+#define MARK_MIN (64 * 1024)
+
+static ap_filter_rec_t *watch_filter;
+
+static ledger_entrypoint *counters_of(const walt_vpn_request *request)
+{
+    return boot_ledger_entrypoint(request->entrypoint->place);
+}
+
+/* ------------------------------------------------------------------ variables */
+
+const char *boot_watch_answer_name(walt_vpn_answer answer)
+{
+    static const char *const names[WALT_VPN_ANSWERS] = {
+        "relayed", "cached", "fetched", "waited", "refused", "failed"
+    };
+
+    return names[answer];
+}
+
+static const char *file_name(boot_file file)
+{
+    switch (file) {
+    case BOOT_FILE_SERVER:
+        return "server";
+    case BOOT_FILE_SIG:
+        return "boot.sig";
+    case BOOT_FILE_IMG:
+        return "boot.img";
+    default:
+        return "other";
+    }
+}
+
+void boot_watch_judged(request_rec *r)
+{
+    const walt_vpn_request *request = walt_vpn_request_of(r);
+
+    if (request->boot.node[0])
+        apr_table_setn(r->subprocess_env, "WALT_VPN_NODE", request->boot.node);
+    apr_table_setn(r->subprocess_env, "WALT_VPN_FILE", file_name(request->boot.file));
+    if (request->resume_from > 0)
+        apr_table_setn(r->subprocess_env, "WALT_VPN_FROM",
+                       apr_off_t_toa(r->pool, request->resume_from));
+    boot_watch_answer(r, WALT_VPN_RELAYED, NULL);
+}
+
+void boot_watch_answer(request_rec *r, walt_vpn_answer answer, const char *reason)
+{
+    walt_vpn_request *request = walt_vpn_request_of(r);
+
+    request->answer = answer;
+    apr_table_setn(r->subprocess_env, "WALT_VPN_ANSWER", boot_watch_answer_name(answer));
+    if (reason)
+        apr_table_setn(r->subprocess_env, "WALT_VPN_REASON", reason);
+}
+
+void boot_watch_received(const walt_vpn_request *request, apr_off_t bytes)
+{
+    ledger_entrypoint *counters = counters_of(request);
+
+    if (counters)
+        counters->from_server += (apr_uint64_t)bytes;
+}
+
+void boot_watch_digest(request_rec *r, const char *digest)
+{
+    walt_vpn_request *request = walt_vpn_request_of(r);
+
+    request->digest = digest;
+    if (request->boot.file == BOOT_FILE_SIG && !r->header_only)
+        boot_ledger_signed(request->entrypoint->place, request->boot.node, r->useragent_ip,
+                           digest);
+}
+
+/* ------------------------------------------------------------------ marks */
+
+/* What the filter knows of a reply on its way. In r->pool. */
+typedef struct watch {
+    const conn_rec *c;
+    int begun;                  /* its head has passed */
+    ledger_hold hold;           /* of the boot that it is part of; place -1: of none */
+    apr_off_t from;             /* first byte of the file that is sent */
+    apr_off_t announced;        /* bytes of body that the head announces; -1: it does not */
+    apr_off_t passed;           /* bytes of body that have passed on */
+    apr_off_t piece;            /* bytes from mark to mark */
+    apr_off_t next_mark;        /* after so many bytes of body */
+    apr_off_t written;          /* bytes of body that the kernel has, as of the last mark */
+} watch;
+
+/* One mark: what stands before it in the brigade ends here. In r->pool. */
+typedef struct {
+    watch *watch;
+    apr_off_t at;               /* bytes of body before it */
+} mark;
+
+static apr_status_t read_mark(apr_bucket *bucket, const char **bytes, apr_size_t *length,
+                              apr_read_type_e block)
+{
+    (void)bucket;
+    (void)block;
+    *bytes = "";
+    *length = 0;
+    return APR_SUCCESS;
+}
+
+/* All before the mark is written, unless the brigade is thrown away with its connection. */
+static void pass_mark(void *data)
+{
+    const mark *mark = data;
+
+    if (mark->watch->c->aborted)
+        return;
+    mark->watch->written = mark->at;
+    boot_ledger_progress(mark->watch->hold, mark->watch->from + mark->at);
+}
+
+static const apr_bucket_type_t mark_type = {
+    "WALT_VPN_MARK", 5, APR_BUCKET_METADATA, pass_mark, read_mark, apr_bucket_setaside_noop,
+    apr_bucket_split_notimpl, apr_bucket_copy_notimpl
+};
+
+/* Set a mark behind this bucket. */
+static void set_mark(request_rec *r, watch *watch, apr_bucket *after)
+{
+    apr_bucket *bucket = apr_bucket_alloc(sizeof(*bucket), r->connection->bucket_alloc);
+    mark *mark = apr_palloc(r->pool, sizeof(*mark));
+
+    mark->watch = watch;
+    mark->at = watch->passed;
+    APR_BUCKET_INIT(bucket);
+    bucket->free = apr_bucket_free;
+    bucket->list = r->connection->bucket_alloc;
+    bucket->type = &mark_type;
+    bucket->length = 0;
+    bucket->start = 0;
+    bucket->data = mark;
+    APR_BUCKET_INSERT_AFTER(after, bucket);
+}
+
+/*
+ * The head passes.  If it is that of a node's download, to the end of its file, the download is
+ * written down.
+ */
+static void begin_watch(request_rec *r, watch *watch)
+{
+    const walt_vpn_request *request = walt_vpn_request_of(r);
+    const char *length = apr_table_get(r->headers_out, "Content-Length");
+
+    watch->begun = 1;
+    watch->hold.place = -1;
+    if (!length || !ap_parse_strict_length(&watch->announced, length))
+        watch->announced = -1;
+    if (request->boot.file != BOOT_FILE_IMG || r->header_only || watch->announced < 0
+        || (r->status != HTTP_OK && (r->status != HTTP_PARTIAL_CONTENT || request->other_range)))
+        return;
+    watch->from = r->status == HTTP_OK ? 0 : request->resume_from;
+    watch->piece = (watch->from + watch->announced) / MARKS;
+    if (watch->piece < MARK_MIN)
+        watch->piece = MARK_MIN;
+    watch->next_mark = watch->piece;
+    watch->hold = boot_ledger_start(request->entrypoint->place, request->boot.node,
+                                    r->useragent_ip, request->digest,
+                                    watch->from + watch->announced, watch->from,
+                                    request->answer);
+}
+
+/* Count the body in this brigade, and set marks in it if it is of a download. */
+static apr_status_t watch_brigade(request_rec *r, watch *watch, apr_bucket_brigade *bb)
+{
+    apr_bucket *bucket;
+
+    for (bucket = APR_BRIGADE_FIRST(bb); bucket != APR_BRIGADE_SENTINEL(bb);
+         bucket = APR_BUCKET_NEXT(bucket)) {
+        apr_size_t length = bucket->length;
+        const char *bytes;
+        apr_status_t rv;
+
+        if (APR_BUCKET_IS_METADATA(bucket))
+            continue;
+        if (length == (apr_size_t)-1
+            && (rv = apr_bucket_read(bucket, &bytes, &length, APR_BLOCK_READ)) != APR_SUCCESS)
+            return rv;
+        if (watch->hold.place < 0 || watch->passed + (apr_off_t)length < watch->next_mark) {
+            watch->passed += (apr_off_t)length;
+            continue;
+        }
+        if (watch->passed + (apr_off_t)length > watch->next_mark)
+            apr_bucket_split(bucket, (apr_size_t)(watch->next_mark - watch->passed));
+        watch->passed = watch->next_mark;
+        watch->next_mark += watch->piece;
+        set_mark(r, watch, bucket);
+    }
+    return APR_SUCCESS;
+}
+
+static apr_status_t filter_watch(ap_filter_t *f, apr_bucket_brigade *bb)
+{
+    walt_vpn_request *request = walt_vpn_request_of(f->r);
+    watch *watch = request->watch;
+    apr_status_t rv;
+
+    /* The head comes first, in a brigade of its own. */
+    if (!watch->begun) {
+        if (!APR_BRIGADE_EMPTY(bb))
+            begin_watch(f->r, watch);
+    }
+    else if ((rv = watch_brigade(f->r, watch, bb)) != APR_SUCCESS) {
+        return rv;
+    }
+    return ap_pass_brigade(f->next, bb);
+}
+
+static void walt_vpn_watch(request_rec *r)
+{
+    walt_vpn_request *request = walt_vpn_request_of(r);
+
+    if (!request || request->watch)
+        return;
+    request->watch = apr_pcalloc(r->pool, sizeof(watch));
+    request->watch->c = r->connection;
+    ap_add_output_filter_handle(watch_filter, NULL, r, r->connection);
+}
+
+/* ------------------------------------------------------------------ log lines */
+
+/* "the node's address, unless another stands for it": what a line about a node begins with. */
+static const char *node_at(const request_rec *r, const walt_vpn_request *request)
+{
+    return apr_psprintf(r->pool, "node %s (%s)", request->boot.node, r->useragent_ip);
+}
+
+/*
+ * Trouble with a node's download: one warning, and silence about the same trouble of the same
+ * node until it has booted, which says how often there was trouble.
+ */
+static void warn_of_node(request_rec *r, const walt_vpn_request *request, const char *what)
+{
+    if (boot_ledger_met_before(apr_pstrcat(r->pool, "node ", request->boot.node, NULL)) == 0)
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s: %s", node_at(r, request), what);
+}
+
+/* The line about a boot whose last byte was sent. */
+static void log_boot(request_rec *r, const walt_vpn_request *request, const ledger_boot *boot)
+{
+    unsigned troubles = boot_ledger_forget(apr_pstrcat(r->pool, "node ", request->boot.node,
+                                                       NULL));
+
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s has image %s: %" APR_OFF_T_FMT " bytes in %"
+                  APR_TIME_T_FMT ".%03d s, %u resume%s, %s%s", node_at(r, request),
+                  boot->digest[0] ? boot->digest : "of unknown digest", boot->size,
+                  apr_time_sec(boot->touched - boot->began),
+                  (int)apr_time_msec(boot->touched - boot->began), boot->resumes,
+                  boot->resumes == 1 ? "" : "s", boot_watch_answer_name(boot->answer),
+                  troubles ? apr_psprintf(r->pool, ", after trouble %u time%s", troubles,
+                                          troubles == 1 ? "" : "s") : "");
+}
+
+/* A download has ended: with its last byte, or before. */
+static void end_download(request_rec *r, const walt_vpn_request *request, watch *watch)
+{
+    int whole = !r->connection->aborted && watch->passed == watch->announced;
+    ledger_boot boot;
+
+    if (whole)
+        watch->written = watch->passed;
+    if (!boot_ledger_end(watch->hold, whole, &boot))
+        return;
+    if (whole)
+        log_boot(r, request, &boot);
+    else
+        warn_of_node(r, request, apr_psprintf(r->pool, "its download of boot.img ended short, "
+                     "after %" APR_OFF_T_FMT " of %" APR_OFF_T_FMT " bytes",
+                     watch->from + watch->written, boot.size));
+}
+
+/* Runs when the reply's last byte is written, or its connection is given up. */
+static int walt_vpn_log_transaction(request_rec *r)
+{
+    walt_vpn_request *request = walt_vpn_request_of(r);
+    ledger_entrypoint *counters;
+    watch *watch;
+
+    if (!request)
+        return DECLINED;
+    watch = request->watch;
+    if (request->answer != WALT_VPN_REFUSED && ap_is_HTTP_SERVER_ERROR(r->status))
+        boot_watch_answer(r, WALT_VPN_FAILED, NULL);
+    if (watch && watch->hold.place >= 0)
+        end_download(r, request, watch);
+    else if (request->boot.node[0] && ap_is_HTTP_ERROR(r->status))
+        warn_of_node(r, request, apr_psprintf(r->pool, "%s was answered with %d%s%s",
+                     file_name(request->boot.file), r->status,
+                     request->answer == WALT_VPN_REFUSED ? ": " : "",
+                     request->answer == WALT_VPN_REFUSED
+                         ? apr_table_get(r->subprocess_env, "WALT_VPN_REASON") : ""));
+    if ((counters = counters_of(request))) {
+        counters->answers[request->answer]++;
+        if (watch)
+            counters->to_nodes += (apr_uint64_t)(r->connection->aborted ? watch->written
+                                                                        : watch->passed);
+    }
+    return OK;
+}
+
+void boot_watch_register_hooks(void)
+{
+    /* Behind the filter that writes the head (AP_FTYPE_PROTOCOL) and what it adds: what passes
+     * here is what goes out, after byte ranges were cut. */
+    watch_filter = ap_register_output_filter("WALT_VPN_WATCH", filter_watch, NULL,
+                                             AP_FTYPE_TRANSCODE);
+    ap_hook_insert_filter(walt_vpn_watch, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_insert_error_filter(walt_vpn_watch, NULL, NULL, APR_HOOK_MIDDLE);
+    /* Before mod_log_config's, which writes the variables that this sets. */
+    ap_hook_log_transaction(walt_vpn_log_transaction, NULL, NULL, APR_HOOK_FIRST);
+}

@@ -1,0 +1,29 @@
+/*
+ * boot_watch.h: what the administrator is told of each request: variables, log lines, counters.
+ */
+#ifndef WALT_VPN_BOOT_WATCH_H
+#define WALT_VPN_BOOT_WATCH_H
+
+#include "walt_vpn.h"
+
+/*
+ * Set the variables of a request that has just been judged: WALT_VPN_NODE, WALT_VPN_FILE,
+ * WALT_VPN_FROM, and WALT_VPN_ANSWER until it is known better.
+ */
+void boot_watch_judged(request_rec *r);
+
+/* The request is answered this way; reason: why it was refused, else NULL. */
+void boot_watch_answer(request_rec *r, walt_vpn_answer answer, const char *reason);
+
+/* An answer's name, as WALT_VPN_ANSWER and the status page have it. */
+const char *boot_watch_answer_name(walt_vpn_answer answer);
+
+/* The node of r was given a boot.sig, or is about to be given a boot.img, of this digest. */
+void boot_watch_digest(request_rec *r, const char *digest);
+
+/* This many bytes of the WalT server's have come in. */
+void boot_watch_received(const walt_vpn_request *request, apr_off_t bytes);
+
+void boot_watch_register_hooks(void);
+
+#endif
