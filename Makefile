@@ -12,6 +12,7 @@
 #   make test           build, and test everything
 #   make compare        it and the configurations that WalT documents: a table of who does what
 #   make static         cppcheck
+#   make fuzz           the judgement of requests, for a while     (FUZZ_SECONDS=600)
 #   make deb            the Debian package, in build/deb
 #   make fresh          all of this on minimal Debian systems that it makes: a table
 #                                                        (SUITES="bookworm trixie")
@@ -87,6 +88,18 @@ static:
 	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,style,performance,portability \
 		--suppress=variableScope --suppress=missingInclude $(SOURCES)
 
+FUZZ_SECONDS ?= 600
+FUZZ_CC      ?= clang
+
+fuzz:
+	@test/install fuzz
+	@mkdir -p build/fuzz/corpus
+	@$(PYTHON) -B test/request_targets.py build/fuzz/corpus
+	$(FUZZ_CC) -std=c11 -g -O1 -Wall -Wextra -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+		-o build/fuzz/fuzz_boot_request test/fuzz_boot_request.c boot_request.c
+	cd build/fuzz && ./fuzz_boot_request -max_total_time=$(FUZZ_SECONDS) -max_len=400 -print_final_stats=1 \
+		-dict=../../test/fuzz_boot_request.dict corpus
+
 deb:
 	@test/install build run test deb
 	@debian/build.sh
@@ -96,4 +109,4 @@ fresh:
 	@test/fresh/run.sh $(SUITES)
 
 .PHONY: deb fresh
-.PHONY: all install clean check test run compare static
+.PHONY: all install clean check test run compare static fuzz
