@@ -1,0 +1,93 @@
+"""Fixtures of the firmware tests, what they need of the machine, and a summary of what became of every guest."""
+
+import os
+import platform
+import secrets
+import shutil
+import tempfile
+
+import pytest
+
+import guest as guest_module
+from initramfs import BUSYBOX, KERNEL
+from node_folder import NodeFolder
+
+NEEDS = {
+    "qemu": lambda: shutil.which(guest_module.QEMU),
+    "ipxe": lambda: os.path.exists("/usr/lib/ipxe/qemu/pxe-virtio.rom"),
+    "ovmf": lambda: os.path.exists(guest_module.OVMF),
+    "grub": lambda: shutil.which("grub-mkimage") and os.path.exists("/usr/lib/grub/x86_64-efi/http.mod"),
+    "mtools": lambda: shutil.which("mformat"),
+    "binutils": lambda: shutil.which("as") and shutil.which("ld"),
+    "kernel": lambda: os.path.exists(KERNEL),
+    "busybox": lambda: os.path.exists(BUSYBOX),
+    "curl": lambda: shutil.which("curl"),
+    "wget": lambda: shutil.which("wget"),
+    "nginx": lambda: shutil.which("nginx", path="/usr/sbin:" + os.environ["PATH"]),
+    "haproxy": lambda: shutil.which("haproxy", path="/usr/sbin:" + os.environ["PATH"]),
+}
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "needs(thing, ...): skip, with a reason, where one of these is not installed")
+
+
+def pytest_runtest_setup(item):
+    """FIRMWARE=required, as `make test-firmware` sets it, makes a failure of what would be a skip."""
+    missing = [thing for mark in item.iter_markers("needs") for thing in mark.args if not NEEDS[thing]()]
+    if missing:
+        required = os.environ.get("FIRMWARE") == "required" and platform.machine() == "x86_64"
+        say = pytest.fail if required else pytest.skip
+        say("not installed: %s (test/firmware/install brings it)" % ", ".join(missing))
+
+
+def pytest_terminal_summary(terminalreporter):
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    stories = [text for report in reports if getattr(report, "when", "") == "call"
+               for name, text in report.user_properties if name == "guest"]
+    if stories:
+        terminalreporter.section("what became of the guests")
+    for story in stories:
+        terminalreporter.write_line(story)
+
+
+@pytest.fixture
+def tell(record_property):
+    """tell("..."): a line of the summary."""
+    return lambda story: record_property("guest", story)
+
+
+@pytest.fixture
+def token():
+    """Something that no console shows by chance."""
+    return secrets.token_hex(8)
+
+
+@pytest.fixture
+def walt(folder):
+    """The WalT server, its nodes' folder empty except for what walt.put() brings."""
+    place = tempfile.mkdtemp(dir=folder)
+    with NodeFolder(place) as server:
+        yield server
+        assert not server.unexpected_dangers()
+
+
+@pytest.fixture
+def cached_entrypoint(entrypoint, folder):
+    """The module as it is meant to be used: with a cache, asked for by the name that guests know."""
+    cache = os.path.join(folder, "cache")
+    return entrypoint(cache=cache, server_name=guest_module.ENTRYPOINT)
+
+
+@pytest.fixture
+def boot(folder):
+    """boot(entrypoint, path, ...): a running Guest, that ends with the test."""
+    guests = []
+
+    def start(entrypoint, path, **options):
+        guests.append(guest_module.Guest(tempfile.mkdtemp(dir=folder), entrypoint.port, path, **options))
+        return guests[-1]
+
+    yield start
+    for guest in guests:
+        guest.stop()
