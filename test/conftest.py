@@ -1,7 +1,9 @@
 """Fixtures: a WalT server, entrypoints in front of it, nodes; and two checks at the end of every test."""
 
+import ctypes
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 
@@ -10,11 +12,14 @@ import pytest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from boot_client import BootClient
+from fleet import CacheFolder
 from httpd import Httpd
 from proxies import WaltVpn
 from stand_in import WaltServer
 
 pytest_plugins = ["pytester"]
+
+CLONE_NEWNS = 0x00020000
 
 
 @pytest.hookimpl(trylast=True)
@@ -50,6 +55,13 @@ def walt(running_walt):
     dangers = running_walt.unexpected_dangers()
     running_walt.clear()
     assert not dangers, "the WalT server was harmed: %s" % dangers
+
+
+@pytest.fixture
+def another_walt():
+    """A second server like `walt`, for what must not, or must, go elsewhere."""
+    with WaltServer() as server:
+        yield server
 
 
 @pytest.fixture
@@ -99,6 +111,43 @@ def entrypoint(httpds, walt):
         return made.start() if start else made
 
     return make
+
+
+@pytest.fixture
+def cache(folder):
+    """Where the entrypoint of a test may keep its images: entrypoint(cache=cache.path). It is not made yet."""
+    return CacheFolder(os.path.join(folder, "images"))
+
+
+@pytest.fixture(scope="session")
+def own_mounts():
+    """This process and what it starts see mounts that nobody else sees, and that end with it."""
+    if os.getuid() != 0:
+        pytest.skip("only root may mount")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNS) != 0:
+        pytest.skip("no mount namespace of one's own: %s" % os.strerror(ctypes.get_errno()))
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+
+
+@pytest.fixture
+def mounted(own_mounts, folder):
+    """mounted(name, mib): a file system of that size on a folder of that name, which it gives back."""
+    made = []
+
+    def mount(name, mib):
+        path = os.path.join(folder, name)
+        os.mkdir(path)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%dm,mode=755" % mib, "tmpfs", path],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+        if done.returncode:
+            pytest.skip("no tmpfs can be mounted: %s" % done.stdout)
+        made.append(path)
+        return path
+
+    yield mount
+    for path in made:
+        subprocess.run(["umount", "--lazy", path], check=True)
 
 
 @pytest.fixture

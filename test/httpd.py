@@ -98,6 +98,7 @@ class Httpd:
     vhost     lines inside the one virtual host; or whole <VirtualHost *:@PORT@> sections
     server    lines outside of it
     modules   loaded in this order, after the MPM and authz_core
+    user      who starts it, if root is to start it as another user
     fixed_port  instead of a free one
 
     @PORT@ and @DIR@ stand for port and folder in both texts.
@@ -105,12 +106,13 @@ class Httpd:
 
     server_name = "entrypoint.example.org"
 
-    def __init__(self, folder, vhost="", server="", mpm="event", modules=ENTRYPOINT, server_name=None, fixed_port=None):
+    def __init__(self, folder, vhost="", server="", mpm="event", modules=ENTRYPOINT, server_name=None, fixed_port=None, user=""):
         self.folder = str(folder)
         self.vhost = vhost
         self.server = server
         self.mpm = mpm
         self.modules = list(modules)
+        self.user = user
         self.server_name = server_name or self.server_name
         self.fixed_port = fixed_port
         self.expected_log = []
@@ -123,6 +125,8 @@ class Httpd:
         self.console_path = os.path.join(self.folder, "console.log")
         os.chmod(self.folder, 0o755)
         os.makedirs(os.path.join(self.folder, "htdocs"), exist_ok=True)
+        if user:
+            shutil.chown(self.folder, user)
 
     # Configuration
 
@@ -135,7 +139,7 @@ class Httpd:
         parts = {
             "@MODULES@": "\n".join(load_line(module) for module in ["mpm_" + self.mpm, "authz_core"] + self.modules),
             "@MPM@": MPM_SETTINGS[self.mpm],
-            "@USER@": "User www-data\nGroup www-data" if os.getuid() == 0 else "",
+            "@USER@": "User www-data\nGroup www-data" if os.getuid() == 0 and not self.user else "",
             "@SERVER@": self.server,
             "@VHOST@": self.virtual_hosts(),
         }
@@ -152,11 +156,15 @@ class Httpd:
             setattr(self, name, value)
         self.write_configuration()
 
+    def command(self, *options):
+        become = ["setpriv", "--reuid=" + self.user, "--clear-groups"] if self.user else []
+        return become + [httpd_binary(), "-f", self.conf, *options]
+
     def configtest(self):
         """(exit status, what it said)."""
         self.port = self.port or processes.free_port()
         self.write_configuration()
-        run = subprocess.run([httpd_binary(), "-t", "-f", self.conf], env=self.environment(), timeout=60,
+        run = subprocess.run(self.command("-t"), env=self.environment(), timeout=60,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
         return run.returncode, run.stdout
 
@@ -176,7 +184,7 @@ class Httpd:
             self.write_configuration()
             try:
                 with open(self.console_path, "ab") as console:
-                    self.process = processes.spawn([httpd_binary(), "-f", self.conf, "-DFOREGROUND"], env=self.environment(),
+                    self.process = processes.spawn(self.command("-DFOREGROUND"), env=self.environment(),
                                                    stdin=subprocess.DEVNULL, stdout=console, stderr=console)
                 self.await_operation(0)
                 return self
