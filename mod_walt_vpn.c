@@ -69,9 +69,18 @@ walt_vpn_request *walt_vpn_request_of(const request_rec *r)
     return ap_get_module_config(r->request_config, &walt_vpn_module);
 }
 
+/* A virtual host in which no directive of ours stands has the main server's record, not a merged
+ * one: its entrypoint is not inherited either. */
+static walt_vpn_entrypoint *entrypoint_of(const server_rec *s)
+{
+    walt_vpn_entrypoint *entrypoint = config_of(s)->entrypoint;
+
+    return entrypoint && entrypoint->server == s ? entrypoint : NULL;
+}
+
 const walt_vpn_entrypoint *walt_vpn_entrypoint_of(const server_rec *s)
 {
-    return config_of(s)->entrypoint;
+    return entrypoint_of(s);
 }
 
 static void *create_config(apr_pool_t *p, server_rec *s)
@@ -225,6 +234,7 @@ static const char *set_server(cmd_parms *cmd, void *dummy, int argc, char *const
     if ((fault = split_host_port(cmd->pool, argv[0], &host, &entrypoint->port)))
         return complain(cmd, argv[0], fault);
     entrypoint->value = argv[0];
+    entrypoint->server = cmd->server;
     entrypoint->host = host;
     entrypoint->directive = cmd->directive;
     /* The form that mod_proxy gives a worker's name: no default port, brackets kept. */
@@ -393,8 +403,8 @@ static const char *where(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint)
 static const walt_vpn_entrypoint *first_entrypoint(const server_rec *s)
 {
     for (; s; s = s->next) {
-        if (config_of(s)->entrypoint)
-            return config_of(s)->entrypoint;
+        if (entrypoint_of(s))
+            return entrypoint_of(s);
     }
     return NULL;
 }
@@ -467,7 +477,7 @@ static int walt_vpn_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     for (s = main_server; s; s = s->next) {
-        walt_vpn_entrypoint *entrypoint = config_of(s)->entrypoint;
+        walt_vpn_entrypoint *entrypoint = entrypoint_of(s);
 
         if (!entrypoint)
             continue;
@@ -543,7 +553,7 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     for (s = main_server; s; s = s->next) {
-        walt_vpn_entrypoint *entrypoint = config_of(s)->entrypoint;
+        walt_vpn_entrypoint *entrypoint = entrypoint_of(s);
         const char *fault;
 
         if (!entrypoint)
@@ -577,7 +587,7 @@ static void walt_vpn_child_init(apr_pool_t *pchild, server_rec *main_server)
     if (rv != APR_SUCCESS)
         ap_log_error(APLOG_MARK, APLOG_CRIT, rv, main_server, "can't make a mutex");
     for (s = main_server; s; s = s->next) {
-        const walt_vpn_entrypoint *entrypoint = config_of(s)->entrypoint;
+        const walt_vpn_entrypoint *entrypoint = entrypoint_of(s);
 
         if (entrypoint && entrypoint->folder)
             image_cache_sweep(pchild, entrypoint->folder);
@@ -630,7 +640,7 @@ static int refusal(request_rec *r, const walt_vpn_request *request, const char *
  */
 static int walt_vpn_post_read_request(request_rec *r)
 {
-    const walt_vpn_entrypoint *entrypoint = config_of(r->server)->entrypoint;
+    const walt_vpn_entrypoint *entrypoint = entrypoint_of(r->server);
     walt_vpn_request *request;
     const char *rest, *why;
     int status;

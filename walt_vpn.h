@@ -30,6 +30,7 @@ typedef struct {
     apr_port_t port;
     const char *url;            /* http://host[:port]/walt-vpn/, the worker's name */
     const ap_directive_t *directive;    /* where WaltVpnServer stands */
+    const server_rec *server;   /* in which it stands */
     int boot_only;              /* WaltVpnExpose boot */
     const struct image_folder *folder;  /* WaltVpnCacheRoot; NULL: images are relayed */
     int place;                  /* of its counters in the ledger; -1: none */
