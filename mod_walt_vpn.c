@@ -764,6 +764,13 @@ static void walt_vpn_insert_filter(request_rec *r)
                                    r->connection);
 }
 
+/* What the site makes of file names (mod_mime's handlers, codings, languages) is said of its own
+ * files, not of the WalT server's. */
+static int walt_vpn_type_checker(request_rec *r)
+{
+    return claimed(r) ? OK : DECLINED;
+}
+
 /* Claim what was judged to be ours, whoever claimed it before. */
 static int walt_vpn_translate(request_rec *r)
 {
@@ -807,6 +814,8 @@ static void register_hooks(apr_pool_t *p)
      * ProxyPass, Alias or redirect to https must not take a node's request. */
     ap_hook_translate_name(walt_vpn_translate, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_post_perdir_config(walt_vpn_post_perdir_config, NULL, NULL, APR_HOOK_REALLY_LAST);
+    /* Before mod_mime's (MIDDLE). */
+    ap_hook_type_checker(walt_vpn_type_checker, NULL, NULL, APR_HOOK_REALLY_FIRST);
     enroll_filter = ap_register_input_filter("WALT_VPN_ENROLL", filter_enroll_body, NULL,
                                              AP_FTYPE_RESOURCE);
     ap_hook_insert_filter(walt_vpn_insert_filter, NULL, NULL, APR_HOOK_MIDDLE);
