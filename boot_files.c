@@ -225,6 +225,12 @@ static int send_image(request_rec *r, const image *image, const char *digest)
     ap_set_accept_ranges(r);
     if ((status = ap_meets_conditions(r)) != OK)
         return status;
+    /* The byterange filter's own 416 would have no Content-Length. */
+    if (walt_vpn_request_of(r)->resume_from >= image_cache_size(image)) {
+        apr_table_setn(r->err_headers_out, "Content-Range",
+                       apr_psprintf(r->pool, "bytes */%" APR_OFF_T_FMT, image_cache_size(image)));
+        return HTTP_RANGE_NOT_SATISFIABLE;
+    }
     /* One brigade with the file and EOS, in r->pool: the byterange filter answers with 206 by
      * itself, and the file stays open until the last byte is sent. */
     bb = apr_brigade_create(r->pool, r->connection->bucket_alloc);

@@ -124,6 +124,10 @@ void walt_query_ask(request_rec *r, walt_query *query)
         query->status = sub->status;
     }
     else {
+        /* mod_proxy leaves out a sub-request's If-Match and its like, but not these: what is asked
+         * for is the whole file. */
+        apr_table_unset(sub->headers_in, "Range");
+        apr_table_unset(sub->headers_in, "Request-Range");
         ap_add_output_filter_handle(query_filter, &context, sub, sub->connection);
         status = ap_run_sub_req(sub);
         if (ap_is_HTTP_ERROR(status))
