@@ -1,0 +1,140 @@
+"""However many nodes want an image at the same time, in however many processes, it crosses to the entrypoint once."""
+
+import os
+import re
+import signal
+import time
+
+import pytest
+
+import wire
+from fleet import Fleet, fetched
+from processes import wait_until
+
+# Four processes from the start, so small that one alone can't take all nodes.
+FOUR_PROCESSES = "StartServers 4\nServerLimit 8\nThreadsPerChild 4\nMaxRequestWorkers 32\nMinSpareThreads 4\nMaxSpareThreads 32"
+HALF = 1 << 19
+
+
+def processes_that_answered(httpd):
+    """Process ids in the log lines about a node that has its image."""
+    return set(re.findall(r"\[pid (\d+):tid \d+\].* has image", httpd.error_log))
+
+
+def await_fetch(walt, number=1):
+    """The fetch has passed the middle of the image, where its fault keeps it."""
+    wait_until(lambda: [request.sent for request in walt.requests("boot.img")[number - 1:]] == [HALF], what="half an image")
+
+
+def await_waiters(httpd, walt, nodes):
+    """All nodes have asked for boot.img: the entrypoint has asked twice for each one's boot.sig."""
+    wait_until(lambda: len(walt.requests("boot.sig")) >= 2 * nodes, what="the nodes' requests")
+
+
+def fetcher(httpd):
+    """The process that holds a .part open for writing (a waiter's is open too, but holds no lock)."""
+    holders = set()
+    with open("/proc/locks") as locks:
+        for line in locks:
+            found = re.search(r"FLOCK +ADVISORY +WRITE (\d+) ", line)
+            if found and int(found.group(1)) in httpd.children():
+                holders.add(int(found.group(1)))
+    assert len(holders) == 1, holders
+    return holders.pop()
+
+
+@pytest.mark.parametrize("nodes", [1, 24])
+def test_fleet_on_a_cold_cache(nodes, entrypoint, cache, walt):
+    """Nodes in several processes wait for one fetch and boot; the next ones wait for nothing."""
+    httpd = entrypoint(cache=cache.path, server=FOUR_PROCESSES)
+    walt.rate(2 << 20)
+    assert all(boot.booted for boot in Fleet(httpd, nodes).boots())
+    assert fetched(walt) == 1
+    assert nodes == 1 or len(processes_that_answered(httpd)) > 1
+    assert cache.parts() == [] and len(cache.images()) == 1
+    assert all(boot.booted for boot in Fleet(httpd, nodes).boots())
+    assert fetched(walt) == 1
+
+
+def test_different_images_side_by_side(entrypoint, cache, walt):
+    """A fetch that stalls keeps nobody from another image."""
+    httpd = entrypoint(cache=cache.path, server=FOUR_PROCESSES)
+    for number in range(1, 5):
+        walt.set_image("192.168.0.%d" % number, "image %d" % number)
+    walt.fault("192-168-0-1/boot.img", "silence", at_byte=HALF, seconds=5)
+    stalled = Fleet(httpd, ["192.168.0.1"])
+    await_fetch(walt)
+    assert all(boot.booted for boot in Fleet(httpd, 3, first=2).boots())
+    assert len(cache.images()) == 3 and len(cache.parts()) == 1
+    assert not stalled.results
+    assert stalled.boots()[0].booted
+    assert fetched(walt) == 4 and len(cache.images()) == 4
+
+
+def test_requester_goes_away(entrypoint, cache, walt):
+    """The fetch goes on without the node that caused it: for those who wait, and when nobody does."""
+    httpd = entrypoint(cache=cache.path, server=FOUR_PROCESSES)
+    walt.fault("boot.img", "silence", at_byte=HALF, seconds=1)
+    first = httpd.connect()
+    first.send(wire.request("/walt-vpn/per-ip/192-168-0-99/boot.img", httpd.server_name))
+    await_fetch(walt)
+    others = Fleet(httpd, 4)
+    await_waiters(httpd, walt, 4)
+    first.close()
+    assert all(boot.booted for boot in others.boots())
+    assert fetched(walt) == 1
+
+
+def test_nobody_is_left(entrypoint, cache, walt, node):
+    """A node that gave up finds the image when it comes again."""
+    httpd = entrypoint(cache=cache.path)
+    walt.fault("boot.img", "silence", at_byte=HALF, seconds=0.5)
+    with httpd.connect() as only:
+        only.send(wire.request("/walt-vpn/per-ip/192-168-152-7/boot.img", httpd.server_name))
+        await_fetch(walt)
+    wait_until(lambda: len(cache.images()) == 1, what="the image")
+    assert node(httpd).boot().booted
+    assert fetched(walt) == 1
+
+
+@pytest.mark.parametrize("mpm", ["event", "worker", "prefork"])
+def test_fetching_process_is_killed(mpm, entrypoint, cache, walt):
+    """-9 in the middle: one of those who wait takes over at once, and all of them boot."""
+    httpd = entrypoint(cache=cache.path, server=FOUR_PROCESSES if mpm != "prefork" else "", mpm=mpm)
+    walt.fault("boot.img", "silence", at_byte=HALF)
+    fleet = Fleet(httpd, 12 if mpm != "prefork" else 4)
+    await_fetch(walt)
+    await_waiters(httpd, walt, len(fleet.threads))
+    victim = fetcher(httpd)
+    os.kill(victim, signal.SIGKILL)
+    killed = time.time()
+    assert all(boot.booted for boot in fleet.boots())
+    requests = walt.requests("boot.img")
+    assert len(requests) == 2
+    assert requests[1].time - killed < 2, "a waiter looks every 25 ms"
+    assert cache.parts() == [] and len(cache.images()) == 1
+
+
+def test_every_process_that_takes_over_is_killed(entrypoint, cache, walt):
+    """Three times -9: the third successor still brings it."""
+    httpd = entrypoint(cache=cache.path, server=FOUR_PROCESSES)
+    httpd.tolerate_log("AH10392: children are killed successively")
+    walt.fault("boot.img", "silence", at_byte=HALF, times=3)
+    fleet = Fleet(httpd, 10)
+    for number in (1, 2, 3):
+        await_fetch(walt, number)
+        if number == 1:
+            await_waiters(httpd, walt, 10)
+        os.kill(fetcher(httpd), signal.SIGKILL)
+    assert all(boot.booted for boot in fleet.boots())
+    assert fetched(walt) == 4
+
+
+def test_head_and_get_share_a_fetch(entrypoint, cache, walt):
+    """HEAD of an image that is not there fetches it too: its length is not known before."""
+    httpd = entrypoint(cache=cache.path)
+    head = httpd.get("/walt-vpn/per-ip/192-168-152-7/boot.img", method="HEAD")
+    assert head.status == 200 and head.body == b"" and head.header("Content-Length") == str(1 << 20)
+    got = httpd.get("/walt-vpn/per-ip/192-168-152-7/boot.img")
+    assert len(got.body) == 1 << 20
+    assert fetched(walt) == 1
