@@ -216,24 +216,25 @@ static const char *set_server(cmd_parms *cmd, void *dummy, int argc, char *const
 {
     walt_vpn_config *config = config_of(cmd->server);
     walt_vpn_entrypoint *entrypoint = apr_pcalloc(cmd->pool, sizeof(*entrypoint));
+    const char *value = argc > 0 ? argv[0] : "";        /* httpd drops an empty "" */
     const char *fault;
     char *host = NULL;
 
     (void)dummy;
-    if (argc != 1)
+    if (argc > 1)
         return complain(cmd, cmd->directive->args, "it takes one value, host[:port], as in "
                         "WaltVpnServer walt.lab.example.org");
-    if ((fault = refuse_section(cmd, argv[0])))
+    if ((fault = refuse_section(cmd, value)))
         return fault;
     if (config->entrypoint)
-        return complain(cmd, argv[0],
+        return complain(cmd, value,
                         apr_psprintf(cmd->pool, "this server has WaltVpnServer %s already, at "
                                      "%s:%d; remove one of the two", config->entrypoint->value,
                                      config->entrypoint->directive->filename,
                                      config->entrypoint->directive->line_num));
-    if ((fault = split_host_port(cmd->pool, argv[0], &host, &entrypoint->port)))
-        return complain(cmd, argv[0], fault);
-    entrypoint->value = argv[0];
+    if ((fault = split_host_port(cmd->pool, value, &host, &entrypoint->port)))
+        return complain(cmd, value, fault);
+    entrypoint->value = value;
     entrypoint->server = cmd->server;
     entrypoint->host = host;
     entrypoint->directive = cmd->directive;
@@ -301,8 +302,9 @@ static const char *set_cache_size(cmd_parms *cmd, void *dummy, const char *value
     (void)dummy;
     if ((fault = refuse_section(cmd, value)))
         return fault;
-    if (apr_isdigit(*value) && apr_strtoff(&size, value, &end, 10) == APR_SUCCESS && *end
-        && (unit = ap_strchr_c(units, apr_toupper(*end)))) {
+    if (!apr_isdigit(*value) || apr_strtoff(&size, value, &end, 10) != APR_SUCCESS)
+        end = NULL;
+    if (end && *end && (unit = ap_strchr_c(units, apr_toupper(*end)))) {
         shift = 10 * (int)(unit - units + 1);
         end++;
     }
