@@ -3,7 +3,9 @@
  *
  * 1. No clean close short of Content-Length: the socket is set to reset on close while a reply is
  *    under way, and back to normal by the cleanup of the request's pool, which httpd destroys when
- *    the last byte has been written.  So the promise holds even when the process is killed.
+ *    the last byte has been written.  So the promise holds even when the process is killed.  When
+ *    a process ends of its own accord, the pools go too, but the connection's before the
+ *    request's: then the socket stays as it is.
  * 2. A relayed reply (filter WALT_VPN_RELAY) is counted; one that breaks off resets the
  *    connection, and one of up to 64 KiB is held until it is whole, so that it becomes a 502.
  * 3. A resumed download of a relayed file gets a 206 with the rest: the WalT server ignores Range,
@@ -36,6 +38,7 @@ static ap_filter_rec_t *relay_filter, *headers_filter;
 /* How many replies of a connection are under way (more than one only when pipelined). */
 typedef struct {
     int unfinished;
+    int over;                   /* the connection's pool goes */
 } connection_promise;
 
 /* ------------------------------------------------------------------ no clean close */
@@ -52,13 +55,22 @@ static void set_reset_on_close(conn_rec *c, int on)
         (void)setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 }
 
+/* The connection's pool goes, and with it that of a request whose last byte is not written. */
+static apr_status_t end_connection(void *data)
+{
+    connection_promise *promise = data;
+
+    promise->over = 1;
+    return APR_SUCCESS;
+}
+
 /* The request's pool goes: its last byte is written, or the connection was given up. */
 static apr_status_t keep_promise(void *data)
 {
     conn_rec *c = data;
     connection_promise *promise = ap_get_module_config(c->conn_config, &walt_vpn_module);
 
-    if (--promise->unfinished == 0 && !c->aborted)
+    if (--promise->unfinished == 0 && !promise->over && !c->aborted)
         set_reset_on_close(c, 0);
     return APR_SUCCESS;
 }
@@ -71,6 +83,8 @@ void reply_guard_promise(request_rec *r)
     if (!promise) {
         promise = apr_pcalloc(c->pool, sizeof(*promise));
         ap_set_module_config(c->conn_config, &walt_vpn_module, promise);
+        /* Before its children go, which is when keep_promise runs at the latest. */
+        apr_pool_pre_cleanup_register(c->pool, promise, end_connection);
     }
     if (promise->unfinished++ == 0)
         set_reset_on_close(c, 1);
