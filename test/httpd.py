@@ -76,10 +76,10 @@ def packaged(name):
         return file.read()
 
 
-def load_line(module):
+def load_line(module, ours):
     """Ours is loaded by the packaged walt_vpn.load, whose path alone is replaced."""
     if module == "walt_vpn":
-        return re.sub(r"(?m)^(LoadModule\s+\S+\s+).*$", lambda line: line.group(1) + our_module(), packaged("walt_vpn.load"))
+        return re.sub(r"(?m)^(LoadModule\s+\S+\s+).*$", lambda line: line.group(1) + ours, packaged("walt_vpn.load"))
     return "LoadModule %s_module %s/mod_%s.so" % (module, module_folder(), module)
 
 
@@ -135,9 +135,16 @@ class Httpd:
             return self.vhost
         return "<VirtualHost *:@PORT@>\nServerName %s\n%s\n</VirtualHost>" % (self.server_name, self.vhost)
 
+    def loadable_module(self):
+        """Ours, where the user who starts httpd can read it: a project in root's home is for root alone."""
+        if not self.user:
+            return our_module()
+        return shutil.copy(our_module(), os.path.join(self.folder, "mod_walt_vpn.so"))
+
     def write_configuration(self):
+        ours = self.loadable_module()
         parts = {
-            "@MODULES@": "\n".join(load_line(module) for module in ["mpm_" + self.mpm, "authz_core"] + self.modules),
+            "@MODULES@": "\n".join(load_line(module, ours) for module in ["mpm_" + self.mpm, "authz_core"] + self.modules),
             "@MPM@": MPM_SETTINGS[self.mpm],
             "@USER@": "User www-data\nGroup www-data" if os.getuid() == 0 and not self.user else "",
             "@SERVER@": self.server,
