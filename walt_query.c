@@ -129,7 +129,9 @@ void walt_query_ask(request_rec *r, walt_query *query)
         apr_table_unset(sub->headers_in, "Range");
         apr_table_unset(sub->headers_in, "Request-Range");
         ap_add_output_filter_handle(query_filter, &context, sub, sub->connection);
-        status = ap_run_sub_req(sub);
+        /* Not ap_run_sub_req: it would end with an EOS what a handler failed to begin, and that
+         * looks like a reply without a body. */
+        status = ap_invoke_handler(sub);
         if (ap_is_HTTP_ERROR(status))
             query->status = status;
         if (!query->whole && !ap_is_HTTP_ERROR(query->status))
