@@ -1,0 +1,50 @@
+"""debian/ beside the rest of the project: what would drift apart unseen."""
+
+import os
+import re
+
+from httpd import PROJECT
+
+# Groups of test/packages that the package's build uses; the first needs no <!nocheck>.
+BUILD, CHECK = ("build",), ("run", "test")
+
+# Debian takes these for granted on a machine that builds packages.
+ESSENTIAL = {"gcc", "libc6-dev"}
+
+
+def read(*path):
+    with open(os.path.join(PROJECT, *path)) as file:
+        return file.read()
+
+
+def listed(groups):
+    """The packages of these groups of test/packages."""
+    lines = [line.split() for line in read("test", "packages").splitlines() if line and not line.startswith("#")]
+    return {line[1] for line in lines if line[0] in groups} - ESSENTIAL
+
+
+def build_depends():
+    """{package: it is needed for the tests only} of debian/control."""
+    field = re.search(r"(?ms)^Build-Depends:(.*?)^\S", read("debian", "control")).group(1)
+    items = [item.strip() for item in field.split(",")]
+    return {item.split()[0]: item.endswith("<!nocheck>") for item in items}
+
+
+def test_build_depends_are_the_packages_that_the_makefile_installs():
+    """A package build gets what "make check" gets, and a build without tests does not wait for the tests' needs."""
+    needed = build_depends()
+    assert {package for package, nocheck in needed.items() if nocheck} == listed(CHECK)
+    assert {package for package, nocheck in needed.items() if not nocheck} - {"debhelper-compat", "dh-apache2"} == listed(BUILD)
+
+
+def test_manual_page_tells_every_directive():
+    """And none that the module does not have."""
+    directives = set(re.findall(r'AP_INIT_\w+\("(\w+)"', read("mod_walt_vpn.c")))
+    assert directives
+    assert set(re.findall(r"(?m)^\.It Ic (WaltVpn\w+)", read("debian", "mod_walt_vpn.5"))) == directives
+
+
+def test_manual_page_shows_the_example_site():
+    """The lines that the package installs as walt-entry.conf."""
+    lines = [line for line in read("conf", "walt-entry.conf").splitlines() if not line.startswith("#")]
+    assert "\n".join(lines) in read("debian", "mod_walt_vpn.5")
