@@ -166,11 +166,10 @@ static apr_status_t begin_image(walt_query *query)
 {
     image_fetch *fetch = query->data;
 
-    if (query->status != HTTP_OK)
+    /* Without a length no room can be made for it, and relayed no node could read it. */
+    if (query->status != HTTP_OK || query->length < 0)
         return APR_EGENERAL;
-    /* Without a length no room can be made for it, and no node could read it. */
-    fetch->state = query->length < 0 ? IMAGE_NO_ROOM
-                                     : image_cache_reserve(fetch->image, query->length);
+    fetch->state = image_cache_reserve(fetch->image, query->length);
     boot_ledger_fetch_size(fetch->place, query->length);
     return fetch->state == IMAGE_MISSING ? APR_SUCCESS : APR_ENOSPC;
 }
