@@ -75,7 +75,7 @@ struct image {
     int part_fd;                /* of a missing image: locked, being written; -1: closed */
     apr_off_t written;          /* bytes of it so far */
     EVP_MD_CTX *hash;           /* of those bytes */
-    apr_file_t *file;           /* of a ready image */
+    apr_file_t *file;           /* of a ready image; in the connection's pool, closed with r->pool */
     apr_off_t size;
 };
 
@@ -387,9 +387,14 @@ static void remove_foreign(const image *image, const char *name)
         (void)unlinkat(image->folder_fd, name, AT_REMOVEDIR);
 }
 
+static apr_status_t close_file(void *data)
+{
+    return apr_file_close(data);
+}
+
 /*
- * Open the published image, verified, in r->pool, and mark it as used now.  APR_ENOENT: there is
- * none (any more); other errors are trouble with the folder.
+ * Open the published image, verified, until r->pool goes, and mark it as used now.  APR_ENOENT:
+ * there is none (any more); other errors are trouble with the folder.
  */
 static apr_status_t open_published(image *image)
 {
@@ -410,9 +415,11 @@ static apr_status_t open_published(image *image)
     /* The folder is a local one: sendfile is right unless the administrator says no. */
     if (core->enable_sendfile != ENABLE_SENDFILE_OFF)
         flags |= APR_SENDFILE_ENABLED;
+    /* In the connection's pool: of a file in a shorter-lived one, httpd's core would duplicate the
+     * descriptor for each piece that it sets aside until a slow node has read it. */
     rv = apr_file_open(&image->file, apr_pstrcat(image->r->pool, image->folder->root, "/",
                                                  name.text, NULL),
-                       flags, APR_OS_DEFAULT, image->r->pool);
+                       flags, APR_OS_DEFAULT, image->r->connection->pool);
     if (APR_STATUS_IS_EACCES(rv)) {
         remove_foreign(image, name.text);
         return APR_ENOENT;
@@ -429,6 +436,7 @@ static apr_status_t open_published(image *image)
         image->file = NULL;
         return APR_ENOENT;
     }
+    apr_pool_cleanup_register(image->r->pool, image->file, close_file, apr_pool_cleanup_null);
     (void)futimens(fd, used_now);
     image->size = st.st_size;
     return APR_SUCCESS;
