@@ -209,12 +209,13 @@ static image_state fetch_image(request_rec *r, image *missing, const char *diges
     return fetch.state;
 }
 
-/* Send a verified image; ranges, If-Range and HEAD are httpd's own filters' work. */
+/* Send a verified image, or the rest of it; other ranges and HEAD are httpd's own filters' work. */
 static int send_image(request_rec *r, const image *image, const char *digest)
 {
     const core_dir_config *core = ap_get_core_module_config(r->per_dir_config);
     apr_bucket_brigade *bb;
     apr_bucket *file;
+    apr_off_t from = 0;
     int status;
 
     reply_guard_is_local(r);
@@ -224,17 +225,16 @@ static int send_image(request_rec *r, const image *image, const char *digest)
     ap_set_accept_ranges(r);
     if ((status = ap_meets_conditions(r)) != OK)
         return status;
-    /* The byterange filter's own 416 would have no Content-Length. */
-    if (walt_vpn_request_of(r)->resume_from >= image_cache_size(image)) {
-        apr_table_setn(r->err_headers_out, "Content-Range",
-                       apr_psprintf(r->pool, "bytes */%" APR_OFF_T_FMT, image_cache_size(image)));
-        return HTTP_RANGE_NOT_SATISFIABLE;
+    if (!r->header_only && walt_vpn_request_of(r)->resume_from > 0) {
+        from = walt_vpn_request_of(r)->resume_from;
+        if ((status = reply_guard_resume(r, image_cache_size(image))) != OK)
+            return status;
     }
-    /* One brigade with the file and EOS, in r->pool: the byterange filter answers with 206 by
+    /* One brigade with the file and EOS, in r->pool: the byterange filter answers other ranges by
      * itself, and the file stays open until the last byte is sent. */
     bb = apr_brigade_create(r->pool, r->connection->bucket_alloc);
-    file = apr_brigade_insert_file(bb, image_cache_file(image), 0, image_cache_size(image),
-                                   r->pool);
+    file = apr_brigade_insert_file(bb, image_cache_file(image), from,
+                                   image_cache_size(image) - from, r->pool);
     if (core->enable_mmap == ENABLE_MMAP_OFF)
         (void)apr_bucket_file_enable_mmap(file, 0);
     APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_eos_create(r->connection->bucket_alloc));

@@ -91,11 +91,34 @@ void reply_guard_promise(request_rec *r)
     apr_pool_cleanup_register(r->pool, c, keep_promise, apr_pool_cleanup_null);
 }
 
-/* Before its lingering close httpd would shut the socket down, which is a clean end too. */
+/* Hand the kernel what httpd still holds of a reply, as much as it takes without waiting. */
+static void send_rest(conn_rec *c)
+{
+    apr_socket_t *socket = ap_get_conn_socket(c);
+    apr_interval_time_t timeout = -1;
+    apr_bucket_brigade *bb;
+
+    if (!socket)
+        return;
+    bb = apr_brigade_create(c->pool, c->bucket_alloc);
+    APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_flush_create(c->bucket_alloc));
+    (void)apr_socket_timeout_get(socket, &timeout);
+    (void)apr_socket_timeout_set(socket, 0);
+    (void)ap_pass_brigade(c->output_filters, bb);       /* the caller sees whether it was all */
+    (void)apr_socket_timeout_set(socket, timeout);
+    apr_brigade_destroy(bb);
+}
+
+/*
+ * Before its lingering close httpd would shut the socket down, which is a clean end too.  A reply
+ * that only waits to be flushed (an error that was met while the request was read) is not broken.
+ */
 static int walt_vpn_pre_close_connection(conn_rec *c)
 {
     const connection_promise *promise = ap_get_module_config(c->conn_config, &walt_vpn_module);
 
+    if (promise && promise->unfinished && !c->aborted && !c->master)
+        send_rest(c);
     if (promise && promise->unfinished)
         c->aborted = 1;
     return OK;
@@ -166,9 +189,26 @@ static void drop_long_lines(request_rec *r, apr_table_t *headers)
     }
 }
 
+/* Leave no length and no coding but what the body has, whatever the site says about them. */
+static void tidy_framing(request_rec *r)
+{
+    static const char *const names[] = { "Content-Length", "Content-Encoding",
+                                         "Transfer-Encoding" };
+    apr_size_t i;
+
+    for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        apr_table_unset(r->headers_out, names[i]);
+        apr_table_unset(r->err_headers_out, names[i]);
+    }
+    /* An empty or an error reply comes in one brigade: httpd's own filter counts that. */
+    if (r->clength > 0)
+        ap_set_content_length(r, r->clength);
+}
+
 /* Leave nothing in the head of this reply that firmware trips over. */
 static void tidy_headers(request_rec *r)
 {
+    tidy_framing(r);
     drop_long_lines(r, r->headers_out);
     drop_long_lines(r, r->err_headers_out);
     if (r->status_line && strlen("HTTP/1.1 ") + strlen(r->status_line) > HEADER_LINE_MAX)
@@ -193,6 +233,26 @@ static apr_status_t filter_headers(ap_filter_t *f, apr_bucket_brigade *bb)
     tidy_headers(f->r);
     ap_remove_output_filter(f);
     return ap_pass_brigade(next, bb);
+}
+
+/* ------------------------------------------------------------------ resumed downloads */
+
+int reply_guard_resume(request_rec *r, apr_off_t length)
+{
+    apr_off_t from = walt_vpn_request_of(r)->resume_from;
+
+    if (from >= length) {
+        apr_table_setn(r->err_headers_out, "Content-Range",
+                       apr_psprintf(r->pool, "bytes */%" APR_OFF_T_FMT, length));
+        return HTTP_RANGE_NOT_SATISFIABLE;
+    }
+    r->status = HTTP_PARTIAL_CONTENT;
+    r->status_line = NULL;
+    apr_table_setn(r->headers_out, "Content-Range",
+                   apr_psprintf(r->pool, "bytes %" APR_OFF_T_FMT "-%" APR_OFF_T_FMT "/%"
+                                APR_OFF_T_FMT, from, length - 1, length));
+    ap_set_content_length(r, length - from);
+    return OK;
 }
 
 /* ------------------------------------------------------------------ relayed replies */
@@ -238,18 +298,6 @@ static apr_status_t break_relay(ap_filter_t *f, relay *state)
     return APR_ECONNABORTED;
 }
 
-/* Turn the 200 that the WalT server gave into the 206 that the node asked for. */
-static void resume_relay(request_rec *r, relay *state, apr_off_t from)
-{
-    state->skip = from;
-    r->status = HTTP_PARTIAL_CONTENT;
-    r->status_line = NULL;
-    apr_table_setn(r->headers_out, "Content-Range",
-                   apr_psprintf(r->pool, "bytes %" APR_OFF_T_FMT "-%" APR_OFF_T_FMT "/%"
-                                APR_OFF_T_FMT, from, state->length - 1, state->length));
-    ap_set_content_length(r, state->length - from);
-}
-
 /* Read the head that mod_proxy_http left in r and decide how to relay the body. */
 static apr_status_t begin_relay(ap_filter_t *f, relay *state, const walt_vpn_request *request)
 {
@@ -264,20 +312,19 @@ static apr_status_t begin_relay(ap_filter_t *f, relay *state, const walt_vpn_req
      * of range, but only for a reply that comes whole in one brigade. */
     apr_table_unset(r->headers_in, "Range");
     apr_table_unset(r->headers_in, "Request-Range");
+    if (state->length >= 0)
+        ap_set_content_length(r, state->length);        /* once, in httpd's spelling */
     if (r->header_only || AP_STATUS_IS_HEADER_ONLY(r->status)) {
         state->length = -1;
         state->state = RELAY_STREAMING;
         return APR_SUCCESS;
     }
-    if (state->length >= 0)
-        ap_set_content_length(r, state->length);        /* once, in httpd's spelling */
     if (request->resume_from > 0 && r->status == HTTP_OK && state->length >= 0) {
-        if (request->resume_from >= state->length) {
-            apr_table_setn(r->err_headers_out, "Content-Range",
-                           apr_psprintf(r->pool, "bytes */%" APR_OFF_T_FMT, state->length));
-            return HTTP_RANGE_NOT_SATISFIABLE;
-        }
-        resume_relay(r, state, request->resume_from);
+        int status = reply_guard_resume(r, state->length);
+
+        if (status != OK)
+            return status;
+        state->skip = request->resume_from;
     }
     state->state = state->length <= HOLD_MAX ? RELAY_HOLDING : RELAY_STREAMING;
     return APR_SUCCESS;

@@ -16,8 +16,16 @@ void reply_guard_promise(request_rec *r);
 /* Error replies to r are this module's own short texts, whatever ErrorDocument says. */
 void reply_guard_own_errors(request_rec *r);
 
-/* The reply to r is a local file: nothing is relayed, and httpd's own filters serve ranges of it. */
+/* The reply to r is a local file: nothing is relayed, and httpd's own filters serve the ranges of
+ * it that are no resumed download. */
 void reply_guard_is_local(request_rec *r);
+
+/*
+ * Make the reply to r the rest of a file of this many bytes, from the request's resume_from on: a
+ * 206 whose body the caller sends.  Not left to httpd's filter, because a site may forbid ranges,
+ * and a 200 would be appended to what the node holds.  OK, or HTTP_RANGE_NOT_SATISFIABLE.
+ */
+int reply_guard_resume(request_rec *r, apr_off_t length);
 
 /* The reset itself, for a reply that can't be completed. */
 void reply_guard_reset(request_rec *r);
