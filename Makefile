@@ -10,6 +10,7 @@
 #   make run            try it: an entrypoint on this machine, until Ctrl-C
 #                                                        (PORT=8080 WALT_SERVER=host[:port] NODE=ip)
 #   make test           build, and test everything
+#   make bench          how fast, beside the same: tables (SECTIONS="storm slow bulk small growth")
 #   make compare        it and the configurations that WalT documents: a table of who does what
 #   make static         cppcheck
 #   make fuzz           the judgement of requests, for a while     (FUZZ_SECONDS=600)
@@ -83,6 +84,16 @@ compare:
 	@$(MAKE) --no-print-directory --silent all
 	@$(PYTHON) test/compare.py
 
+# Its programs in C are no part of the module.
+bench:
+	@test/install build run compare
+	@$(MAKE) --no-print-directory --silent all build/bench/walt build/bench/nodes
+	@$(PYTHON) test/bench/bench.py $(SECTIONS)
+
+build/bench/%: test/bench/%.c test/bench/image.c test/bench/image.h
+	@mkdir -p build/bench
+	$(CC) -std=c11 -O2 -g -Wall -Wextra -o $@ $< test/bench/image.c -lcrypto
+
 static:
 	test/install static
 	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,style,performance,portability \
@@ -109,4 +120,4 @@ fresh:
 	@test/fresh/run.sh $(SUITES)
 
 .PHONY: deb fresh
-.PHONY: all install clean check test run compare static fuzz
+.PHONY: all install clean check test run bench compare static fuzz

@@ -1,0 +1,287 @@
+#!/usr/bin/python3
+"""Measures this module beside the configurations that WalT documents, and prints tables in Markdown.
+
+    make bench [SECTIONS="storm slow bulk small growth"]
+
+Everything is on loopback, with one WalT server, the same nodes and Debian's settings for all. What the nodes check is said in
+nodes.c. Times depend on the machine, which is named above the tables; what carries over are the ratios.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
+
+import processes
+from boot_files import image_pieces
+from contestants import ALL, BUILT, HAPROXY, NGINX, PROXY_PASS, Cached, FilesOnDisk, Images, Walt, allow_descriptors
+from httpd import Httpd, httpd_binary
+from proxies import program
+from stand_in import WaltServer
+from usage import PeakMemory, cpu_seconds
+
+MIB = 1 << 20
+LINK = 125000000        # bytes a second: 1 Gb/s
+SLOW = 64 * 1024        # bytes a second of a slow node
+PROGRAM = os.path.join(BUILT, "nodes")
+
+# For a thousand slow nodes. Each of httpd's children takes threads + factor * idle threads connections.
+THOUSAND = "StartServers 4\nAsyncRequestWorkerFactor 20"
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+class Bench:
+    """A folder for images and instances, and the runs in it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def images(self, count, mib):
+        return Images(self.folder, count, mib)
+
+    @contextlib.contextmanager
+    def running(self, kind, walt, **options):
+        """An instance of that kind with nothing in its cache; its folder goes with it."""
+        place = tempfile.mkdtemp(dir=self.folder)
+        try:
+            with kind(place, walt, **options) as instance:
+                yield instance
+            for line in instance.log_objections() if isinstance(instance, Httpd) else ():
+                say("%s: %s" % (instance.title, line))
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+    def command(self, mode, instance, images, **options):
+        words = [PROGRAM, mode, "--port", str(instance.port), "--host", instance.server_name]
+        for name, value in options.items():
+            words += ["--" + name, str(value)]
+        return words + images.options
+
+    def nodes(self, mode, instance, images, **options):
+        """What nodes.c says."""
+        run = subprocess.run(self.command(mode, instance, images, **options), stdout=subprocess.PIPE, timeout=300,
+                             universal_newlines=True, check=True)
+        return json.loads(run.stdout)
+
+    @contextlib.contextmanager
+    def probing(self, instance, images):
+        """Asks for /walt-vpn/server meanwhile; gives a dict that is filled in the end."""
+        found = {}
+        prober = processes.spawn(self.command("probe", instance, images), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                 universal_newlines=True)
+        try:
+            yield found
+            found.update(json.loads(prober.communicate(timeout=20)[0]))
+        finally:
+            processes.end(prober)
+
+    def boot(self, kind, walt, nodes, server="", **options):
+        """One cold start with so many nodes: what they say, what probes say, memory, what crossed the link."""
+        more = {"server": server} if server else {}
+        if kind is FilesOnDisk:
+            more["nodes"] = nodes
+        with self.running(kind, walt, **more) as instance:
+            walt.mib_sent()
+            with PeakMemory(instance.process.pid) as peak, self.probing(instance, walt.images) as probes:
+                result = self.nodes("boot", instance, walt.images, nodes=nodes, **options)
+            result.update(probes=probes, pss=peak.mib, mib=walt.mib_sent(), cpu=cpu_seconds(instance.process.pid))
+        say("%s, %d nodes: %s" % (kind.title, nodes, result))
+        return result
+
+
+def median_of(results, key):
+    return statistics.median(result[key] for result in results)
+
+
+def table(heads, rows):
+    print("\n| %s |" % " | ".join(heads))
+    print("|---" * len(heads) + "|")
+    for row in rows:
+        print("| %s |" % " | ".join(row))
+    print(flush=True)
+
+
+def milliseconds(seconds):
+    return "%.2g" % (seconds * 1000) if seconds < 0.1 else "%.0f" % (seconds * 1000)
+
+
+def probe_cells(result):
+    probes = result["probes"]
+    answered = probes["asked"] > probes["failed"]
+    return ["%d of %d" % (probes["failed"], probes["asked"]), milliseconds(probes["p50"]) if answered else "-",
+            milliseconds(probes["max"]) if answered else "-"]
+
+
+def storm(bench):
+    """40 nodes on one image of 64 MiB, cold, behind 1 Gb/s."""
+    rows, seconds, rounds = [], {}, {Cached: 3, FilesOnDisk: 3}
+    with Walt(bench.images(1, 64), LINK) as walt:
+        for kind in ALL:
+            results = [bench.boot(kind, walt, 40) for _ in range(rounds.get(kind, 1))]
+            seconds[kind] = median_of(results, "last")
+            worst = max(results, key=lambda result: result["probes"]["max"])
+            rows.append([kind.title, "%d of 40" % min(result["booted"] for result in results),
+                         "%.0f" % median_of(results, "mib"), "%.2f" % seconds[kind], "%.0f" % median_of(results, "pss")]
+                        + probe_cells(worst))
+    print("## Storm: 40 nodes start at once, one image of 64 MiB, nothing cached, 125 MB/s to the WalT server")
+    table(["", "booted", "MiB across the link", "s until the last boot", "PSS MiB", "failed probes", "p50 ms", "max ms"], rows)
+    limit = seconds[FilesOnDisk] + 64 * MIB / LINK
+    print("%s takes %.2f times as long as files on disk plus one fetch (%.2f s); the others take %s times as long as it." % (
+        Cached.title, seconds[Cached] / limit, limit,
+        ", ".join("%.1f (%s)" % (seconds[kind] / seconds[Cached], kind.title) for kind in (NGINX, HAPROXY, PROXY_PASS))))
+
+
+FACTOR = "AsyncRequestWorkerFactor 10"
+
+
+def slow(bench):
+    """200, 400 and 1000 nodes at 64 KiB/s, cold, while /walt-vpn/server is asked."""
+    contests = [(nodes, kind, server) for nodes in (200, 400)
+                for kind, server in [(kind, "") for kind in ALL] + [(Cached, FACTOR), (FilesOnDisk, FACTOR)]]
+    contests += [(1000, Cached, THOUSAND), (1000, FilesOnDisk, THOUSAND)]
+    rows = []
+    with Walt(bench.images(1, 1), LINK) as walt:
+        for nodes, kind, server in contests:
+            result = bench.boot(kind, walt, nodes, server, rate=SLOW, patience=10, limit=45)
+            rows.append(["%d" % nodes, kind.title + (", %s" % server.replace("\n", ", ") if server else ""),
+                         "%d" % result["booted"], "%d" % result["resumes"], "%.1f" % result["last_first_byte"]]
+                        + probe_cells(result) + ["%.0f" % result["pss"], "%.2f" % result["cpu"]])
+    print("## Slow nodes: each reads an image of 1 MiB at 64 KiB/s (16 s), nothing cached; a probe every 100 ms")
+    table(["nodes", "", "booted", "resumes", "s until the last one's first byte", "failed probes", "p50 ms", "max ms", "PSS MiB",
+           "CPU s"], rows)
+    print("A node gives up after 10 s without a byte: a board waits 50 s, for an image that takes it a quarter of an hour.")
+
+
+def rounds_of(bench, walt, images, kinds, measures, rounds, before=None):
+    """All instances run at once and are measured in turn: {(kind, measure): [result]}."""
+    results = {}
+    with contextlib.ExitStack() as stack:
+        instances = [(kind, stack.enter_context(bench.running(kind, walt))) for kind in kinds]
+        for kind, instance in instances:
+            bench.nodes("boot", instance, images, nodes=2)      # warm, and verified
+        for number in range(rounds):
+            for name, options in measures.items():
+                for kind, instance in instances:
+                    if before:
+                        before()
+                    cpu = cpu_seconds(instance.process.pid)
+                    result = bench.nodes("load", instance, images, **options)
+                    result["cpu"] = cpu_seconds(instance.process.pid) - cpu
+                    results.setdefault((kind, name), []).append(result)
+                    say("%s, %s, round %d: %s" % (kind.title, name, number, result))
+    return results
+
+
+def bulk(bench):
+    """8 fast clients, 64 MiB, warm, no limit to the link."""
+    images = bench.images(1, 64)
+    with Walt(images) as walt:
+        results = rounds_of(bench, walt, images, ALL, {"bulk": dict(clients=8, what="img", seconds=3)}, 3)
+    rate, cost, rows = {}, {}, []
+    for kind in ALL:
+        runs = results[kind, "bulk"]
+        rate[kind] = statistics.median(run["bytes"] / run["seconds"] / 1e6 for run in runs)
+        cost[kind] = statistics.median(run["cpu"] / (run["bytes"] / 1e9) for run in runs)
+    for kind in ALL:
+        rows.append([kind.title, "%.0f" % rate[kind], "%.2f" % (rate[kind] / rate[HAPROXY]), "%.2f" % cost[kind],
+                     "%.2f" % (cost[kind] / cost[HAPROXY])])
+    print("## Bulk: 8 fast clients, an image of 64 MiB again and again, warm")
+    table(["", "MB/s", "to HAProxy", "CPU s per GB", "to HAProxy"], rows)
+    print("%s reaches %.2f of the rate of files on disk." % (Cached.title, rate[Cached] / rate[FilesOnDisk]))
+
+
+def small(bench):
+    """16 clients against the stand-in server of the tests, which behaves as the real one."""
+    measures = {what: dict(clients=16, what=what, seconds=2.5) for what in ("server", "sig", "boot")}
+    path = os.path.join(bench.folder, "default")
+    with open(path, "wb") as file:
+        file.writelines(image_pieces("default", 1))
+    images = Images(bench.folder, 0, 1)
+    images.paths = [path]
+    with WaltServer() as walt:
+        walt.images = images
+        results = rounds_of(bench, walt, images, ALL, measures, 3, before=walt.clear)
+    rows, best = [], {}
+    for kind in ALL:
+        row = [kind.title]
+        for name in measures:
+            runs = results[kind, name]
+            row += ["%.0f" % statistics.median(run["done"] / run["seconds"] for run in runs),
+                    milliseconds(median_of(runs, "p50")), "%.2f" % statistics.median(
+                        1000 * run["cpu"] / max(run["done"], 1) for run in runs)]
+            best[kind, name] = statistics.median(run["done"] / run["seconds"] for run in runs)
+        rows.append(row)
+    print("## Small: 16 clients against the stand-in server (bottle on pywsgi, as the real one)")
+    table(["", "server/s", "p50 ms", "CPU ms each", "boot.sig/s", "p50 ms", "CPU ms each", "boots/s (1 MiB)", "p50 ms",
+           "CPU ms each"], rows)
+    for name, text in (("server", "/walt-vpn/server"), ("sig", "boot.sig"), ("boot", "boots")):
+        print("%s: %s times as many as %s." % (text, ", ".join(
+            "%.2f" % (best[Cached, name] / best[kind, name]) for kind in (NGINX, HAPROXY, PROXY_PASS)),
+            "NGINX, HAProxy and ProxyPass"))
+
+
+def growth(bench):
+    """What more nodes and more images cost."""
+    kinds = (Cached, HAPROXY, FilesOnDisk)
+    contests = [(nodes, 1) for nodes in (10, 40, 160)] + [(40, count) for count in (4, 16)]
+    rows = []
+    for nodes, count in contests:
+        row = ["%d" % nodes, "%d" % count]
+        with Walt(bench.images(count, 16), LINK) as walt:
+            for kind in kinds:
+                results = [bench.boot(kind, walt, nodes) for _ in range(1 if kind is HAPROXY else 3)]
+                row += ["%.2f" % median_of(results, "last"), "%.0f" % median_of(results, "mib"), "%.0f" % median_of(results, "pss")]
+        rows.append(row)
+    print("## Growth: nodes and images of 16 MiB, nothing cached, 125 MB/s to the WalT server")
+    table(["nodes", "images"] + [head % kind.title for kind in kinds for head in ("%s: s", "%s: MiB across", "%s: PSS MiB")], rows)
+
+
+SECTIONS = {section.__name__: section for section in (storm, slow, bulk, small, growth)}
+
+
+def version(*command):
+    run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+    return run.stdout.splitlines()[0].split(": ")[-1]
+
+
+def machine():
+    with open("/proc/cpuinfo") as file:
+        model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
+    return "%d cores (%s), %.0f GiB, Linux %s; %s; %s; %s" % (
+        os.cpu_count(), model, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, platform.release(),
+        version(httpd_binary(), "-v"), version(program("nginx"), "-v"), version(program("haproxy"), "-v").split(" 20")[0])
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("sections", nargs="*", metavar="section", help="of %s; default: all" % ", ".join(SECTIONS))
+    chosen = options.parse_args().sections or list(SECTIONS)
+    for name in chosen:
+        if name not in SECTIONS:
+            options.error("no section %r; there are %s" % (name, ", ".join(SECTIONS)))
+    allow_descriptors()
+    folder = tempfile.mkdtemp(prefix="walt-vpn-bench-")
+    os.chmod(folder, 0o755)
+    try:
+        print("Machine: %s.\n" % machine(), flush=True)
+        for name in chosen:
+            say("-- %s" % name)
+            SECTIONS[name](Bench(folder))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
