@@ -14,7 +14,7 @@ from node_folder import NodeFolder
 
 NEEDS = {
     "qemu": lambda: shutil.which(guest_module.QEMU),
-    "ipxe": lambda: os.path.exists("/usr/lib/ipxe/qemu/pxe-virtio.rom"),
+    "ipxe": lambda: any(os.path.exists(folder + "/pxe-virtio.rom") for folder in guest_module.ROMS),
     "ovmf": lambda: os.path.exists(guest_module.OVMF),
     "grub": lambda: shutil.which("grub-mkimage") and os.path.exists("/usr/lib/grub/x86_64-efi/http.mod"),
     "mtools": lambda: shutil.which("mformat"),

@@ -1,4 +1,4 @@
-"""A PC without a disk, in QEMU: software emulation, one network card, two serial lines, and nobody to talk to but the
+"""A PC without a disk, in QEMU: software emulation, one network card, serial lines, and nobody to talk to but the
 entrypoint."""
 
 import os
@@ -15,6 +15,7 @@ from httpd import read
 HERE = os.path.dirname(os.path.abspath(__file__))
 ENTRYPOINT = "10.0.2.4"     # the entrypoint's address as the guest sees it, and the name by which it asks for it
 QEMU = "qemu-system-x86_64"
+ROMS = ("/usr/lib/ipxe/qemu", "/usr/share/qemu")        # Debian 12's, and later ones
 OVMF = "/usr/share/OVMF/OVMF_CODE_4M.fd"
 OVMF_VARIABLES = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 CONSOLE_CODES = re.compile(r"\x1b(\[[0-9;?=]*[A-Za-z]|[()].|.)|\r")
@@ -30,7 +31,7 @@ class Guest:
     """
 
     def __init__(self, folder, port, path, uefi=False, memory_mib=256):
-        self.console_paths = [os.path.join(folder, name) for name in ("first-line", "second-line")]
+        self.console_paths = [os.path.join(folder, "line-%d" % line) for line in ((1,) if uefi else (1, 2))]
         self.url = "http://%s/walt-vpn/%s" % (ENTRYPOINT, path)
         self.started = time.monotonic()
         relay = " ".join(shlex.quote(word) for word in (sys.executable, "-S", "-E", os.path.join(HERE, "relay"), str(port)))
@@ -38,8 +39,8 @@ class Guest:
                    % (self.url, ENTRYPOINT, relay.replace(",", ",,")))
         command = [QEMU, "-no-user-config", "-nodefaults", "-accel", "tcg", "-m", str(memory_mib), "-no-reboot",
                    "-display", "none", "-netdev", network]
-        for path in self.console_paths:
-            command += ["-serial", "file:" + path.replace(",", ",,")]
+        for line in self.console_paths:
+            command += ["-serial", "file:" + line.replace(",", ",,")]
         command += self.uefi(folder) if uefi else self.bios()
         with open(os.path.join(folder, "qemu.log"), "wb") as log:
             self.process = processes.spawn(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -65,10 +66,11 @@ class Guest:
 
     @property
     def console(self):
-        """What it showed so far, on the first serial line and then on the second, without codes that move a cursor."""
+        """What it showed so far, without codes that move a cursor: the serial line that the firmware writes on, and where
+        that is a BIOS a second one, which is the boot sector's own."""
         return "\n".join(CONSOLE_CODES.sub("", read(path)) for path in self.console_paths)
 
-    def wait_for(self, pattern, seconds=180, instead=None):
+    def wait_for(self, pattern, seconds=150, instead=None):
         """The match of a pattern on the console; an assertion when time runs out, the guest ends, or shows `instead`."""
         end = self.started + seconds
         while True:

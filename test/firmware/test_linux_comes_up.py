@@ -23,13 +23,15 @@ GRUB_SCRIPT = """\
 serial --unit=0 --speed=115200
 terminal_output serial
 echo boot.img runs: @TOKEN@
-net_dhcp
+net_bootp
 set root=(http,%s)
 echo WalT server:
 cat /walt-vpn/server
 linux /walt-vpn/per-ip/%s/vmlinuz %%s
 initrd /walt-vpn/per-ip/%s/initrd
 boot
+echo GRUB could not boot
+halt
 """ % (ENTRYPOINT, NODE, NODE)
 
 
@@ -42,7 +44,7 @@ def system(walt):
 
 def await_node(guest, walt, token):
     answer = guest.wait_for("node %s is up: WalT server (.*), boot.img is as boot.sig says" % token,
-                            instead="node %s failed: .*" % token)
+                            instead="node %s failed: .*|GRUB could not boot" % token)
     assert answer.group(1) == walt.fqdn
 
 
