@@ -203,7 +203,9 @@ static image_state fetch_image(request_rec *r, image *missing, const char *diges
         ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "fetch of boot.img ended with status %d after "
                       "%" APR_OFF_T_FMT " of %" APR_OFF_T_FMT " bytes", query.status,
                       query.received, query.length);
-        fetch.state = IMAGE_BROKEN;
+        /* What the cache holds open may be what a relay needs. */
+        fetch.state = query.status == HTTP_SERVICE_UNAVAILABLE && image_cache_exhausted(missing)
+                      ? IMAGE_NO_ROOM : IMAGE_BROKEN;
     }
     image_cache_abandon(missing, fetch.state);
     return fetch.state;

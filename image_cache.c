@@ -446,7 +446,7 @@ static apr_status_t open_published(image *image)
 static int open_part(image *image)
 {
     image_name name = name_of(image->digest, ".part");
-    int tries;
+    int tries, error = 0;
 
     for (tries = 0; tries < 2; tries++) {
         struct stat st;
@@ -455,13 +455,14 @@ static int open_part(image *image)
                                 O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, MODE_FETCHING);
         if (image->part_fd >= 0)
             return 0;
+        error = errno;
         /* What a fetch of ours made can be opened: this was made by another. */
-        if ((errno != EACCES && errno != ELOOP && errno != EISDIR)
+        if ((error != EACCES && error != ELOOP && error != EISDIR)
             || fstatat(image->folder_fd, name.text, &st, AT_SYMLINK_NOFOLLOW) != 0)
             break;
         remove_foreign(image, name.text);
     }
-    return errno;
+    return error;
 }
 
 /*
@@ -777,6 +778,18 @@ image_state image_cache_finish(image *missing)
     state = open_published(missing) == APR_SUCCESS ? IMAGE_READY : IMAGE_BROKEN;
     close_image(missing);
     return state;
+}
+
+int image_cache_exhausted(const image *missing)
+{
+    int fd = fcntl(missing->part_fd, F_DUPFD_CLOEXEC, 0);
+
+    if (fd < 0) {
+        warn_of_trouble(missing, "can't fetch an image", errno);
+        return 1;
+    }
+    close(fd);
+    return 0;
 }
 
 void image_cache_abandon(image *missing, image_state why)

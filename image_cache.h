@@ -58,6 +58,9 @@ apr_status_t image_cache_write(image *missing, const char *bytes, apr_size_t len
 /* All bytes are written: verify and publish.  IMAGE_READY, IMAGE_BROKEN or IMAGE_NO_ROOM. */
 image_state image_cache_finish(image *missing);
 
+/* Has this process no descriptor left, so that its fetch could not even connect? */
+int image_cache_exhausted(const image *missing);
+
 /* The fetch failed: tell those who wait why (IMAGE_BROKEN or IMAGE_NO_ROOM). */
 void image_cache_abandon(image *missing, image_state why);
 

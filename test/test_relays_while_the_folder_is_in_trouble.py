@@ -1,0 +1,180 @@
+"""Disk full, read-only, no descriptors: one warning, nodes boot as without a cache, and caching comes back by itself."""
+
+import os
+import resource
+import shutil
+import subprocess
+
+import pytest
+
+from boot_files import image_pieces
+from fleet import CacheFolder, Fleet, fetched
+from processes import wait_until
+
+ROOT = os.getuid() == 0
+MIB = 1 << 20
+LIMITS = {resource.RLIMIT_FSIZE: "fsize", resource.RLIMIT_NOFILE: "nofile"}
+TROUBLE = "images are relayed until this is mended"
+
+
+def troubles(httpd):
+    return httpd.error_log.count(TROUBLE)
+
+
+def relayed_then_kept(httpd, cache, walt, node, words, mend):
+    """A fleet boots through the trouble, with one warning; after it is mended, the next image is kept."""
+    httpd.expect_log(words + ".*" + TROUBLE)
+    kept = len(cache.images())
+    walt.set_image("*", "in trouble")
+    assert all(boot.booted and not boot.resumes for boot in Fleet(httpd, 6).boots())
+    assert node(httpd).boot().booted
+    assert troubles(httpd) == 1
+    assert len(cache.images()) == kept and cache.parts() == []
+    mend()
+    walt.set_image("*", "mended")
+    assert node(httpd).boot().booted
+    before = fetched(walt)
+    assert all(boot.booted for boot in Fleet(httpd, 6).boots())
+    assert fetched(walt) == before
+    assert "images are kept again" in httpd.error_log
+    assert troubles(httpd) == 1
+
+
+def limit_children(httpd, which, soft):
+    """Lower what the kernel lets httpd's children have; None: raise it again. Their own user may do that."""
+    become = ["setpriv", "--reuid=www-data", "--regid=www-data", "--clear-groups"] if ROOT else []
+    for child in httpd.children():
+        limit = "%s:" % (resource.getrlimit(which)[1] if soft is None else soft)
+        subprocess.run(become + ["prlimit", "--pid", str(child), "--%s=%s" % (LIMITS[which], limit.replace("-1", "unlimited"))],
+                       check=True)
+
+
+def test_disk_full(entrypoint, mounted, walt, node):
+    """A small file system that another file fills, and then does not."""
+    place = mounted("small", 4)
+    cache = CacheFolder(place + "/images")
+    httpd = entrypoint(cache=cache.path)
+    assert node(httpd).boot().booted
+    with open(place + "/filling", "wb") as filling:
+        try:
+            filling.write(b"x" * 4 * MIB)
+        except OSError:
+            pass
+    relayed_then_kept(httpd, cache, walt, node, "No space left on device.*can't make room for an image",
+                      lambda: os.unlink(place + "/filling"))
+
+
+def test_no_inode_left(entrypoint, mounted, walt, node):
+    """Not even a file can be made."""
+    place = mounted("small", 8)
+    cache = CacheFolder(place + "/images")
+    httpd = entrypoint(cache=cache.path)
+    assert node(httpd).boot().booted
+    inodes = os.statvfs(place)
+    subprocess.run(["mount", "-o", "remount,nr_inodes=%d" % (inodes.f_files - inodes.f_ffree), place], check=True)
+    relayed_then_kept(httpd, cache, walt, node, "No space left on device.*can't make a file",
+                      lambda: subprocess.run(["mount", "-o", "remount,nr_inodes=1000", place], check=True))
+
+
+def test_file_size_limit(entrypoint, cache, walt, node):
+    """What ulimit -f does, too, to one who may not mount."""
+    httpd = entrypoint(cache=cache.path)
+    assert node(httpd).boot().booted
+    limit_children(httpd, resource.RLIMIT_FSIZE, MIB // 2)
+    relayed_then_kept(httpd, cache, walt, node, "File too large.*can't make room for an image",
+                      lambda: limit_children(httpd, resource.RLIMIT_FSIZE, None))
+
+
+def test_read_only_file_system(entrypoint, mounted, walt, node):
+    """Images that are there are still sent, and not fetched."""
+    place = mounted("small", 8)
+    cache = CacheFolder(place + "/images")
+    httpd = entrypoint(cache=cache.path)
+    assert node(httpd).boot().booted
+    subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+    assert node(httpd).boot().booted
+    assert fetched(walt) == 1 and troubles(httpd) == 0
+    relayed_then_kept(httpd, cache, walt, node, "Read-only file system.*can't make a file",
+                      lambda: subprocess.run(["mount", "-o", "remount,rw", place], check=True))
+
+
+@pytest.mark.parametrize("mode, words", [(0o500, "can't make a file"), (0o300, "can't open the folder"),
+                                         (0o400, "can't open an image"), (0, "can't open the folder")])
+def test_folder_without_rights(mode, words, entrypoint, cache, walt, node):
+    """Somebody changes the folder's mode under a running server, and back."""
+    httpd = entrypoint(cache=cache.path)
+    assert node(httpd).boot().booted
+    os.chmod(cache.path, mode)
+    relayed_then_kept(httpd, cache, walt, node, "Permission denied.*" + words, lambda: os.chmod(cache.path, 0o700))
+
+
+def test_folder_is_gone(entrypoint, cache, walt, node):
+    """Removed by a cleaner of caches, and made again by hand."""
+    httpd = entrypoint(cache=cache.path)
+    assert node(httpd).boot().booted
+    owner = os.stat(cache.path)
+    shutil.rmtree(cache.path)
+    httpd.expect_log("No such file or directory.*can't open the folder.*" + TROUBLE)
+    assert node(httpd).boot().booted
+    os.mkdir(cache.path, 0o700)
+    if ROOT:
+        os.chown(cache.path, owner.st_uid, owner.st_gid)
+    assert node(httpd).boot().booted
+    assert fetched(walt) == 3
+    assert node(httpd).boot().booted
+    assert fetched(walt) == 3 and troubles(httpd) == 1
+
+
+def test_contents_are_gone(entrypoint, cache, walt, node):
+    """Removed files are fetched again; that is no trouble."""
+    httpd = entrypoint(cache=cache.path)
+    assert node(httpd).boot().booted
+    os.unlink(cache.image(cache.images()[0]))
+    assert node(httpd).boot().booted
+    assert fetched(walt) == 2 and len(cache.images()) == 1
+
+
+ONE_PROCESS = "StartServers 1\nServerLimit 1\nThreadsPerChild 8\nMaxRequestWorkers 8\nMinSpareThreads 1\nMaxSpareThreads 8"
+
+
+def descriptors(child):
+    """What each of a process's descriptors stands for."""
+    found = {}
+    for name in os.listdir("/proc/%d/fd" % child):
+        try:
+            found[int(name)] = os.readlink("/proc/%d/fd/%s" % (child, name))
+        except FileNotFoundError:
+            pass    # closed meanwhile
+    return found
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+def test_no_descriptors(warm, entrypoint, cache, walt, node):
+    """With so many more descriptors than none, an accepted request gets the right bytes or a clear end; nothing hangs."""
+    httpd = entrypoint(cache=cache.path, server=ONE_PROCESS)
+    httpd.tolerate_log("Too many open files")
+    httpd.tolerate_log("proxy|was answered with 50")
+    if warm:
+        assert node(httpd).boot().booted
+    content = image_pieces("default", 1)[0]
+    [child] = httpd.children()
+    served = []
+    for spare in range(8):
+        before = set(descriptors(child).values())
+        with httpd.connect() as connection:
+            connection.send(b"GET /walt-vpn/per-ip/192-168-152-7/boot.img HTTP/1.1\r\n")
+            wait_until(lambda: set(descriptors(child).values()) - before, what="the connection to be accepted")
+            # A new one gets the lowest free number: gaps count as spare ones.
+            taken = descriptors(child)
+            free = [number for number in range(max(taken) + 20) if number not in taken]
+            limit_children(httpd, resource.RLIMIT_NOFILE, free[spare])
+            connection.send(("Host: %s\r\n\r\n" % httpd.server_name).encode())
+            reply = connection.reply()
+            limit_children(httpd, resource.RLIMIT_NOFILE, None)
+        assert reply.ended == "RST" or reply.status in (502, 503) or reply.body == content, reply
+        served.append(reply.body == content)
+    assert served == sorted(served) and served[-1] and not served[0], served
+    assert troubles(httpd) <= 1
+    assert node(httpd).boot().booted
+    assert len(cache.images()) == 1 and cache.parts() == []
+    assert httpd.children() == [child]
