@@ -188,7 +188,8 @@ static apr_status_t take_image(walt_query *query, const char *bytes, apr_size_t 
 /* Fetch a missing image from the WalT server; the state says how it ended. */
 static image_state fetch_image(request_rec *r, image *missing, const char *digest)
 {
-    image_fetch fetch = { missing, IMAGE_MISSING, boot_ledger_fetch_begin(digest) };
+    int place = walt_vpn_request_of(r)->entrypoint->place;
+    image_fetch fetch = { missing, IMAGE_MISSING, boot_ledger_fetch_begin(place, digest) };
     walt_query query = { 0 };
 
     query.rest = path_of(r, "boot.img");
@@ -274,7 +275,8 @@ static int answer_image(request_rec *r)
         boot_watch_digest(r, digest);
         /* The rest of another image would only make it fail later, at its signature. */
         if (request->resume_from > 0
-            && boot_ledger_changed(request->entrypoint->place, request->boot.node, digest)) {
+            && boot_ledger_changed(request->entrypoint->place, request->boot.node,
+                                   r->useragent_ip, digest)) {
             boot_watch_answer(r, WALT_VPN_REFUSED, "its image has changed since it began");
             return HTTP_NOT_FOUND;
         }
@@ -291,6 +293,7 @@ static int answer_image(request_rec *r)
         case IMAGE_LATE:
             ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "boot.img is still being fetched: the "
                           "connection is reset, so that the node asks again");
+            boot_watch_answer(r, WALT_VPN_FAILED, "still being fetched, so reset");
             r->status = HTTP_GATEWAY_TIME_OUT;          /* for the log alone */
             reply_guard_reset(r);
             return DONE;
@@ -307,7 +310,10 @@ static int walt_vpn_handler(request_rec *r)
 {
     const walt_vpn_request *request = walt_vpn_request_of(r);
 
-    if (!request || r->main || r->method_number != M_GET)
+    if (!request || r->main)
+        return DECLINED;
+    boot_watch_answer(r, WALT_VPN_RELAYED, NULL);       /* unless it is known better */
+    if (r->method_number != M_GET)
         return DECLINED;
     if (request->boot.file == BOOT_FILE_SIG)
         return answer_signature(r);

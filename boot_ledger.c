@@ -2,9 +2,8 @@
  * boot_ledger.c: what all processes of the server know together, in shared memory.
  *
  * The memory is anonymous and made before the children are forked; they share it without a name
- * that anybody else could open.  It changes by atomic operations alone: a child that is killed in
- * the middle of one leaves no lock behind, at worst a line about a boot that never ended, which is
- * recognised by its dead process.
+ * that anybody else could open.  It changes by atomic operations alone, without a lock that a
+ * killed child could leave behind; what such a child was at is freed when its parent buries it.
  */
 #include "boot_ledger.h"
 
@@ -16,16 +15,32 @@
 #include <signal.h>
 #include <unistd.h>
 
-/* Different troubles that are remembered; what comes after them is logged each time. */
+/* Different troubles that are remembered, and different refusals; a new one takes the place of an
+ * old one when all are taken. */
 #define TROUBLES_MAX 256
 
-typedef struct {
-    _Atomic apr_uint32_t hash;          /* of its text; 0: a free place */
-    _Atomic apr_uint32_t met;           /* how often */
-} ledger_trouble;
+/*
+ * A trouble in one word, so that it changes at once: the hash of whose it is, its kind, and how
+ * often it was met.  0: a free place.
+ */
+typedef _Atomic apr_uint64_t trouble;
+
+#define TROUBLE_WHO_SHIFT 32
+#define TROUBLE_KIND_SHIFT 20
+#define TROUBLE_KIND_MASK 0xfff
+#define TROUBLE_MET_MASK 0xfffff
+
+/* A boot that nothing was heard of for this long does not go on: a node resumes within 50 s. */
+#define BOOT_FORGOTTEN apr_time_from_sec(600)
+
+/* Behind this many bits of BOOT_WRITING stands the process that writes. */
+#define STATE_BITS 3
+#define STATE_MASK 7
 
 typedef struct {
-    ledger_trouble troubles[TROUBLES_MAX];
+    apr_time_t began;
+    trouble troubles[TROUBLES_MAX];
+    trouble refusals[TROUBLES_MAX];
     ledger_entrypoint entrypoints[LEDGER_ENTRYPOINTS];
     ledger_boot boots[LEDGER_BOOTS];
     ledger_fetch fetches[LEDGER_FETCHES];
@@ -35,13 +50,15 @@ static ledger *shared;          /* NULL until post_config has run */
 
 apr_status_t boot_ledger_open(apr_pool_t *process_pool)
 {
-    /* A module of another version, loaded by a restart, does not read this one's ledger. */
-    const char *key = apr_psprintf(process_pool, "mod_walt_vpn ledger of %lu bytes",
-                                   (unsigned long)sizeof(ledger));
+    char key[64];
     apr_shm_t *memory;
     void *kept;
-    apr_status_t rv = apr_pool_userdata_get(&kept, key, process_pool);
+    apr_status_t rv;
 
+    /* A module of another version, loaded by a restart, does not read this one's ledger. */
+    apr_snprintf(key, sizeof(key), "mod_walt_vpn ledger of %lu bytes",
+                 (unsigned long)sizeof(ledger));
+    rv = apr_pool_userdata_get(&kept, key, process_pool);
     if (rv == APR_SUCCESS && kept) {
         shared = kept;
         return APR_SUCCESS;
@@ -51,7 +68,13 @@ apr_status_t boot_ledger_open(apr_pool_t *process_pool)
         return rv;
     shared = apr_shm_baseaddr_get(memory);
     memset(shared, 0, sizeof(*shared));
-    return apr_pool_userdata_setn(shared, key, apr_pool_cleanup_null, process_pool);
+    shared->began = apr_time_now();
+    return apr_pool_userdata_set(shared, key, apr_pool_cleanup_null, process_pool);
+}
+
+apr_time_t boot_ledger_began(void)
+{
+    return shared->began;
 }
 
 static int is_alive(pid_t process)
@@ -61,50 +84,77 @@ static int is_alive(pid_t process)
 
 /* ------------------------------------------------------------------ troubles */
 
-static apr_uint32_t hash_of(const char *trouble)
+static apr_uint64_t hash_of(const char *who)
 {
     apr_ssize_t length = APR_HASH_KEY_STRING;
 
-    return apr_hashfunc_default(trouble, &length) | 1;
+    return (apr_uint64_t)(apr_hashfunc_default(who, &length) | 1) << TROUBLE_WHO_SHIFT;
 }
 
-static ledger_trouble *find_trouble(apr_uint32_t hash)
+/* The place of this trouble in a table, or NULL. */
+static trouble *find_trouble(trouble *table, apr_uint64_t name)
 {
     int i;
 
     for (i = 0; i < TROUBLES_MAX; i++) {
-        if (shared->troubles[i].hash == hash)
-            return &shared->troubles[i];
+        if ((table[i] & ~(apr_uint64_t)TROUBLE_MET_MASK) == name)
+            return &table[i];
     }
     return NULL;
 }
 
-unsigned boot_ledger_met_before(const char *trouble)
+/* Count this trouble in a table.  Returns how often it was met before. */
+static unsigned meet(trouble *table, apr_uint64_t name)
 {
-    apr_uint32_t hash = hash_of(trouble);
-    ledger_trouble *found = find_trouble(hash);
+    trouble *found = find_trouble(table, name);
+    apr_uint64_t word;
     int i;
 
-    for (i = 0; !found && i < TROUBLES_MAX; i++) {
-        apr_uint32_t none = 0;
-
-        if (atomic_compare_exchange_strong(&shared->troubles[i].hash, &none, hash)
-            || none == hash)
-            found = &shared->troubles[i];
+    if (found) {
+        word = *found;
+        while ((word & ~(apr_uint64_t)TROUBLE_MET_MASK) == name) {
+            if ((word & TROUBLE_MET_MASK) == TROUBLE_MET_MASK
+                || atomic_compare_exchange_weak(found, &word, word + 1))
+                return (unsigned)(word & TROUBLE_MET_MASK);
+        }
     }
-    return found ? found->met++ : 0;
+    for (i = 0; i < TROUBLES_MAX; i++) {
+        word = 0;
+        if (atomic_compare_exchange_strong(&table[i], &word, name | 1))
+            return 0;
+    }
+    table[(name >> TROUBLE_WHO_SHIFT) % TROUBLES_MAX] = name | 1;
+    return 0;
 }
 
-unsigned boot_ledger_forget(const char *trouble)
+unsigned boot_ledger_met_before(const char *who, unsigned kind)
 {
-    ledger_trouble *found = find_trouble(hash_of(trouble));
-    unsigned met = 0;
+    return meet(shared->troubles, hash_of(who) | (apr_uint64_t)(kind & TROUBLE_KIND_MASK)
+                                                 << TROUBLE_KIND_SHIFT);
+}
 
-    if (found) {
-        met = atomic_exchange(&found->met, 0);
-        found->hash = 0;
+unsigned boot_ledger_forget(const char *who)
+{
+    apr_uint64_t hash = hash_of(who);
+    unsigned met = 0;
+    int i;
+
+    for (i = 0; i < TROUBLES_MAX; i++) {
+        apr_uint64_t word = shared->troubles[i];
+
+        while (word >> TROUBLE_WHO_SHIFT == hash >> TROUBLE_WHO_SHIFT) {
+            if (atomic_compare_exchange_weak(&shared->troubles[i], &word, 0)) {
+                met += (unsigned)(word & TROUBLE_MET_MASK);
+                break;
+            }
+        }
     }
     return met;
+}
+
+unsigned boot_ledger_refused_before(const char *what)
+{
+    return meet(shared->refusals, hash_of(what));
 }
 
 /* ------------------------------------------------------------------ counters */
@@ -135,38 +185,91 @@ ledger_entrypoint *boot_ledger_entrypoint(int place)
 
 /* ------------------------------------------------------------------ boots */
 
+static boot_state state_of(const ledger_boot *boot)
+{
+    return (boot_state)(boot->state & STATE_MASK);
+}
+
 /* Take a boot in this state for writing; 0: it has another state by now. */
 static int take(ledger_boot *boot, apr_uint32_t state)
 {
-    return atomic_compare_exchange_strong(&boot->state, &state, BOOT_WRITING);
+    return atomic_compare_exchange_strong(&boot->state, &state, BOOT_WRITING
+                                          | (apr_uint32_t)getpid() << STATE_BITS);
 }
 
-/* The latest unfinished boot of this node, taken for writing; NULL: there is none. */
-static ledger_boot *take_boot_of(int entrypoint, const char *node)
+/*
+ * May a request of this node go on with this boot?  A resumed download goes on with one of which
+ * something was sent, also with one whose last bytes were lost behind the kernel's back.  A new
+ * one does not touch what another client is being sent.
+ */
+static int may_go_on(const ledger_boot *boot, const char *client, int resumed)
 {
-    ledger_boot *latest = NULL;
-    apr_uint32_t state = BOOT_FREE;
+    switch (state_of(boot)) {
+    case BOOT_RUNNING:
+        return resumed || strcmp(boot->client, client) == 0;
+    case BOOT_DONE:
+        return resumed && apr_time_now() - boot->touched < BOOT_FORGOTTEN;
+    case BOOT_SIGNED:
+    case BOOT_SHORT:
+        return apr_time_now() - boot->touched < BOOT_FORGOTTEN;
+    default:
+        return 0;
+    }
+}
+
+/* Of two boots of a node, is the first one more likely to be this client's? */
+static int is_likelier(const ledger_boot *one, const ledger_boot *other, const char *client,
+                       int resumed)
+{
+    int ours = strcmp(one->client, client) == 0, others = strcmp(other->client, client) == 0;
+
+    if (resumed && (one->size > 0) != (other->size > 0))
+        return one->size > 0;
+    return ours != others ? ours : one->began > other->began;
+}
+
+/* The boot that a request of this node goes on with; NULL: there is none. */
+static ledger_boot *find_boot(int entrypoint, const char *node, const char *client, int resumed)
+{
+    ledger_boot *found = NULL;
     int i;
 
     for (i = 0; i < LEDGER_BOOTS; i++) {
         ledger_boot *boot = &shared->boots[i];
-        apr_uint32_t now = boot->state;
 
-        if ((now == BOOT_SIGNED || now == BOOT_RUNNING || now == BOOT_SHORT)
-            && boot->entrypoint == entrypoint && strcmp(boot->node, node) == 0
-            && (!latest || boot->began > latest->began)) {
-            latest = boot;
-            state = now;
-        }
+        if (state_of(boot) != BOOT_FREE && boot->entrypoint == entrypoint
+            && strcmp(boot->node, node) == 0 && may_go_on(boot, client, resumed)
+            && (!found || is_likelier(boot, found, client, resumed)))
+            found = boot;
     }
-    return latest && take(latest, state) ? latest : NULL;
+    return found;
+}
+
+/* The same, taken for writing; NULL also when somebody else has just taken it. */
+static ledger_boot *take_boot(int entrypoint, const char *node, const char *client, int resumed)
+{
+    ledger_boot *boot = find_boot(entrypoint, node, client, resumed);
+    apr_uint32_t state = boot ? (apr_uint32_t)state_of(boot) : BOOT_FREE;
+
+    if (!boot || state == BOOT_FREE || state == BOOT_WRITING || !take(boot, state))
+        return NULL;
+    if (boot->entrypoint == entrypoint && strcmp(boot->node, node) == 0)
+        return boot;
+    boot->state = state;        /* its place was given to another node meanwhile */
+    return NULL;
 }
 
 /* May the place of this boot be given to another one? */
 static int can_go(const ledger_boot *boot, apr_uint32_t state)
 {
-    return state == BOOT_FREE || state == BOOT_SIGNED || state == BOOT_SHORT || state == BOOT_DONE
-           || (state == BOOT_RUNNING && !is_alive(boot->process));
+    switch (state & STATE_MASK) {
+    case BOOT_WRITING:
+        return !is_alive((pid_t)(state >> STATE_BITS));
+    case BOOT_RUNNING:
+        return !is_alive(boot->process);
+    default:
+        return 1;
+    }
 }
 
 /* The place of a boot to be, taken for writing: a free one, or the one untouched for longest. */
@@ -182,7 +285,7 @@ static ledger_boot *take_place(void)
 
         if (now == BOOT_FREE && take(boot, BOOT_FREE))
             return boot;
-        if (can_go(boot, now) && (!oldest || boot->touched < oldest->touched)) {
+        if ((!oldest || boot->touched < oldest->touched) && can_go(boot, now)) {
             oldest = boot;
             state = now;
         }
@@ -199,20 +302,22 @@ static void begin_boot(ledger_boot *boot, int entrypoint, const char *node, cons
     apr_cpystrn(boot->client, client, sizeof(boot->client));
     apr_cpystrn(boot->digest, digest ? digest : "", sizeof(boot->digest));
     boot->answer = WALT_VPN_RELAYED;
+    boot->status = 0;
     boot->size = 0;
+    boot->from = 0;
     boot->position = 0;
     boot->resumes = 0;
     boot->process = getpid();
-    boot->began = boot->touched = apr_time_now();
+    boot->began = boot->sending = boot->touched = apr_time_now();
     boot->generation++;
 }
 
 void boot_ledger_signed(int entrypoint, const char *node, const char *client, const char *digest)
 {
-    ledger_boot *boot = take_boot_of(entrypoint, node);
+    ledger_boot *boot = take_boot(entrypoint, node, client, 0);
 
     /* A download that ended short keeps its line: the node has started over. */
-    if (boot && boot->size > 0) {
+    if (boot && (boot->size > 0 || boot->status)) {
         boot->state = BOOT_SHORT;
         boot = NULL;
     }
@@ -224,12 +329,23 @@ void boot_ledger_signed(int entrypoint, const char *node, const char *client, co
     }
 }
 
+void boot_ledger_failed(int entrypoint, const char *node, const char *client, int status)
+{
+    ledger_boot *boot = take_boot(entrypoint, node, client, 0);
+
+    if (boot) {
+        boot->status = status;
+        boot->touched = apr_time_now();
+        boot->state = BOOT_SHORT;
+    }
+}
+
 ledger_hold boot_ledger_start(int entrypoint, const char *node, const char *client,
                               const char *digest, apr_off_t size, apr_off_t from,
                               walt_vpn_answer answer)
 {
     ledger_hold hold = { -1, 0 };
-    ledger_boot *boot = take_boot_of(entrypoint, node);
+    ledger_boot *boot = take_boot(entrypoint, node, client, from > 0);
 
     if (boot && boot->size > 0 && from == 0) {
         boot->state = BOOT_SHORT;
@@ -242,77 +358,130 @@ ledger_hold boot_ledger_start(int entrypoint, const char *node, const char *clie
     if (digest)
         apr_cpystrn(boot->digest, digest, sizeof(boot->digest));
     apr_cpystrn(boot->client, client, sizeof(boot->client));
+    if (boot->size == 0)
+        boot->answer = answer;
     boot->process = getpid();
-    boot->answer = answer;
+    boot->status = 0;
     boot->size = size;
+    boot->from = from;
     boot->position = (apr_uint64_t)from;
     boot->resumes += from > 0;
-    boot->touched = apr_time_now();
+    boot->sending = boot->touched = apr_time_now();
     hold.place = (int)(boot - shared->boots);
     hold.generation = ++boot->generation;
     boot->state = BOOT_RUNNING;
     return hold;
 }
 
-/* The boot that is held, as long as no other request has taken over; else NULL. */
-static ledger_boot *held_boot(ledger_hold hold)
+void boot_ledger_progress(ledger_hold hold, apr_off_t position)
 {
     ledger_boot *boot = hold.place < 0 ? NULL : &shared->boots[hold.place];
 
-    return boot && boot->generation == hold.generation ? boot : NULL;
+    if (boot && boot->generation == hold.generation) {
+        boot->position = (apr_uint64_t)position;
+        boot->touched = apr_time_now();
+    }
 }
 
-void boot_ledger_progress(ledger_hold hold, apr_off_t position)
+/* End a boot that was taken, and copy it. */
+static void end_boot(ledger_boot *boot, int whole, ledger_boot *copy)
 {
-    ledger_boot *boot = held_boot(hold);
-
-    if (boot)
-        boot->position = (apr_uint64_t)position;
+    if (whole)
+        boot->position = (apr_uint64_t)boot->size;
+    memcpy(copy, boot, sizeof(*copy));
+    copy->state = whole ? BOOT_DONE : BOOT_SHORT;
+    boot->state = copy->state;
 }
 
 int boot_ledger_end(ledger_hold hold, int whole, ledger_boot *copy)
 {
-    ledger_boot *boot = held_boot(hold);
+    ledger_boot *boot = hold.place < 0 ? NULL : &shared->boots[hold.place];
+    apr_uint32_t state = BOOT_RUNNING;
 
-    if (!boot || !take(boot, BOOT_RUNNING))
+    if (!boot || boot->generation != hold.generation)
         return 0;
+    /* A download that its node gave up by starting over is BOOT_SHORT already. */
+    if (!take(boot, state) && !take(boot, state = BOOT_SHORT))
+        return 0;
+    if (boot->generation != hold.generation) {
+        boot->state = state;
+        return 0;
+    }
     boot->touched = apr_time_now();
-    if (whole)
-        boot->position = (apr_uint64_t)boot->size;
-    memcpy(copy, boot, sizeof(*copy));
-    boot->state = whole ? BOOT_DONE : BOOT_SHORT;
+    end_boot(boot, whole, copy);
     return 1;
 }
 
-int boot_ledger_changed(int entrypoint, const char *node, const char *digest)
+int boot_ledger_changed(int entrypoint, const char *node, const char *client, const char *digest)
 {
-    ledger_boot *boot = take_boot_of(entrypoint, node);
-    int changed;
+    const ledger_boot *found = find_boot(entrypoint, node, client, 1);
+    ledger_boot boot;
 
-    if (!boot)
-        return 0;
-    changed = boot->digest[0] && strncmp(boot->digest, digest, LEDGER_DIGEST) != 0;
-    boot->state = boot->size > 0 ? BOOT_SHORT : BOOT_SIGNED;
-    return changed;
+    return found && boot_ledger_boot((int)(found - shared->boots), &boot) && boot.digest[0]
+           && strcmp(boot.node, node) == 0 && strncmp(boot.digest, digest, LEDGER_DIGEST) != 0;
 }
 
 int boot_ledger_boot(int place, ledger_boot *copy)
 {
     ledger_boot *boot = &shared->boots[place];
-    apr_uint32_t state = boot->state, generation = boot->generation;
+    int tries;
 
-    if (state == BOOT_FREE || state == BOOT_WRITING)
-        return 0;
-    memcpy(copy, boot, sizeof(*copy));
-    if (boot->state == BOOT_WRITING || boot->generation != generation)
-        return 0;               /* it has changed meanwhile; the next look will show it */
-    copy->state = state == BOOT_RUNNING && !is_alive(copy->process) ? BOOT_SHORT : state;
-    return 1;
+    for (tries = 0; tries < 100; tries++) {
+        apr_uint32_t state = boot->state, generation = boot->generation;
+
+        if (state == BOOT_FREE)
+            return 0;
+        if ((state & STATE_MASK) == BOOT_WRITING)
+            continue;
+        memcpy(copy, boot, sizeof(*copy));
+        atomic_thread_fence(memory_order_acquire);
+        if (boot->state != state || boot->generation != generation)
+            continue;
+        copy->state = state == BOOT_RUNNING && !is_alive(copy->process) ? BOOT_SHORT : state;
+        return 1;
+    }
+    return 0;                   /* whoever writes it was stopped; the next look will show it */
+}
+
+/* Free the places that a dead process was writing, and those of its fetches. */
+static void free_places(pid_t process)
+{
+    int i;
+
+    for (i = 0; i < LEDGER_BOOTS; i++) {
+        apr_uint32_t state = BOOT_WRITING | (apr_uint32_t)process << STATE_BITS;
+
+        (void)atomic_compare_exchange_strong(&shared->boots[i].state, &state, BOOT_FREE);
+    }
+    for (i = 0; i < LEDGER_FETCHES; i++) {
+        apr_uint32_t owner = (apr_uint32_t)process;
+
+        (void)atomic_compare_exchange_strong(&shared->fetches[i].process, &owner, 0);
+    }
+}
+
+int boot_ledger_bury(pid_t process, int *place, ledger_boot *copy)
+{
+    if (*place == 0)
+        free_places(process);
+    while (*place < LEDGER_BOOTS) {
+        ledger_boot *boot = &shared->boots[(*place)++];
+
+        if (state_of(boot) != BOOT_RUNNING || boot->process != process
+            || !take(boot, BOOT_RUNNING))
+            continue;
+        if (boot->process == process) {
+            end_boot(boot, 0, copy);
+            return 1;
+        }
+        boot->state = BOOT_RUNNING;
+    }
+    return 0;
 }
 
 /* ------------------------------------------------------------------ fetches */
 
-int boot_ledger_fetch_begin(const char *digest)
+int boot_ledger_fetch_begin(int entrypoint, const char *digest)
 {
     int i;
 
@@ -323,6 +492,7 @@ int boot_ledger_fetch_begin(const char *digest)
         if ((process == 0 || !is_alive((pid_t)process))
             && atomic_compare_exchange_strong(&fetch->process, &process,
                                               (apr_uint32_t)getpid())) {
+            fetch->entrypoint = entrypoint;
             apr_cpystrn(fetch->digest, digest, sizeof(fetch->digest));
             fetch->size = -1;
             fetch->position = 0;

@@ -34,13 +34,13 @@ typedef enum {
     BOOT_WRITING,               /* for the moment in which a process changes it */
     BOOT_SIGNED,                /* the node has its boot.sig */
     BOOT_RUNNING,               /* it is being sent its boot.img */
-    BOOT_SHORT,                 /* that ended early; the node may resume */
+    BOOT_SHORT,                 /* that ended early, or with an error; the node may resume */
     BOOT_DONE                   /* the last byte was sent */
 } boot_state;
 
 /* One boot of one node, from its boot.sig to the last byte of its boot.img. */
 typedef struct {
-    _Atomic apr_uint32_t state;         /* a boot_state */
+    _Atomic apr_uint32_t state;         /* a boot_state; behind BOOT_WRITING who writes */
     _Atomic apr_uint32_t generation;    /* counts the requests that worked on this place */
     ledger_counter position;            /* bytes of the file that the node was sent */
     pid_t process;                      /* that is sending */
@@ -48,10 +48,13 @@ typedef struct {
     char node[16];                      /* with dots */
     char client[46];                    /* the address that it comes from */
     char digest[LEDGER_DIGEST + 1];     /* "": not known */
-    walt_vpn_answer answer;             /* how its last request was answered */
+    walt_vpn_answer answer;             /* how its first request for boot.img was answered */
+    int status;                         /* the error that its last request got; 0: none */
     apr_off_t size;                     /* bytes of its boot.img; 0: not known yet */
+    apr_off_t from;                     /* first byte that its last request was sent */
     apr_time_t began;
-    apr_time_t touched;                 /* last change; for BOOT_DONE its end */
+    apr_time_t sending;                 /* when that byte was sent */
+    apr_time_t touched;                 /* last progress; for BOOT_DONE its end */
     unsigned resumes;
 } ledger_boot;
 
@@ -64,6 +67,7 @@ typedef struct {
 /* An image that is being fetched. */
 typedef struct {
     _Atomic apr_uint32_t process;       /* that fetches it; 0: a free place */
+    int entrypoint;                     /* its place */
     char digest[LEDGER_DIGEST + 1];
     apr_off_t size;                     /* bytes; -1: not known yet */
     ledger_counter position;            /* bytes that have arrived */
@@ -76,16 +80,23 @@ typedef struct {
  */
 apr_status_t boot_ledger_open(apr_pool_t *process_pool);
 
+/* When it was made: since then everything is counted. */
+apr_time_t boot_ledger_began(void);
+
 /* ---- troubles */
 
 /*
- * Note that this trouble was met again, in whatever process.  Returns how often it was met before
- * since it was last forgotten: so a trouble that every request repeats is logged once.
+ * Note that somebody or something has met this kind of trouble (below 4096) again, in whatever
+ * process.  Returns how often since it was last forgotten: so a trouble that every request
+ * repeats is logged once.
  */
-unsigned boot_ledger_met_before(const char *trouble);
+unsigned boot_ledger_met_before(const char *who, unsigned kind);
 
-/* This trouble is over.  Returns how often it was met. */
-unsigned boot_ledger_forget(const char *trouble);
+/* All kinds of trouble of theirs are over.  Returns how often they were met. */
+unsigned boot_ledger_forget(const char *who);
+
+/* Likewise, for what is refused: strangers who try many things crowd out no trouble. */
+unsigned boot_ledger_refused_before(const char *what);
 
 /* ---- counters */
 
@@ -99,6 +110,9 @@ ledger_entrypoint *boot_ledger_entrypoint(int place);
 
 /* The node got its boot.sig: a boot begins. */
 void boot_ledger_signed(int entrypoint, const char *node, const char *client, const char *digest);
+
+/* A request of the node got this error instead of its file: noted if a boot of it has begun. */
+void boot_ledger_failed(int entrypoint, const char *node, const char *client, int status);
 
 /*
  * The node is being sent its boot.img of this many bytes, from this byte on (0: from the start).
@@ -119,7 +133,14 @@ int boot_ledger_end(ledger_hold hold, int whole, ledger_boot *boot);
  * Does a resumed download of this image go on with another image's bytes?  That is: has the node
  * begun its boot with a boot.sig of another digest.
  */
-int boot_ledger_changed(int entrypoint, const char *node, const char *digest);
+int boot_ledger_changed(int entrypoint, const char *node, const char *client,
+                        const char *digest);
+
+/*
+ * This process has died: free what it held, and end the next boot, from *place on, that it was
+ * sending.  Fills *boot and moves *place behind it; 0: there are no more.
+ */
+int boot_ledger_bury(pid_t process, int *place, ledger_boot *boot);
 
 /* A consistent copy of the boot at this place, from 0 on; 0: there is none. */
 int boot_ledger_boot(int place, ledger_boot *boot);
@@ -127,7 +148,7 @@ int boot_ledger_boot(int place, ledger_boot *boot);
 /* ---- fetches */
 
 /* A fetch begins; returns its place, or -1 when all are taken. */
-int boot_ledger_fetch_begin(const char *digest);
+int boot_ledger_fetch_begin(int entrypoint, const char *digest);
 void boot_ledger_fetch_size(int place, apr_off_t size);
 void boot_ledger_fetch_progress(int place, apr_off_t position);
 void boot_ledger_fetch_end(int place);

@@ -8,13 +8,14 @@
 #include "boot_watch.h"
 #include "boot_ledger.h"
 
+#include "ap_mpm.h"
 #include "apr_strings.h"
 #include "http_core.h"
 #include "http_protocol.h"
 #include "http_request.h"
 #include "util_filter.h"
 
-/* A download is marked a hundred times, but not more often than this many bytes. */
+/* A reply is marked a hundred times, but not more often than this many bytes. */
 #define MARKS 100
 #define MARK_MIN (64 * 1024)
 
@@ -60,7 +61,6 @@ void boot_watch_judged(request_rec *r)
     if (request->resume_from > 0)
         apr_table_setn(r->subprocess_env, "WALT_VPN_FROM",
                        apr_off_t_toa(r->pool, request->resume_from));
-    boot_watch_answer(r, WALT_VPN_RELAYED, NULL);
 }
 
 void boot_watch_answer(request_rec *r, walt_vpn_answer answer, const char *reason)
@@ -71,6 +71,17 @@ void boot_watch_answer(request_rec *r, walt_vpn_answer answer, const char *reaso
     apr_table_setn(r->subprocess_env, "WALT_VPN_ANSWER", boot_watch_answer_name(answer));
     if (reason)
         apr_table_setn(r->subprocess_env, "WALT_VPN_REASON", reason);
+}
+
+/* A client that repeats a request is refused each time; that is said once. */
+void boot_watch_refused(request_rec *r, int status, const char *reason)
+{
+    unsigned before = boot_ledger_refused_before(apr_pstrcat(r->pool, r->useragent_ip, " ",
+                                                             reason, " ", r->unparsed_uri, NULL));
+
+    boot_watch_answer(r, WALT_VPN_REFUSED, reason);
+    ap_log_rerror(APLOG_MARK, before ? APLOG_DEBUG : APLOG_INFO, 0, r, "refused with %d: %s: %s",
+                  status, reason, r->unparsed_uri);
 }
 
 void boot_watch_received(const walt_vpn_request *request, apr_off_t bytes)
@@ -169,21 +180,21 @@ static void begin_watch(request_rec *r, watch *watch)
     watch->hold.place = -1;
     if (!length || !ap_parse_strict_length(&watch->announced, length))
         watch->announced = -1;
+    watch->piece = watch->announced / MARKS;
+    if (watch->piece < MARK_MIN)
+        watch->piece = MARK_MIN;
+    watch->next_mark = watch->piece;
     if (request->boot.file != BOOT_FILE_IMG || r->header_only || watch->announced < 0
         || (r->status != HTTP_OK && (r->status != HTTP_PARTIAL_CONTENT || request->other_range)))
         return;
     watch->from = r->status == HTTP_OK ? 0 : request->resume_from;
-    watch->piece = (watch->from + watch->announced) / MARKS;
-    if (watch->piece < MARK_MIN)
-        watch->piece = MARK_MIN;
-    watch->next_mark = watch->piece;
     watch->hold = boot_ledger_start(request->entrypoint->place, request->boot.node,
                                     r->useragent_ip, request->digest,
                                     watch->from + watch->announced, watch->from,
                                     request->answer);
 }
 
-/* Count the body in this brigade, and set marks in it if it is of a download. */
+/* Count the body in this brigade, and set marks in it. */
 static apr_status_t watch_brigade(request_rec *r, watch *watch, apr_bucket_brigade *bb)
 {
     apr_bucket *bucket;
@@ -199,7 +210,7 @@ static apr_status_t watch_brigade(request_rec *r, watch *watch, apr_bucket_briga
         if (length == (apr_size_t)-1
             && (rv = apr_bucket_read(bucket, &bytes, &length, APR_BLOCK_READ)) != APR_SUCCESS)
             return rv;
-        if (watch->hold.place < 0 || watch->passed + (apr_off_t)length < watch->next_mark) {
+        if (watch->passed + (apr_off_t)length < watch->next_mark) {
             watch->passed += (apr_off_t)length;
             continue;
         }
@@ -248,21 +259,56 @@ static const char *node_at(const request_rec *r, const walt_vpn_request *request
     return apr_psprintf(r->pool, "node %s (%s)", request->boot.node, r->useragent_ip);
 }
 
+/* Under which its troubles are known. */
+static const char *troubled_node(apr_pool_t *p, const char *node)
+{
+    return apr_pstrcat(p, "node ", node, NULL);
+}
+
+/* Kinds of trouble: an error for boot.sig is its status, one for boot.img lies above that. */
+#define TROUBLE_SHORT 1
+#define TROUBLE_IMG 1000
+
 /*
  * Trouble with a node's download: one warning, and silence about the same trouble of the same
  * node until it has booted, which says how often there was trouble.
  */
-static void warn_of_node(request_rec *r, const walt_vpn_request *request, const char *what)
+static void warn_of_node(request_rec *r, const walt_vpn_request *request, unsigned kind,
+                         const char *what)
 {
-    if (boot_ledger_met_before(apr_pstrcat(r->pool, "node ", request->boot.node, NULL)) == 0)
+    if (!boot_ledger_met_before(troubled_node(r->pool, request->boot.node), kind))
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s: %s", node_at(r, request), what);
+}
+
+/* A download that ended short, in words. */
+static const char *ended_short(apr_pool_t *p, apr_off_t position, apr_off_t size,
+                               const char *reason)
+{
+    return apr_psprintf(p, "its download of boot.img ended short, after %" APR_OFF_T_FMT " of %"
+                        APR_OFF_T_FMT " bytes%s%s", position, size, reason ? ": " : "",
+                        reason ? reason : "");
+}
+
+/* The node of this request was not given its file. */
+static void warn_of_error(request_rec *r, const walt_vpn_request *request)
+{
+    const char *reason = apr_table_get(r->subprocess_env, "WALT_VPN_REASON");
+    int is_image = request->boot.file == BOOT_FILE_IMG;
+
+    /* What is refused is a stranger's doing. */
+    if (request->answer != WALT_VPN_REFUSED)
+        boot_ledger_failed(request->entrypoint->place, request->boot.node, r->useragent_ip,
+                           r->status);
+    warn_of_node(r, request, (unsigned)r->status + (is_image ? TROUBLE_IMG : 0),
+                 apr_psprintf(r->pool, "%s was answered with %d%s%s",
+                              file_name(request->boot.file), r->status, reason ? ": " : "",
+                              reason ? reason : ""));
 }
 
 /* The line about a boot whose last byte was sent. */
 static void log_boot(request_rec *r, const walt_vpn_request *request, const ledger_boot *boot)
 {
-    unsigned troubles = boot_ledger_forget(apr_pstrcat(r->pool, "node ", request->boot.node,
-                                                       NULL));
+    unsigned troubles = boot_ledger_forget(troubled_node(r->pool, request->boot.node));
 
     ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s has image %s: %" APR_OFF_T_FMT " bytes in %"
                   APR_TIME_T_FMT ".%03d s, %u resume%s, %s%s", node_at(r, request),
@@ -278,18 +324,49 @@ static void log_boot(request_rec *r, const walt_vpn_request *request, const ledg
 static void end_download(request_rec *r, const walt_vpn_request *request, watch *watch)
 {
     int whole = !r->connection->aborted && watch->passed == watch->announced;
+    const char *reason = apr_table_get(r->subprocess_env, "WALT_VPN_REASON");
     ledger_boot boot;
 
     if (whole)
         watch->written = watch->passed;
+    else if (!reason)
+        apr_table_setn(r->subprocess_env, "WALT_VPN_REASON", "ended short");
     if (!boot_ledger_end(watch->hold, whole, &boot))
         return;
     if (whole)
         log_boot(r, request, &boot);
     else
-        warn_of_node(r, request, apr_psprintf(r->pool, "its download of boot.img ended short, "
-                     "after %" APR_OFF_T_FMT " of %" APR_OFF_T_FMT " bytes",
-                     watch->from + watch->written, boot.size));
+        warn_of_node(r, request, TROUBLE_SHORT,
+                     ended_short(r->pool, watch->from + watch->written, boot.size, reason));
+}
+
+/* Say how the request was answered, as far as nobody said it yet. */
+static void complete_answer(request_rec *r, const walt_vpn_request *request)
+{
+    const char *reason;
+
+    /* Who answers is known when a handler is asked: access control, for one, came before. */
+    if (!apr_table_get(r->subprocess_env, "WALT_VPN_ANSWER")) {
+        boot_watch_answer(r, WALT_VPN_REFUSED, "by the configuration of this httpd");
+        return;
+    }
+    if (request->answer == WALT_VPN_REFUSED || !ap_is_HTTP_SERVER_ERROR(r->status))
+        return;
+    switch (r->status) {
+    case HTTP_BAD_GATEWAY:
+        reason = "the WalT server's reply was broken";
+        break;
+    case HTTP_SERVICE_UNAVAILABLE:
+        reason = "the WalT server can't be reached";
+        break;
+    case HTTP_GATEWAY_TIME_OUT:
+        reason = "the WalT server did not answer in time";
+        break;
+    default:
+        reason = "the WalT server reports an error";
+    }
+    boot_watch_answer(r, WALT_VPN_FAILED,
+                      apr_table_get(r->subprocess_env, "WALT_VPN_REASON") ? NULL : reason);
 }
 
 /* Runs when the reply's last byte is written, or its connection is given up. */
@@ -302,16 +379,11 @@ static int walt_vpn_log_transaction(request_rec *r)
     if (!request)
         return DECLINED;
     watch = request->watch;
-    if (request->answer != WALT_VPN_REFUSED && ap_is_HTTP_SERVER_ERROR(r->status))
-        boot_watch_answer(r, WALT_VPN_FAILED, NULL);
+    complete_answer(r, request);
     if (watch && watch->hold.place >= 0)
         end_download(r, request, watch);
     else if (request->boot.node[0] && ap_is_HTTP_ERROR(r->status))
-        warn_of_node(r, request, apr_psprintf(r->pool, "%s was answered with %d%s%s",
-                     file_name(request->boot.file), r->status,
-                     request->answer == WALT_VPN_REFUSED ? ": " : "",
-                     request->answer == WALT_VPN_REFUSED
-                         ? apr_table_get(r->subprocess_env, "WALT_VPN_REASON") : ""));
+        warn_of_error(r, request);
     if ((counters = counters_of(request))) {
         counters->answers[request->answer]++;
         if (watch)
@@ -319,6 +391,27 @@ static int walt_vpn_log_transaction(request_rec *r)
                                                                         : watch->passed);
     }
     return OK;
+}
+
+/* A child that was killed could not say what became of its downloads: its parent does. */
+static void walt_vpn_child_status(server_rec *s, pid_t pid, ap_generation_t generation, int slot,
+                                  mpm_child_status state)
+{
+    apr_pool_t *p;
+    ledger_boot boot;
+    int place = 0;
+
+    (void)generation;
+    (void)slot;
+    if (state != MPM_CHILD_EXITED || apr_pool_create(&p, NULL) != APR_SUCCESS)
+        return;
+    while (boot_ledger_bury(pid, &place, &boot)) {
+        if (!boot_ledger_met_before(troubled_node(p, boot.node), TROUBLE_SHORT))
+            ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s, "node %s (%s): %s", boot.node,
+                         boot.client, ended_short(p, (apr_off_t)boot.position, boot.size,
+                                                  "the httpd process that sent it has ended"));
+    }
+    apr_pool_destroy(p);
 }
 
 void boot_watch_register_hooks(void)
@@ -331,4 +424,5 @@ void boot_watch_register_hooks(void)
     ap_hook_insert_error_filter(walt_vpn_watch, NULL, NULL, APR_HOOK_MIDDLE);
     /* Before mod_log_config's, which writes the variables that this sets. */
     ap_hook_log_transaction(walt_vpn_log_transaction, NULL, NULL, APR_HOOK_FIRST);
+    ap_hook_child_status(walt_vpn_child_status, NULL, NULL, APR_HOOK_MIDDLE);
 }

@@ -7,13 +7,16 @@
 #include "walt_vpn.h"
 
 /*
- * Set the variables of a request that has just been judged: WALT_VPN_NODE, WALT_VPN_FILE,
- * WALT_VPN_FROM, and WALT_VPN_ANSWER until it is known better.
+ * Set the variables of a request that has just been judged: WALT_VPN_NODE, WALT_VPN_FILE and
+ * WALT_VPN_FROM.
  */
 void boot_watch_judged(request_rec *r);
 
-/* The request is answered this way; reason: why it was refused, else NULL. */
+/* The request is answered this way: WALT_VPN_ANSWER, and WALT_VPN_REASON unless that is NULL. */
 void boot_watch_answer(request_rec *r, walt_vpn_answer answer, const char *reason);
+
+/* The request is refused with this status, for this reason; said in the error log. */
+void boot_watch_refused(request_rec *r, int status, const char *reason);
 
 /* An answer's name, as WALT_VPN_ANSWER and the status page have it. */
 const char *boot_watch_answer_name(walt_vpn_answer answer);

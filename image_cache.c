@@ -209,7 +209,8 @@ static int is_ours(const char *name, const char *extension)
 /* The folder is in trouble: one warning, until it is over.  The caller relays meanwhile. */
 static void warn_of_trouble(const image *image, const char *what, int error)
 {
-    if (!boot_ledger_met_before(apr_pstrcat(image->r->pool, "folder ", image->folder->root, NULL)))
+    if (!boot_ledger_met_before(apr_pstrcat(image->r->pool, "folder ", image->folder->root, NULL),
+                                0))
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, error, image->r, "%s in WaltVpnCacheRoot %s: "
                       "images are relayed until this is mended", what, image->folder->root);
 }
@@ -701,7 +702,8 @@ image_state image_cache_reserve(image *missing, apr_off_t size)
     int fits, error = 0;
 
     if (size > missing->folder->size) {
-        if (!boot_ledger_met_before(apr_pstrcat(missing->r->pool, "large ", missing->digest, NULL)))
+        if (!boot_ledger_met_before(apr_pstrcat(missing->r->pool, "large ", missing->digest, NULL),
+                                    0))
             ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, missing->r, "an image of %" APR_OFF_T_FMT
                           " bytes is larger than WaltVpnCacheSize %" APR_OFF_T_FMT ": it is "
                           "relayed; raise WaltVpnCacheSize", size, missing->folder->size);

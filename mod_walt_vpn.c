@@ -561,6 +561,10 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
         if (!entrypoint)
             continue;
         entrypoint->place = boot_ledger_entrypoint_place(s->server_hostname, entrypoint->url);
+        if (entrypoint->place < 0)
+            ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s, "%s: nothing is counted of more than %d "
+                         "entrypoints; stop and start httpd if there are fewer by now",
+                         where(ptemp, entrypoint), LEDGER_ENTRYPOINTS);
         if ((fault = define_worker(pconf, s, entrypoint->url))) {
             ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s, "%s: mod_proxy refuses "
                          "the worker %s: %s", where(ptemp, entrypoint), entrypoint->url, fault);
@@ -671,9 +675,7 @@ static int walt_vpn_post_read_request(request_rec *r)
     }
     boot_watch_judged(r);
     if ((status = refusal(r, request, &why))) {
-        boot_watch_answer(r, WALT_VPN_REFUSED, why);
-        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "refused with %d: %s: %s", status, why,
-                      r->unparsed_uri);
+        boot_watch_refused(r, status, why);
         return status;
     }
     return DECLINED;
@@ -751,9 +753,7 @@ static apr_status_t filter_enroll_body(ap_filter_t *f, apr_bucket_brigade *bb,
     *received += length > 0 ? length : 0;
     if (*received <= BOOT_ENROLL_MAX)
         return APR_SUCCESS;
-    boot_watch_answer(f->r, WALT_VPN_REFUSED, "an enroll body of more than 32 KiB");
-    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, f->r, "refused with 413: an enroll body of more than "
-                  "32 KiB: %s", f->r->unparsed_uri);
+    boot_watch_refused(f->r, HTTP_REQUEST_ENTITY_TOO_LARGE, "an enroll body of more than 32 KiB");
     return APR_ENOSPC;
 }
 

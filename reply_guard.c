@@ -182,7 +182,7 @@ static void drop_long_lines(request_rec *r, apr_table_t *headers)
     for (i = 0; i < long_lines->nelts; i++) {
         const char *name = APR_ARRAY_IDX(long_lines, i, const char *);
 
-        if (!boot_ledger_met_before(apr_pstrcat(r->pool, "header ", name, NULL)))
+        if (!boot_ledger_met_before(apr_pstrcat(r->pool, "header ", name, NULL), 0))
             ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "header %s: line of 200 bytes or more "
                           "is left out of replies to nodes, whose firmware can't read it", name);
         apr_table_unset(headers, name);
@@ -291,6 +291,7 @@ static apr_status_t break_relay(ap_filter_t *f, relay *state)
     if (state->state != RELAY_STREAMING)
         return fail_relay(f, state, HTTP_BAD_GATEWAY);
     state->state = RELAY_OVER;
+    boot_watch_answer(f->r, WALT_VPN_FAILED, "the WalT server broke off");
     ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, f->r, "the WalT server broke off after %"
                   APR_OFF_T_FMT " of %" APR_OFF_T_FMT " bytes: the connection is reset",
                   state->received, state->length);
