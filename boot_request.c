@@ -115,6 +115,18 @@ static const char *character_fault(const char *text)
     return NULL;
 }
 
+/* Bytes that have no place in a request target (RFC 3986) as sent; NULL: there are none. */
+static const char *byte_fault(const char *text)
+{
+    const unsigned char *s;
+
+    for (s = (const unsigned char *)text; *s; s++) {
+        if (*s <= 0x20 || *s >= 0x7f)
+            return "a byte that has to be escaped";
+    }
+    return NULL;
+}
+
 /* Is the segment of this length, less its ;parameters, the given name? */
 static int segment_is(const char *segment, size_t length, const char *name)
 {
@@ -228,6 +240,7 @@ static const char *judge_path(boot_request *b, const char *rest)
         int decoded;
 
         if ((fault = character_fault(text))
+            || (decodings == 0 && (fault = byte_fault(text)))
             || (fault = escape_fault(text, decodings == 0))
             || (fault = segment_fault(text, &slashes)))
             return fault;
@@ -261,10 +274,12 @@ static const char *judge_path(boot_request *b, const char *rest)
 static const char *judge_query(const char *query)
 {
     char text[BOOT_TEXT_MAX + 1];
-    const char *from;
+    const char *from, *fault = byte_fault(query);
     char *to = text;
     int decodings, decoded;
 
+    if (fault)
+        return fault;
     if (strlen(query) > BOOT_TEXT_MAX)
         return "a query that is too long";
     strcpy(text, query);

@@ -61,8 +61,8 @@ def test_accepted(judge, row):
 def test_each_byte_in_a_name(judge, byte):
     """As sent and encoded: a byte is a part of a name, or there is a fault to tell."""
     # as sent, '/' and '?' end the name; encoded, '/' is refused and '?' is not
-    harmless = 0x20 <= byte < 0x7f and chr(byte) not in "\\%"
-    assert (judge(NODE + "x%cx" % byte).fault is None) == harmless
+    assert (judge(NODE + "x%cx" % byte).fault is None) == (0x20 < byte < 0x7f and chr(byte) not in "\\%")
+    assert (judge("x?y%cx" % byte).fault is None) == (0x20 < byte < 0x7f)
     assert (judge(NODE + "x%%%02xx" % byte).fault is None) == (0x20 <= byte < 0x7f and chr(byte) not in "\\/")
 
 
