@@ -129,7 +129,8 @@ static int child_access(const char *path, int mode)
     if (uid != 0)
         return access(path, mode);
     if (setegid(ap_unixd_config.group_id) != 0 || seteuid(ap_unixd_config.user_id) != 0) {
-        (void)setegid(gid);
+        if (setegid(gid) != 0)
+            abort();            /* can't happen: it is still the process's real one */
         return access(path, mode);
     }
     rv = faccessat(AT_FDCWD, path, mode, AT_EACCESS);
