@@ -50,7 +50,7 @@ make-run)
 make-test)
     make test || fail "make test"
     make clean
-    make CFLAGS='-g -O2 -Werror'
+    make CFLAGS='-g -O2 -Werror' CPPFLAGS=-D_FORTIFY_SOURCE=2
     echo "fresh: httpd: $(/usr/sbin/apache2 -v | sed -n 's|.*Apache/\([0-9.]*\).*|\1|p')"
     echo "fresh: gcc: $(gcc -dumpfullversion)"
     ;;
