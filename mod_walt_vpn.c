@@ -628,10 +628,8 @@ static int refusal(request_rec *r, const walt_vpn_request *request, const char *
         *why = "not among what WaltVpnExpose boot lets through";
         if (!boot->plain)
             return HTTP_NOT_FOUND;
-        if (r->method_number != M_GET) {
-            r->allowed = AP_METHOD_BIT << M_GET;
+        if (r->method_number != M_GET)
             return HTTP_METHOD_NOT_ALLOWED;
-        }
     }
     *why = "an enroll body of more than 32 KiB";
     if (boot->file == BOOT_FILE_ENROLL && length && apr_atoi64(length) > BOOT_ENROLL_MAX)

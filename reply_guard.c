@@ -209,6 +209,10 @@ static void tidy_framing(request_rec *r)
 static void tidy_headers(request_rec *r)
 {
     tidy_framing(r);
+    /* httpd's own list would name TRACE, which is refused as well. */
+    if (r->status == HTTP_METHOD_NOT_ALLOWED
+        && walt_vpn_request_of(r)->answer == WALT_VPN_REFUSED)
+        apr_table_setn(r->headers_out, "Allow", "GET, HEAD");
     drop_long_lines(r, r->headers_out);
     drop_long_lines(r, r->err_headers_out);
     if (r->status_line && strlen("HTTP/1.1 ") + strlen(r->status_line) > HEADER_LINE_MAX)

@@ -1,0 +1,142 @@
+"""Over the socket: what can't be legitimate gets 404 and one line that says why, and the WalT server never hears of it."""
+
+import re
+
+import pytest
+
+import wire
+from boot_files import MIB
+from request_targets import ACCEPTED, IMG, NODE, REFUSED, SIG
+
+LIMIT = 32 * 1024
+
+
+@pytest.fixture(params=["all", "boot"])
+def expose(request):
+    return request.param
+
+
+@pytest.mark.parametrize("slashes", ["Off", "On", "NoDecode"])
+def test_targets(entrypoint, walt, expose, slashes):
+    """The whole table, as GET and in other forms, whatever httpd itself would do about slashes."""
+    ours = entrypoint(vhost="WaltVpnExpose %s\nAllowEncodedSlashes %s" % (expose, slashes), server="MergeSlashes Off")
+    ours.tolerate_log("was answered with 404")
+    said = 0
+    for row in REFUSED:
+        target = "/walt-vpn/" + row.target
+        for raw in (wire.request(target, ours.server_name),
+                    wire.request("http://%s%s" % (ours.server_name, target), ours.server_name),
+                    wire.request(target, ours.server_name, version="HTTP/1.0")):
+            reply = ours.get(raw=raw)
+            assert reply.status == 404, (row, reply)
+            assert reply.header("Content-Length") == str(len(reply.body)) and len(reply.body) < 200, row
+        lines = [line for line in ours.error_log.splitlines() if "refused with 404" in line]
+        said += 2       # as often as there were different targets: the third was a repetition
+        assert len(lines) == said, row
+        assert all("[walt_vpn:info]" in line and row.fault in line for line in lines[-2:]), (row, lines[-2:])
+    assert walt.requests() == []
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PROPFIND", "FOO"])
+def test_methods(entrypoint, walt, expose, method):
+    """A bad target is bad in every method."""
+    ours = entrypoint(vhost="WaltVpnExpose %s" % expose)
+    ours.tolerate_log("was answered with 404")
+    for target in (NODE, "../x", NODE + "..%2fx", "node-conf/x?fake_requester_ip=1.2.3.4"):
+        assert ours.get("/walt-vpn/" + target, method=method).status == 404, target
+    assert walt.requests() == []
+
+
+@pytest.mark.parametrize("settings, reason", [
+    ("", "the default"),
+    ("AllowEncodedSlashes NoDecode", "slashes stay encoded"),
+    ("RewriteEngine on\nRewriteRule ^/x - [L]", "another module has looked at it"),
+])
+def test_accepted_targets_arrive_as_they_were_sent(entrypoint, walt, settings, reason):
+    """In mode all; and an escape stays that escape."""
+    ours = entrypoint(vhost=settings, server="MergeSlashes Off", modules=["rewrite", "proxy", "proxy_http", "walt_vpn"])
+    ours.tolerate_log("was answered with")
+    for row in ACCEPTED:
+        if row.file in (SIG, IMG):
+            continue        # these are asked for in the plain spelling, with a signature before the image: other tests
+        ours.get("/walt-vpn/" + row.target)
+        assert [request.target for request in walt.requests()] == ["/walt-vpn/" + row.target], row.reason
+        walt.clear()
+
+
+def test_boot_lets_through_what_a_node_asks(entrypoint, walt):
+    ours = entrypoint(vhost="WaltVpnExpose boot")
+    ours.tolerate_log("was answered with 404")
+    for row in ACCEPTED:
+        for method in ("GET", "HEAD"):
+            reply = ours.get("/walt-vpn/" + row.target, method=method)
+            assert reply.status == (200 if row.plain else 404), row.reason
+            if row.file == IMG and row.plain and method == "GET":
+                assert len(reply.body) == MIB
+        if not row.plain:
+            assert walt.requests() == [], row.reason
+        walt.clear()
+    lines = re.findall(r"refused with 404: not among what WaltVpnExpose boot lets through: (.*)", ours.error_log)
+    assert lines == ["/walt-vpn/" + row.target for row in ACCEPTED if not row.plain]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND", "get", "FOO"])
+def test_boot_names_the_methods_there_are(entrypoint, walt, method):
+    """405 on the paths that exist, with the methods that work there; 404 on all others."""
+    ours = entrypoint(vhost="WaltVpnExpose boot")
+    ours.tolerate_log("was answered with")
+    for target in ("server", NODE + "boot.sig", NODE + "boot.img"):
+        reply = ours.get("/walt-vpn/" + target, method=method)
+        assert reply.status == 405
+        assert sorted(re.split(r",\s*", reply.header("Allow"))) == ["GET", "HEAD"]
+    for target in ("enroll", "node-conf/x", NODE + "boot.bin"):
+        assert ours.get("/walt-vpn/" + target, method=method, body=b"x").status == 404
+    assert walt.requests() == []
+
+
+def form(size):
+    """An enroll body of so many bytes in all."""
+    start = b'--limit\r\nContent-Disposition: form-data; name="ssh-pubkey"; filename="k"\r\n\r\n'
+    end = b"\r\n--limit--\r\n"
+    return start + b"k" * (size - len(start) - len(end)) + end
+
+
+def chunks(body, size=1000):
+    pieces = (body[start:start + size] for start in range(0, len(body), size))
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize("target", ["enroll", "%65nroll", "enroll;x", "enroll?a=b"])
+@pytest.mark.parametrize("expect", [False, True], ids=["", "expecting"])
+@pytest.mark.parametrize("chunked", [False, True], ids=["with its length", "chunked"])
+def test_enroll_body(entrypoint, walt, target, expect, chunked):
+    """32 KiB pass, one byte more does not: a large key ends the WalT daemon."""
+    ours = entrypoint()
+    ours.tolerate_log("AH02608|AH01095")      # mod_proxy, of the body that was cut off
+    headers = [("Content-Type", "multipart/form-data; boundary=limit")]
+    headers += [("Expect", "100-continue")] if expect else []
+    headers += [("Transfer-Encoding", "chunked")] if chunked else []
+    for size, arrives in ((300, True), (LIMIT, True), (LIMIT + 1, False), (100 * 1024, False), (3 * MIB, False)):
+        body = form(size)
+        reply = ours.get("/walt-vpn/" + target, method="POST", headers=headers, body=chunks(body) if chunked else body)
+        final = re.findall(rb"HTTP/1\.1 (\d+)", reply.raw)
+        if arrives:
+            assert final[-1] != b"413"
+            request, = walt.requests()
+            assert request.header("Content-Length") == str(size) and request.header("Transfer-Encoding") is None
+            if target != "enroll;x":        # the WalT server knows no such path, and does not wait for its body
+                assert request.body == body
+        else:
+            assert final == [b"413"] or size > LIMIT + 1 and reply.ended == "RST"   # to a client that goes on sending
+            assert walt.requests() == []
+        walt.clear()
+    assert len(re.findall("refused with 413: an enroll body of more than 32 KiB", ours.error_log)) == 1   # said once
+
+
+def test_length_decides_before_the_body(entrypoint, walt):
+    """The answer comes while the client still has everything to send."""
+    ours = entrypoint()
+    with ours.connect() as connection:
+        connection.send(wire.request("/walt-vpn/enroll", ours.server_name, method="POST", headers=[("Content-Length", "32769")]))
+        assert connection.reply().status == 413
+    assert walt.requests() == []
