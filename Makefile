@@ -10,6 +10,7 @@
 #   make run            try it: an entrypoint on this machine, until Ctrl-C
 #                                                        (PORT=8080 WALT_SERVER=host[:port] NODE=ip)
 #   make test           build, and test everything
+#   make test-firmware  boot iPXE, UEFI and Linux in QEMU through it, and resume with curl, wget and others
 #   make bench          how fast, beside the same: tables (SECTIONS="storm slow bulk small growth")
 #   make compare        it and the configurations that WalT documents: a table of who does what
 #   make static         cppcheck
@@ -74,6 +75,11 @@ test:
 	$(if $(wildcard test/firmware/install),$(MAKE) --no-print-directory test-firmware)
 	$(MAKE) --no-print-directory check
 
+test-firmware:
+	test/firmware/install
+	$(MAKE) --no-print-directory all
+	FIRMWARE=required $(PYTHON) -m pytest $(PYTEST_FLAGS) test/firmware
+
 run:
 	@test/install build run
 	@$(MAKE) --no-print-directory --silent all
@@ -120,4 +126,4 @@ fresh:
 	@test/fresh/run.sh $(SUITES)
 
 .PHONY: deb fresh
-.PHONY: all install clean check test run bench compare static fuzz
+.PHONY: all install clean check test test-firmware run bench compare static fuzz
