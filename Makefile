@@ -53,7 +53,7 @@ install: mod_walt_vpn.so
 	install -D -m 644 mod_walt_vpn.so $(DESTDIR)$(LIBEXECDIR)/mod_walt_vpn.so
 
 clean:
-	rm -f $(OBJECTS) mod_walt_vpn.so
+	rm -rf $(OBJECTS) mod_walt_vpn.so build test/__pycache__ test/*/__pycache__
 
 # Debian's python3, which has Debian's modules, even where PATH has another one before it.
 PYTHON       ?= /usr/bin/python3
