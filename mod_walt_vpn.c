@@ -542,6 +542,31 @@ static const char *define_worker(apr_pool_t *pconf, const server_rec *s, const c
     return NULL;
 }
 
+/*
+ * Say "CacheDisable /walt-vpn/" for an entrypoint whose site uses mod_cache, which may answer before
+ * any other module is asked: the setup check and nodes must see the WalT server as it is now.
+ */
+static void keep_caches_out(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *s,
+                            const walt_vpn_entrypoint *entrypoint)
+{
+    const module *cache = ap_find_linked_module("mod_cache.c");
+    const command_rec *command = cache ? cache->cmds : NULL;
+    cmd_parms parms = { 0 };
+
+    while (command && command->name && strcmp(command->name, "CacheDisable") != 0)
+        command++;
+    if (!command || !command->name || command->args_how != TAKE1)
+        return;
+    parms.pool = pconf;
+    parms.temp_pool = ptemp;
+    parms.server = s;
+    parms.directive = (ap_directive_t *)entrypoint->directive;
+    parms.cmd = command;
+    parms.limited = -1;
+    parms.override = RSRC_CONF;
+    (void)command->AP_TAKE1(&parms, NULL, BOOT_PREFIX);     /* it takes any path */
+}
+
 static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
                                 server_rec *main_server)
 {
@@ -570,6 +595,7 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
                          "the worker %s: %s", where(ptemp, entrypoint), entrypoint->url, fault);
             return HTTP_INTERNAL_SERVER_ERROR;
         }
+        keep_caches_out(pconf, ptemp, s, entrypoint);
         if (entrypoint->folder && (rv = image_cache_make(entrypoint->folder)) != APR_SUCCESS) {
             ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, rv, s, "WaltVpnCacheRoot %s: it "
                          "can't be made; name a folder elsewhere", entrypoint->folder->root);
