@@ -106,22 +106,49 @@ void boot_watch_digest(request_rec *r, const char *digest)
 
 /* What the filter knows of a reply on its way. In r->pool. */
 typedef struct watch {
-    const conn_rec *c;
+    struct mark_owner *owner;   /* of its marks */
     int begun;                  /* its head has passed */
     ledger_hold hold;           /* of the boot that it is part of; place -1: of none */
     apr_off_t from;             /* first byte of the file that is sent */
     apr_off_t announced;        /* bytes of body that the head announces; -1: it does not */
     apr_off_t passed;           /* bytes of body that have passed on */
     apr_off_t piece;            /* bytes from mark to mark */
+    apr_off_t marked;           /* bytes of body before the last mark */
     apr_off_t next_mark;        /* after so many bytes of body */
     apr_off_t written;          /* bytes of body that the kernel has, as of the last mark */
 } watch;
 
-/* One mark: what stands before it in the brigade ends here. In r->pool. */
+/*
+ * What the marks of a reply share.  They are destroyed after the request when its connection's
+ * pool is, so this lives as long as one of them, in the memory of their buckets.
+ */
+typedef struct mark_owner {
+    const conn_rec *c;
+    watch *watch;               /* NULL: the request is gone */
+    unsigned users;             /* marks, and the request */
+} mark_owner;
+
+/* One mark: what stands before it in the brigade ends here. */
 typedef struct {
-    watch *watch;
+    mark_owner *owner;
     apr_off_t at;               /* bytes of body before it */
 } mark;
+
+static void leave_owner(mark_owner *owner)
+{
+    if (--owner->users == 0)
+        apr_bucket_free(owner);
+}
+
+/* The request's pool goes. */
+static apr_status_t forget_watch(void *data)
+{
+    mark_owner *owner = data;
+
+    owner->watch = NULL;
+    leave_owner(owner);
+    return APR_SUCCESS;
+}
 
 static apr_status_t read_mark(apr_bucket *bucket, const char **bytes, apr_size_t *length,
                               apr_read_type_e block)
@@ -136,12 +163,15 @@ static apr_status_t read_mark(apr_bucket *bucket, const char **bytes, apr_size_t
 /* All before the mark is written, unless the brigade is thrown away with its connection. */
 static void pass_mark(void *data)
 {
-    const mark *mark = data;
+    mark *mark = data;
+    watch *watch = mark->owner->watch;
 
-    if (mark->watch->c->aborted)
-        return;
-    mark->watch->written = mark->at;
-    boot_ledger_progress(mark->watch->hold, mark->watch->from + mark->at);
+    if (watch && !mark->owner->c->aborted) {
+        watch->written = mark->at;
+        boot_ledger_progress(watch->hold, watch->from + mark->at);
+    }
+    leave_owner(mark->owner);
+    apr_bucket_free(mark);
 }
 
 static const apr_bucket_type_t mark_type = {
@@ -149,22 +179,34 @@ static const apr_bucket_type_t mark_type = {
     apr_bucket_split_notimpl, apr_bucket_copy_notimpl
 };
 
-/* Set a mark behind this bucket. */
-static void set_mark(request_rec *r, watch *watch, apr_bucket *after)
+/* The next mark goes here, and the last one behind the last byte. */
+static void plan_mark(watch *watch)
 {
-    apr_bucket *bucket = apr_bucket_alloc(sizeof(*bucket), r->connection->bucket_alloc);
-    mark *mark = apr_palloc(r->pool, sizeof(*mark));
+    watch->next_mark = watch->passed + watch->piece;
+    if (watch->announced > watch->passed && watch->next_mark > watch->announced)
+        watch->next_mark = watch->announced;
+}
 
-    mark->watch = watch;
+/* Set a mark before this bucket: so much of the body has passed. */
+static void set_mark(const request_rec *r, watch *watch, apr_bucket *before)
+{
+    apr_bucket_alloc_t *allocator = r->connection->bucket_alloc;
+    apr_bucket *bucket = apr_bucket_alloc(sizeof(*bucket), allocator);
+    mark *mark = apr_bucket_alloc(sizeof(*mark), allocator);
+
+    mark->owner = watch->owner;
+    mark->owner->users++;
     mark->at = watch->passed;
     APR_BUCKET_INIT(bucket);
     bucket->free = apr_bucket_free;
-    bucket->list = r->connection->bucket_alloc;
+    bucket->list = allocator;
     bucket->type = &mark_type;
     bucket->length = 0;
     bucket->start = 0;
     bucket->data = mark;
-    APR_BUCKET_INSERT_AFTER(after, bucket);
+    APR_BUCKET_INSERT_BEFORE(before, bucket);
+    watch->marked = watch->passed;
+    plan_mark(watch);
 }
 
 /*
@@ -183,7 +225,7 @@ static void begin_watch(request_rec *r, watch *watch)
     watch->piece = watch->announced / MARKS;
     if (watch->piece < MARK_MIN)
         watch->piece = MARK_MIN;
-    watch->next_mark = watch->piece;
+    plan_mark(watch);
     if (request->boot.file != BOOT_FILE_IMG || r->header_only || watch->announced < 0
         || (r->status != HTTP_OK && (r->status != HTTP_PARTIAL_CONTENT || request->other_range)))
         return;
@@ -205,6 +247,8 @@ static apr_status_t watch_brigade(request_rec *r, watch *watch, apr_bucket_briga
         const char *bytes;
         apr_status_t rv;
 
+        if (APR_BUCKET_IS_EOS(bucket) && watch->passed > watch->marked)
+            set_mark(r, watch, bucket);
         if (APR_BUCKET_IS_METADATA(bucket))
             continue;
         if (length == (apr_size_t)-1
@@ -217,8 +261,7 @@ static apr_status_t watch_brigade(request_rec *r, watch *watch, apr_bucket_briga
         if (watch->passed + (apr_off_t)length > watch->next_mark)
             apr_bucket_split(bucket, (apr_size_t)(watch->next_mark - watch->passed));
         watch->passed = watch->next_mark;
-        watch->next_mark += watch->piece;
-        set_mark(r, watch, bucket);
+        set_mark(r, watch, APR_BUCKET_NEXT(bucket));
     }
     return APR_SUCCESS;
 }
@@ -243,11 +286,16 @@ static apr_status_t filter_watch(ap_filter_t *f, apr_bucket_brigade *bb)
 static void walt_vpn_watch(request_rec *r)
 {
     walt_vpn_request *request = walt_vpn_request_of(r);
+    mark_owner *owner;
 
     if (!request || request->watch)
         return;
-    request->watch = apr_pcalloc(r->pool, sizeof(watch));
-    request->watch->c = r->connection;
+    owner = apr_bucket_alloc(sizeof(*owner), r->connection->bucket_alloc);
+    owner->c = r->connection;
+    owner->watch = request->watch = apr_pcalloc(r->pool, sizeof(watch));
+    owner->users = 1;
+    request->watch->owner = owner;
+    apr_pool_cleanup_register(r->pool, owner, forget_watch, apr_pool_cleanup_null);
     ap_add_output_filter_handle(watch_filter, NULL, r, r->connection);
 }
 
@@ -323,13 +371,11 @@ static void log_boot(request_rec *r, const walt_vpn_request *request, const ledg
 /* A download has ended: with its last byte, or before. */
 static void end_download(request_rec *r, const walt_vpn_request *request, watch *watch)
 {
-    int whole = !r->connection->aborted && watch->passed == watch->announced;
+    int whole = watch->written == watch->announced;
     const char *reason = apr_table_get(r->subprocess_env, "WALT_VPN_REASON");
     ledger_boot boot;
 
-    if (whole)
-        watch->written = watch->passed;
-    else if (!reason)
+    if (!whole && !reason)
         apr_table_setn(r->subprocess_env, "WALT_VPN_REASON", "ended short");
     if (!boot_ledger_end(watch->hold, whole, &boot))
         return;
@@ -387,8 +433,7 @@ static int walt_vpn_log_transaction(request_rec *r)
     if ((counters = counters_of(request))) {
         counters->answers[request->answer]++;
         if (watch)
-            counters->to_nodes += (apr_uint64_t)(r->connection->aborted ? watch->written
-                                                                        : watch->passed);
+            counters->to_nodes += (apr_uint64_t)watch->written;
     }
     return OK;
 }
