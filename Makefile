@@ -26,10 +26,12 @@ LDFLAGS    ?=
 LDLIBS     ?= -lcrypto
 
 # What apxs says, asked once and only when it is used: "make run" may have to install it first.
-INCLUDEDIR  = $(eval INCLUDEDIR := $(shell $(APXS) -q INCLUDEDIR))$(INCLUDEDIR)
-LIBEXECDIR  = $(eval LIBEXECDIR := $(shell $(APXS) -q LIBEXECDIR))$(LIBEXECDIR)
-APR_FLAGS   = $(eval APR_FLAGS := $(shell $$($(APXS) -q APR_CONFIG) --includes --cppflags))$(APR_FLAGS)
-APU_FLAGS   = $(eval APU_FLAGS := $(shell $$($(APXS) -q APU_CONFIG) --includes))$(APU_FLAGS)
+ask_apxs    = $(or $(shell $(APXS) -q $1),$(error no answer from "$(APXS) -q $1": install \
+              httpd's headers (Debian: apache2-dev), or say where it is (make APXS=...)))
+INCLUDEDIR  = $(eval INCLUDEDIR := $(call ask_apxs,INCLUDEDIR))$(INCLUDEDIR)
+LIBEXECDIR  = $(eval LIBEXECDIR := $(call ask_apxs,LIBEXECDIR))$(LIBEXECDIR)
+APR_FLAGS   = $(eval APR_FLAGS := $(shell $(call ask_apxs,APR_CONFIG) --includes --cppflags))$(APR_FLAGS)
+APU_FLAGS   = $(eval APU_FLAGS := $(shell $(call ask_apxs,APU_CONFIG) --includes))$(APU_FLAGS)
 
 # What the module itself needs, whatever flags come from outside.  httpd's headers are system
 # headers: their warnings are not ours to mend.
