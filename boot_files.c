@@ -70,8 +70,9 @@ static apr_status_t take_signature(walt_query *query, const char *bytes, apr_siz
 /* May a failed question be asked again, after a pause, and the node still be there? */
 static int try_again(const request_rec *r, const walt_query *query, int tries)
 {
-    /* mod_proxy could not connect: a WalT server that is down is said so at once. */
-    if (query->status == HTTP_SERVICE_UNAVAILABLE || query->status == HTTP_FORBIDDEN)
+    /* A refusal of the site's or the WalT server's is an answer; and when mod_proxy could not connect,
+     * that the WalT server is down is said at once. */
+    if (!ap_is_HTTP_SERVER_ERROR(query->status) || query->status == HTTP_SERVICE_UNAVAILABLE)
         return 0;
     if (tries >= TRIES_MAX || apr_time_now() - r->request_time >= LAST_TRY)
         return 0;

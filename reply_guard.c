@@ -38,7 +38,6 @@ static ap_filter_rec_t *relay_filter, *headers_filter;
 /* How many replies of a connection are under way (more than one only when pipelined). */
 typedef struct {
     int unfinished;
-    int over;                   /* the connection's pool goes */
 } connection_promise;
 
 /* ------------------------------------------------------------------ no clean close */
@@ -56,11 +55,13 @@ static void set_reset_on_close(conn_rec *c, int on)
 }
 
 /* The connection's pool goes, and with it that of a request whose last byte is not written. */
-static apr_status_t end_connection(void *data)
+static apr_status_t give_up(void *data)
 {
-    connection_promise *promise = data;
+    conn_rec *c = data;
+    const connection_promise *promise = ap_get_module_config(c->conn_config, &walt_vpn_module);
 
-    promise->over = 1;
+    if (promise->unfinished)
+        c->aborted = 1;
     return APR_SUCCESS;
 }
 
@@ -70,7 +71,7 @@ static apr_status_t keep_promise(void *data)
     conn_rec *c = data;
     connection_promise *promise = ap_get_module_config(c->conn_config, &walt_vpn_module);
 
-    if (--promise->unfinished == 0 && !promise->over && !c->aborted)
+    if (--promise->unfinished == 0 && !c->aborted)
         set_reset_on_close(c, 0);
     return APR_SUCCESS;
 }
@@ -84,7 +85,7 @@ void reply_guard_promise(request_rec *r)
         promise = apr_pcalloc(c->pool, sizeof(*promise));
         ap_set_module_config(c->conn_config, &walt_vpn_module, promise);
         /* Before its children go, which is when keep_promise runs at the latest. */
-        apr_pool_pre_cleanup_register(c->pool, promise, end_connection);
+        apr_pool_pre_cleanup_register(c->pool, c, give_up);
     }
     if (promise->unfinished++ == 0)
         set_reset_on_close(c, 1);
@@ -286,6 +287,7 @@ static apr_status_t fail_relay(ap_filter_t *f, relay *state, int status)
     state->state = RELAY_OVER;
     apr_brigade_cleanup(state->held);
     ap_die(status, f->r);
+    walt_vpn_request_of(f->r)->replaced_by = status;
     return AP_FILTER_ERROR;
 }
 
@@ -480,10 +482,24 @@ static void walt_vpn_insert_filter(request_rec *r)
     }
 }
 
+/*
+ * An error is about to be sent.  When one was sent already in place of a broken reply, this is what
+ * mod_proxy says of it afterwards: it would follow the first one on a connection that was kept.
+ */
 static void walt_vpn_insert_error_filter(request_rec *r)
 {
-    if (walt_vpn_request_of(r))
-        ap_add_output_filter_handle(headers_filter, NULL, r, r->connection);
+    const walt_vpn_request *request = walt_vpn_request_of(r);
+
+    if (!request)
+        return;
+    if (request->replaced_by) {
+        relay *state = apr_pcalloc(r->pool, sizeof(*state));
+
+        state->state = RELAY_OVER;
+        ap_add_output_filter_handle(relay_filter, state, r, r->connection);
+        r->status = request->replaced_by;       /* for the log */
+    }
+    ap_add_output_filter_handle(headers_filter, NULL, r, r->connection);
 }
 
 void reply_guard_register_hooks(void)

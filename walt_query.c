@@ -132,7 +132,9 @@ void walt_query_ask(request_rec *r, walt_query *query)
         /* Not ap_run_sub_req: it would end with an EOS what a handler failed to begin, and that
          * looks like a reply without a body. */
         status = ap_invoke_handler(sub);
-        if (ap_is_HTTP_ERROR(status))
+        /* What broke first says it best: on a connection that was kept, mod_proxy calls a reply that
+         * broke off before its head an error of its own. */
+        if (ap_is_HTTP_ERROR(status) && !ap_is_HTTP_ERROR(query->status))
             query->status = status;
         if (!query->whole && !ap_is_HTTP_ERROR(query->status))
             query->status = HTTP_BAD_GATEWAY;

@@ -57,6 +57,7 @@ typedef struct {
     apr_off_t resume_from;      /* N of a lone "Range: bytes=N-"; 0: no such range */
     int other_range;            /* it has a Range of another form */
     walt_vpn_answer answer;     /* known when WALT_VPN_ANSWER is set */
+    int replaced_by;            /* error that was sent for a broken reply, a status; 0: none */
     const char *digest;         /* of the image, as far as it is known; else NULL */
     struct watch *watch;        /* of its reply; NULL until there is one (boot_watch.c) */
 } walt_vpn_request;
