@@ -29,6 +29,7 @@ case $1 in
 
 # The README's first command, with what it says must be there before; its check; Ctrl-C, which leaves nothing behind.
 make-run)
+    # shellcheck disable=SC1091 # the system's
     . /etc/os-release
     echo "fresh: debian: ${VERSION_CODENAME:-sid} ($(cat /etc/debian_version))"
     apt-get -qq update

@@ -38,26 +38,33 @@ mirrors() {
         awk '$1 == "Debian" { print $2, $3 }' | sort -u
 }
 
-# Does httpd come from these sources, index and file?  An archive that is being closed has one without the other.
+# Do all packages that the project asks for come from these sources?  An archive that is being closed lists some that are
+# gone.  What is downloaded here is used later.
 deliver() {
-    rm -rf "$work/probe"
-    mkdir -p "$work/probe/lists/partial" "$work/probe/cache/archives/partial"
-    set -- -qq -o Dir::Etc::sourcelist="$1" -o Dir::Etc::sourceparts=/dev/null -o Dir::State::lists="$work/probe/lists" \
-        -o Dir::State::status=/dev/null -o Dir::Cache="$work/probe/cache" -o APT::Sandbox::User=root
-    apt-get "$@" -o APT::Update::Error-Mode=any update && (cd "$work/probe" && apt-get "$@" download apache2-bin)
+    set -- -qq -o Dir::Etc::sourcelist="$1" -o Dir::Etc::sourceparts=/dev/null -o Dir::State::lists="$work/lists" \
+        -o Dir::State::status=/dev/null -o Dir::Cache="$work/cache" -o Dir::Cache::archives="$work/archives" \
+        -o APT::Sandbox::User=root
+    # shellcheck disable=SC2046 # the names are words of their own
+    apt-get "$@" -o APT::Update::Error-Mode=any update &&
+        apt-get "$@" -y --no-install-recommends --download-only install apache2 $(awk '/^[^#]/ { print $2 }' "$here/../packages")
 }
 
-# Write the sources of a suite: its own, and updates and security as far as the mirrors have them.
+# Write the sources of a suite: its own, and updates and security as far as the mirrors have them.  A mirror that is not
+# kept up to date is as good here.
 sources() {
     : >"$2"
-    mirrors | sed -n "s|^Debian \(.*\)|deb \1 $1 main|p; s|^Debian \(.*\)|deb \1 $1-updates main|p
-                      s|^Debian-Security \(.*\)|deb \1 $1-security main|p" >"$2.candidates"
+    mirrors | sed -n "s|^Debian \(.*\)|deb [check-valid-until=no] \1 $1 main|p
+                      s|^Debian \(.*\)|deb [check-valid-until=no] \1 $1-updates main|p
+                      s|^Debian-Security \(.*\)|deb [check-valid-until=no] \1 $1-security main|p" >"$2.candidates"
+    rm -rf "$work/lists" "$work/cache" "$work/archives"
+    mkdir -p "$work/lists/partial" "$work/cache" "$work/archives/partial"
     while read -r line; do
         { cat "$2"; echo "$line"; } >"$2.try"
-        if deliver "$2.try" </dev/null >>"$logs/$1-sources.log" 2>&1; then
+        echo "== $line"
+        if deliver "$2.try" </dev/null; then
             mv "$2.try" "$2"
         fi
-    done <"$2.candidates"
+    done <"$2.candidates" >"$logs/$1-0-sources.log" 2>&1
     [ -s "$2" ]
 }
 
@@ -96,7 +103,7 @@ inside() {
     net=
     [ "$2" = online ] || net=--net
     shift 2
-    # shellcheck disable=SC2086 # no word, or one
+    # shellcheck disable=SC2016,SC2086 # $net: no word, or one
     unshare --pid --ipc --uts $net --fork --kill-child -- sh -c '
         hostname fresh
         [ "$1" = "" ] || ip link set lo up
@@ -133,16 +140,16 @@ said() {
 
 try_suite() {
     rm -f "$logs/$suite"-*.log
+    echo "$suite: what the mirrors have of it" >&2
     if ! sources "$suite" "$work/sources.list"; then
-        echo "| $suite | not on the mirror | | | | | $(date +%F) |" >>"$logs/table"
+        echo "| $suite | the mirror has not all of it | | | | | $(date +%F) |" >>"$logs/table"
         return
     fi
     echo "$suite: a minimal system" >&2
-    rm -rf "$work/base" "$work/archives"
-    mkdir "$work/archives"
+    rm -rf --one-file-system "$work/base"
     if ! mmdebstrap --quiet --variant=minbase --mode=root "$suite" "$work/base" "$work/sources.list" \
-        >"$logs/$suite-mmdebstrap.log" 2>&1; then
-        tail -n 30 "$logs/$suite-mmdebstrap.log" >&2
+        >"$logs/$suite-0-system.log" 2>&1; then
+        tail -n 30 "$logs/$suite-0-system.log" >&2
         failed=1
         return
     fi
@@ -175,7 +182,8 @@ cat >"$logs/table" <<T
 | Debian | httpd | gcc | make run | make test | package | date |
 |---|---|---|---|---|---|---|
 T
-for suite in ${*:-bookworm trixie sid bullseye}; do
+[ $# -gt 0 ] || set -- bookworm trixie sid bullseye
+for suite in "$@"; do
     try_suite
 done
 cat "$logs/table"
