@@ -61,7 +61,11 @@ class WaltServer:
         theirs.close()
         self.channel = ours
         self.stream = ours.makefile("rw", encoding="utf-8")
-        self.port = self.order("port")
+        try:
+            self.port = self.order("port")
+        except BaseException:       # Ctrl-C, too
+            processes.end(self.process)
+            raise
 
     def order(self, order, **arguments):
         self.stream.write(json.dumps([order, arguments]) + "\n")
