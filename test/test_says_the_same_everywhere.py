@@ -1,0 +1,126 @@
+"""The directives in mod_walt_vpn.c, the files in conf/ and README.md say the same."""
+
+import os
+import re
+
+import pytest
+
+from httpd import PROJECT, packaged
+
+DEFAULTS = {        # what the README's table must give as default
+    "WaltVpnServer": ["none", "80", "not inherited"],
+    "WaltVpnExpose": ["`all`"],
+    "WaltVpnCacheRoot": ["none", "relayed"],
+    "WaltVpnCacheSize": ["`1G`"],
+}
+
+
+def read(name):
+    with open(os.path.join(PROJECT, name)) as file:
+        return file.read()
+
+
+def directives():
+    """{name: its description} out of the module's table."""
+    table = re.findall(r'AP_INIT_\w+\("(\w+)",[^"]*((?:"[^"]*"\s*)+)\)', read("mod_walt_vpn.c"))
+    return {name: "".join(re.findall(r'"([^"]*)"', text)) for name, text in table}
+
+
+def rows():
+    """{directive: its row in the README's table}."""
+    return {row.group(1): row.group(0) for row in re.finditer(r"(?m)^\| `(WaltVpn\w+)[ `].*\|$", readme())}
+
+
+def readme():
+    if not os.path.exists(os.path.join(PROJECT, "README.md")):
+        pytest.skip("README.md is not in this tree")
+    return read("README.md")
+
+
+def settings(text):
+    """[(directive, value)] of configuration text, comments and sections left out."""
+    lines = [line.split(None, 1) for line in map(str.strip, text.splitlines())]
+    return [tuple(words) for words in lines if len(words) == 2 and words[0][0].isalpha()]
+
+
+def site(text):
+    """The virtual host in a text, each line without its indentation."""
+    return [line.strip() for line in re.search(r"(?ms)^[ \t]*<VirtualHost.*?</VirtualHost>", text).group(0).splitlines()]
+
+
+def test_the_table_is_read():
+    """Else the rest of this file would test nothing."""
+    assert set(directives()) >= set(DEFAULTS)
+
+
+def test_every_directive_tells_its_default():
+    """In the module's own description, which httpd prints beside a mistake, and in this file."""
+    assert set(directives()) == set(DEFAULTS)
+    for name in ("WaltVpnExpose", "WaltVpnCacheRoot", "WaltVpnCacheSize"):
+        assert "default" in directives()[name], name
+    assert "port 80 unless said" in directives()["WaltVpnServer"]
+
+
+def test_every_directive_is_in_the_readme():
+    """One row each, with its default; and none that does not exist."""
+    assert set(rows()) == set(directives())
+    assert set(re.findall(r"WaltVpn[A-Z]\w+", readme())) <= set(directives())
+    for name, words in DEFAULTS.items():
+        for word in words:
+            assert word in rows()[name], "%s: %s" % (name, word)
+
+
+def test_the_default_size_is_the_one_in_the_code():
+    """1 GiB, in all three places."""
+    assert "((apr_off_t)1 << 30)" in read("mod_walt_vpn.c") and "default 1G" in directives()["WaltVpnCacheSize"]
+
+
+def test_conf_uses_directives_that_exist():
+    """A slip there would keep httpd from starting."""
+    used = {name for file in os.listdir(os.path.join(PROJECT, "conf")) for name in re.findall(r"WaltVpn[A-Z]\w+", packaged(file))}
+    assert used and used <= set(directives())
+
+
+def test_the_five_lines_are_the_example_site():
+    """What the README shows is what conf/walt-entry.conf holds."""
+    shown = site(readme())
+    assert len(shown) == 5
+    assert shown == site(packaged("walt-entry.conf"))
+
+
+def test_the_package_sets_the_cache_that_the_readme_names():
+    """Folder and size of conf/walt_vpn.conf."""
+    for name, value in settings(packaged("walt_vpn.conf")):
+        if name == "WaltVpnCacheRoot":
+            assert "`%s`" % value in rows()[name]
+        if name == "WaltVpnCacheSize":
+            assert "`%s`" % value in rows()[name]
+    assert {"WaltVpnCacheRoot", "WaltVpnCacheSize"} <= {name for name, _ in settings(packaged("walt_vpn.conf"))}
+
+
+def test_load_names_what_the_module_refuses_to_start_without():
+    """a2enmod reads the first line; the module says the same when it is missing."""
+    lines = packaged("walt_vpn.load").splitlines()
+    assert lines[0] == "# Depends: proxy proxy_http"
+    assert re.fullmatch(r"LoadModule walt_vpn_module \S+/mod_walt_vpn\.so", lines[1]) and len(lines) == 2
+    assert "a2enmod proxy proxy_http" in re.sub(r'"\s*"', "", read("mod_walt_vpn.c"))
+
+
+def test_every_command_of_the_readme_exists():
+    """`make x`, and every file that it names."""
+    targets = set(re.findall(r"(?m)^([a-z][\w-]*):", read("Makefile")))
+    assert set(re.findall(r"(?m)(?:^\s*|`|&& )make ([a-z][\w-]*)", readme())) <= targets
+    for path in re.findall(r"(?<![\w/.-])((?:test|conf|debian)/[\w./-]*\w)", readme()):
+        assert os.path.exists(os.path.join(PROJECT, path)), path
+    for path in re.findall(r"\]\(([\w./-]+)\)", readme()):
+        assert os.path.exists(os.path.join(PROJECT, path)), path
+
+
+def test_the_packaged_files_are_taken_by_httpd(httpd, folder):
+    """conf/walt_vpn.conf and the example site, with nothing changed but what only a package can do."""
+    os.chmod(folder, 0o777)
+    conf = packaged("walt_vpn.conf").replace("/var/cache/apache2/walt_vpn", folder + "/images")
+    entry = packaged("walt-entry.conf").replace("*:80", "*:@PORT@")
+    ours = httpd(entry, server=conf)
+    assert "walt-entry.example.org is the WalT VPN HTTP entrypoint of http://walt.lab.example.org/walt-vpn/" in ours.error_log
+
