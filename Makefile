@@ -110,6 +110,13 @@ static:
 FUZZ_SECONDS ?= 600
 FUZZ_CC      ?= clang
 
+# Two minutes of everything at once: SOAK_FLAGS='--seconds 600 --seed 7 --mpm prefork'.
+SOAK_FLAGS ?=
+
+soak: mod_walt_vpn.so
+	@test/install build run
+	@$(PYTHON) test/soak.py $(SOAK_FLAGS)
+
 fuzz:
 	@test/install fuzz
 	@mkdir -p build/fuzz/corpus
@@ -127,5 +134,5 @@ fresh:
 	@test/install fresh
 	@test/fresh/run.sh $(SUITES)
 
-.PHONY: deb fresh
+.PHONY: deb fresh soak
 .PHONY: all install clean check test test-firmware run bench compare static fuzz

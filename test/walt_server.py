@@ -275,7 +275,10 @@ class Handler(WSGIHandler):
 
     def end_with_fin(self):
         self.wait_until_sent()
-        self.socket.shutdown(socket.SHUT_WR)
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass    # the other side was faster
 
     def wait_until_sent(self):
         """A reset discards what the kernel still holds, so that byte N would not be where the reply ended."""
