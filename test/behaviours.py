@@ -5,6 +5,7 @@ documents fare.
 """
 
 import collections
+import os
 
 import wire
 from boot_client import BootClient, Outcome
@@ -105,6 +106,14 @@ def server_down(entrypoint, walt, patience):
     walt.up()
     up = ask(entrypoint, "/walt-vpn/server").status
     return Verdict(down in (502, 503) and up == 200, "%s, %s" % (down, up))
+
+
+@behaviour("the site sends every visitor to https")
+def site_wide_redirect(entrypoint, walt, patience):
+    folder = os.path.join(entrypoint.folder, "https")
+    os.makedirs(folder, exist_ok=True)
+    with type(entrypoint)(folder, walt, https=True) as redirecting:
+        return boot(redirecting)
 
 
 @behaviour("a request for another host name")

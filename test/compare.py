@@ -4,6 +4,7 @@
 import argparse
 import concurrent.futures
 import os
+import re
 import shutil
 import tempfile
 
@@ -13,21 +14,24 @@ from proxies import SEED, WaltVpn
 from stand_in import WaltServer
 
 
-def column(kind, patience):
-    """The verdicts on one kind of entrypoint."""
+COLUMNS = [(WaltVpn.title, WaltVpn, True), ("without its cache", WaltVpn, False)] + [(kind.title, kind, False) for kind in SEED]
+
+
+def verdicts(kind, cached, behaviours, patience):
+    """What one kind of entrypoint makes of these behaviours."""
     folder = tempfile.mkdtemp(prefix="walt-vpn-")
     os.chmod(folder, 0o755)
     place = os.path.join(folder, "proxy")
     os.mkdir(place)
-    options = {"cache": os.path.join(folder, "images")} if kind is WaltVpn else {}
-    verdicts = []
+    options = {"cache": os.path.join(folder, "images")} if cached else {}
+    found = []
     try:
         with WaltServer() as walt, kind(place, walt, **options) as entrypoint:
-            for behaviour in BEHAVIOURS:
+            for behaviour in behaviours:
                 walt.clear()
                 walt.set_image()
-                verdicts.append(behaviour.judge(entrypoint, walt, patience))
-        return verdicts
+                found.append(behaviour.judge(entrypoint, walt, patience))
+        return found
     finally:
         shutil.rmtree(folder)
 
@@ -36,15 +40,16 @@ def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--patience", type=float, default=PATIENCE,
                          help="of a node, in seconds (default %(default)s, a board's own)")
-    patience = options.parse_args().patience
-    kinds = (WaltVpn,) + SEED
-    with concurrent.futures.ThreadPoolExecutor(len(kinds)) as pool:
-        columns = list(pool.map(lambda kind: column(kind, patience), kinds))
-    print("| | %s |" % " | ".join(kind.title for kind in kinds))
-    print("|---" * (len(kinds) + 1) + "|")
-    for behaviour, verdicts in zip(BEHAVIOURS, zip(*columns)):
+    options.add_argument("--only", default="", help="regular expression that a behaviour's title must match")
+    options = options.parse_args()
+    behaviours = [behaviour for behaviour in BEHAVIOURS if re.search(options.only, behaviour.title)]
+    with concurrent.futures.ThreadPoolExecutor(len(COLUMNS)) as pool:
+        columns = list(pool.map(lambda column: verdicts(*column[1:], behaviours, options.patience), COLUMNS))
+    print("| | %s |" % " | ".join(title for title, _, _ in COLUMNS))
+    print("|---" * (len(COLUMNS) + 1) + "|")
+    for behaviour, row in zip(behaviours, zip(*columns)):
         print("| %s | %s |" % (behaviour.title, " | ".join(
-            verdict.words if verdict.passed else "**%s**" % verdict.words for verdict in verdicts)))
+            verdict.words if verdict.passed else "**%s**" % verdict.words for verdict in row)))
 
 
 if __name__ == "__main__":

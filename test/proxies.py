@@ -9,7 +9,10 @@ import shutil
 import subprocess
 
 import processes
-from httpd import Httpd
+from httpd import ENTRYPOINT, Httpd
+
+
+HTTPD_TO_HTTPS = "RewriteEngine On\nRewriteCond %{HTTPS} !=on\nRewriteRule ^ https://%{HTTP_HOST}%{REQUEST_URI} [L,R=301]"
 
 
 class WaltVpn(Httpd):
@@ -17,9 +20,12 @@ class WaltVpn(Httpd):
 
     title = "mod_walt_vpn"
 
-    def __init__(self, folder, walt, vhost="", server="", cache="", **options):
+    def __init__(self, folder, walt, vhost="", server="", cache="", https=False, **options):
         if cache:
             server = "WaltVpnCacheRoot %s\n%s" % (cache, server)
+        if https:
+            vhost += "\n" + HTTPD_TO_HTTPS
+            options["modules"] = ("rewrite",) + tuple(options.get("modules", ENTRYPOINT))
         super().__init__(folder, "WaltVpnServer %s\n%s" % (walt.location, vhost), server, **options)
 
 
@@ -28,8 +34,11 @@ class ProxyPass(Httpd):
 
     title = "httpd ProxyPass"
 
-    def __init__(self, folder, walt, **options):
-        super().__init__(folder, 'ProxyPass "/walt-vpn/" "%s/walt-vpn/"' % walt.url, modules=("proxy", "proxy_http"), **options)
+    def __init__(self, folder, walt, https=False, **options):
+        lines, modules = 'ProxyPass "/walt-vpn/" "%s/walt-vpn/"' % walt.url, ("proxy", "proxy_http")
+        if https:
+            lines, modules = lines + "\n" + HTTPD_TO_HTTPS, ("rewrite",) + modules
+        super().__init__(folder, lines, modules=modules, **options)
 
 
 class Instance:
@@ -37,9 +46,12 @@ class Instance:
 
     server_name = Httpd.server_name
 
-    def __init__(self, folder, walt, server_name=None):
+    to_https = ""
+
+    def __init__(self, folder, walt, server_name=None, https=False):
         self.folder = str(folder)
         self.walt = walt
+        self.https = https
         self.server_name = server_name or self.server_name
         self.process = None
         self.port = None
@@ -84,6 +96,7 @@ class Nginx(Instance):
     """The documented NGINX site."""
 
     title = "NGINX"
+    to_https = "return 301 https://$host$request_uri;"
 
     def command(self, path):
         return [program("nginx"), "-p", self.folder, "-c", path, "-e", os.path.join(self.folder, "error.log")]
@@ -111,6 +124,7 @@ http {
     server {
         listen      127.0.0.1:%(port)d;
         server_name %(name)s;
+        %(https)s
 
         location ^~ /walt-vpn/ {
             proxy_pass  %(walt)s/walt-vpn/;
@@ -118,13 +132,14 @@ http {
     }
 }
 """ % {"user": "user www-data;" if os.getuid() == 0 else "", "folder": self.folder, "port": self.port,
-            "name": self.server_name, "walt": self.walt.url}
+            "name": self.server_name, "walt": self.walt.url, "https": self.to_https if self.https else ""}
 
 
 class Haproxy(Instance):
     """The documented HAProxy frontend and backend."""
 
     title = "HAProxy"
+    to_https = "http-request redirect scheme https code 301 unless { ssl_fc }"
 
     def command(self, path):
         return [program("haproxy"), "-db", "-f", path]
@@ -141,6 +156,7 @@ defaults
 
 frontend walt-vpn-frontend
   bind 127.0.0.1:%(port)d
+  %(https)s
   acl vpn-host hdr(host) %(name)s
   acl vpn-path path_beg /walt-vpn/
   use_backend walt-vpn-backend if vpn-host vpn-path
@@ -148,7 +164,7 @@ frontend walt-vpn-frontend
 backend walt-vpn-backend
   server walt-server %(walt)s
 """ % {"user": "user haproxy\n    group haproxy" if os.getuid() == 0 else "", "port": self.port,
-            "name": self.server_name, "walt": self.walt.location}
+            "name": self.server_name, "walt": self.walt.location, "https": self.to_https if self.https else ""}
 
 
 SEED = (Nginx, Haproxy, ProxyPass)
