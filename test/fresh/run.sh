@@ -38,7 +38,7 @@ mirrors() {
         awk '$1 == "Debian" { print $2, $3 }' | sort -u
 }
 
-# Do all packages that the project asks for come from these sources?  An archive that is being closed lists some that are
+# Do all packages that it takes come from these sources?  An archive that is being closed lists some that are
 # gone.  What is downloaded here is used later.
 deliver() {
     set -- -qq -o Dir::Etc::sourcelist="$1" -o Dir::Etc::sourceparts=/dev/null -o Dir::State::lists="$work/lists" \
@@ -46,7 +46,7 @@ deliver() {
         -o APT::Sandbox::User=root
     # shellcheck disable=SC2046 # the names are words of their own
     apt-get "$@" -o APT::Update::Error-Mode=any update &&
-        apt-get "$@" -y --no-install-recommends --download-only install apache2 $(awk '/^[^#]/ { print $2 }' "$here/../packages")
+        apt-get "$@" -y --no-install-recommends --download-only install apache2 $(awk '$1 ~ /^(build|run|test|compare|deb)$/ { print $2 }' "$here/../packages")
 }
 
 # Write the sources of a suite: its own, and updates and security as far as the mirrors have them.  A mirror that is not
