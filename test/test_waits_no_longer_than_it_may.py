@@ -1,0 +1,60 @@
+"""A node that waits for another's fetch holds a thread: not for ever, and not so long that the rest of the server stands."""
+
+import pytest
+
+from boot_client import Outcome
+from fleet import Fleet, fetched
+from processes import wait_until
+
+HALF = 1 << 19
+RESET = "boot.img is still being fetched: the connection is reset"
+ONE_PROCESS = ("StartServers 1\nServerLimit 1\nThreadsPerChild {0}\nMaxRequestWorkers {0}\nMinSpareThreads 1\nMaxSpareThreads {0}"
+               "\nAsyncRequestWorkerFactor 10")
+
+
+def begin(httpd, walt, nodes, seconds):
+    """A fetch that stops half-way for so many seconds, and nodes that ask for its image."""
+    walt.fault("boot.img", "silence", at_byte=HALF, seconds=seconds)
+    fleet = Fleet(httpd, nodes)
+    wait_until(lambda: len(walt.requests("boot.sig")) >= 2 * nodes, what="the nodes' requests")
+    return fleet
+
+
+def test_crowded(entrypoint, cache, walt):
+    """More than half of a process's threads wait: after 8 s the first gives way, and other requests are answered."""
+    httpd = entrypoint(cache=cache.path, server=ONE_PROCESS.format(4))
+    httpd.tolerate_log("AH00484|AH03490|AH10159|ended short|was answered with 504")
+    fleet = begin(httpd, walt, 4, 11)
+    assert httpd.get("/walt-vpn/server", timeout=20).status == 200
+    assert RESET in httpd.error_log
+    assert not fleet.results and cache.images() == [], "the fetch is not over"
+    boots = fleet.boots()
+    assert all(boot.booted for boot in boots), boots
+    assert any(boot.resumes for boot in boots)
+    assert fetched(walt) == 1
+
+
+def test_not_crowded(entrypoint, cache, walt):
+    """With threads to spare nobody is sent away, and other requests are answered at once."""
+    httpd = entrypoint(cache=cache.path, server=ONE_PROCESS.format(16))
+    fleet = begin(httpd, walt, 4, 9)
+    assert httpd.get("/walt-vpn/server", timeout=2).status == 200
+    boots = fleet.boots()
+    assert all(boot.booted and not boot.resumes for boot in boots), boots
+    assert RESET not in httpd.error_log
+    assert fetched(walt) == 1
+
+
+@pytest.mark.parametrize("nodes", [1, 6])
+def test_link_so_slow_that_nodes_give_up(nodes, entrypoint, cache, walt):
+    """The fetch outlasts their patience (here 1 s, three times); it goes on without them, and they boot when they come again."""
+    httpd = entrypoint(cache=cache.path)
+    httpd.tolerate_log("ended short")
+    walt.rate(HALF // 2)
+    boots = Fleet(httpd, nodes, patience=1).boots()
+    assert all(boot.outcome is Outcome.GAVE_UP for boot in boots), boots
+    assert cache.images() == [] and len(cache.parts()) == 1
+    wait_until(lambda: len(cache.images()) == 1, 20, "the image")
+    walt.rate(None)
+    assert all(boot.booted for boot in Fleet(httpd, nodes).boots())
+    assert fetched(walt) == 1
