@@ -706,6 +706,21 @@ static int walt_vpn_post_read_request(request_rec *r)
 }
 
 /*
+ * Where ProxyRequests is on, mod_proxy takes a target in absolute form for a forward proxy's and
+ * puts the whole of it in r->uri, which no <Location> would match any more.
+ */
+static int walt_vpn_post_read_absolute(request_rec *r)
+{
+    if (walt_vpn_request_of(r) && r->proxyreq == PROXYREQ_PROXY) {
+        r->proxyreq = PROXYREQ_NONE;
+        r->uri = r->parsed_uri.path;
+        r->filename = NULL;
+        r->handler = NULL;
+    }
+    return DECLINED;
+}
+
+/*
  * The record of a request that is ours to pass on: one that was judged, or the entrypoint's own
  * question to the WalT server, a sub-request of one that was.
  */
@@ -834,8 +849,9 @@ static void register_hooks(apr_pool_t *p)
     (void)p;
     ap_hook_check_config(walt_vpn_check_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_post_config(walt_vpn_post_config, NULL, NULL, APR_HOOK_MIDDLE);
-    /* Before mod_proxy's, which takes absolute-form targets when ProxyRequests is on. */
+    /* Before mod_proxy's, which may take absolute-form targets, and behind it. */
     ap_hook_post_read_request(walt_vpn_post_read_request, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_post_read_request(walt_vpn_post_read_absolute, NULL, NULL, APR_HOOK_REALLY_LAST);
     /* Before mod_rewrite's and mod_proxy's (FIRST) and mod_alias's (MIDDLE): a site-wide
      * ProxyPass, Alias or redirect to https must not take a node's request. */
     ap_hook_translate_name(walt_vpn_translate, NULL, NULL, APR_HOOK_REALLY_FIRST);

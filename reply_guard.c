@@ -127,8 +127,20 @@ static int walt_vpn_pre_close_connection(conn_rec *c)
 
 void reply_guard_reset(request_rec *r)
 {
-    r->connection->keepalive = AP_CONN_CLOSE;
-    r->connection->aborted = 1;
+    conn_rec *c = r->connection;
+    apr_bucket_brigade *bb;
+
+    c->keepalive = AP_CONN_CLOSE;
+    if (!c->master) {
+        c->aborted = 1;
+        return;
+    }
+    /* A stream of HTTP/2 has no socket.  mod_http2 resets it for this, and else leaves it open. */
+    bb = apr_brigade_create(r->pool, c->bucket_alloc);
+    APR_BRIGADE_INSERT_TAIL(bb, ap_bucket_error_create(HTTP_BAD_GATEWAY, NULL, r->pool,
+                                                       c->bucket_alloc));
+    APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_eos_create(c->bucket_alloc));
+    (void)ap_pass_brigade(r->proto_output_filters, bb);
 }
 
 /* ------------------------------------------------------------------ errors */

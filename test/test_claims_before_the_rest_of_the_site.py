@@ -106,6 +106,18 @@ def test_a_cache_for_the_whole_site(entrypoint, walt, folder):
         assert len(walt.requests()) == count
 
 
+@pytest.mark.parametrize("prefix", ["http://entrypoint.example.org/", "HTTP://entrypoint.example.org:80/"])
+def test_access_rules_where_there_is_a_forward_proxy(entrypoint, walt, prefix):
+    """ProxyRequests On: mod_proxy would keep the absolute target as the URI, which no <Location> matches."""
+    site = 'ProxyRequests On\n<Location "/walt-vpn/">\nRequire all %s\n</Location>'
+    raw = wire.request(prefix + "w%61lt-vpn/server", "entrypoint.example.org")
+    closed = entrypoint(vhost=site % "denied")
+    closed.expect_log("AH01630: client denied by server configuration")
+    assert closed.get(raw=raw).status == 403
+    assert walt.requests() == []
+    assert entrypoint(vhost=site % "granted").get(raw=raw).status == 200
+
+
 def test_access_rules_of_the_site(entrypoint, walt, node):
     """<Location> Require keeps its meaning, for what is relayed and for what is asked on a node's behalf."""
     closed = entrypoint(vhost='<Location "/walt-vpn/">\nRequire all denied\n</Location>')
