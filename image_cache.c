@@ -9,7 +9,7 @@
  * was (its fetcher is dead: the next one takes over).
  *
  * A published file is never written again.  A process sends one only after it has computed the
- * digest itself, once for each file (device, inode, size and time of change): so a damaged or
+ * digest itself, once for each file (name, device, inode, size, time of change): so a damaged or
  * foreign file is found out, whatever happened to the folder.
  */
 #include "image_cache.h"
@@ -86,12 +86,13 @@ struct image {
     apr_off_t size;
 };
 
-/* Identity of a file's content as far as stat(2) can tell. */
+/* Identity of a file's content as far as its name and stat(2) can tell. */
 typedef struct {
     dev_t device;
     ino_t inode;
     off_t size;
     struct timespec changed;
+    char digest[IMAGE_DIGEST_LENGTH];   /* that it was verified for: it may be renamed, or linked */
 } file_identity;
 
 typedef enum { VERDICT_NONE, VERDICT_PENDING, VERDICT_GOOD } verdict;
@@ -101,7 +102,7 @@ static struct verified_file {
     verdict verdict;
     file_identity identity;
 } verified_files[VERIFIED_MAX];
-static int verified_next;
+static unsigned verified_next;
 static apr_thread_mutex_t *verified_mutex;
 static apr_thread_cond_t *verified_cond;
 
@@ -241,7 +242,7 @@ static int still_named(int folder_fd, const char *name, int fd)
 
 /* ------------------------------------------------------------------ verifying */
 
-static file_identity identity_of(const struct stat *st)
+static file_identity identity_of(const struct stat *st, const char *digest)
 {
     file_identity identity;
 
@@ -251,6 +252,7 @@ static file_identity identity_of(const struct stat *st)
     identity.size = st->st_size;
     identity.changed.tv_sec = st->st_mtim.tv_sec;
     identity.changed.tv_nsec = st->st_mtim.tv_nsec;
+    memcpy(identity.digest, digest, sizeof(identity.digest));
     return identity;
 }
 
@@ -281,14 +283,14 @@ static void note(const file_identity *identity, verdict verdict)
     entry->verdict = verdict;
 }
 
-static void note_good(int fd)
+static void note_good(int fd, const char *digest)
 {
     struct stat st;
     file_identity identity;
 
     if (fstat(fd, &st) != 0)
         return;
-    identity = identity_of(&st);
+    identity = identity_of(&st, digest);
     apr_thread_mutex_lock(verified_mutex);
     note(&identity, VERDICT_GOOD);
     apr_thread_mutex_unlock(verified_mutex);
@@ -332,7 +334,7 @@ static int content_is(int fd, const char *digest, char *buffer)
  */
 static int is_verified(const image *image, int fd, const struct stat *st)
 {
-    file_identity identity = identity_of(st);
+    file_identity identity = identity_of(st, image->digest);
     struct verified_file *entry;
     apr_pool_t *scratch;
     int good;
@@ -811,7 +813,7 @@ image_state image_cache_finish(image *missing)
     }
     (void)fsync(missing->folder_fd);
     trouble_is_over(missing);
-    note_good(missing->part_fd);
+    note_good(missing->part_fd, missing->digest);
     close_part(missing);
     state = open_published(missing) == APR_SUCCESS ? IMAGE_READY : IMAGE_BROKEN;
     close_image(missing);

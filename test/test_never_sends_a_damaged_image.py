@@ -146,6 +146,18 @@ def test_dropped_in_by_hand(entrypoint, cache, walt, node):
     assert fetched(walt) == 1
 
 
+def test_known_under_another_name(entrypoint, cache, walt, node):
+    """A file that a process has found sound is nothing it knows when it bears the name of another image."""
+    httpd = entrypoint(cache=cache.path, server="StartServers 1\nServerLimit 1\nMinSpareThreads 1\nMaxSpareThreads 30\n"
+                       "MaxRequestWorkers 25")
+    assert node(httpd).boot().booted
+    other = walt.set_image("*", "other", 1)
+    os.link(cache.image(DIGEST), cache.image(other))
+    httpd.expect_log(r"%s\.img is damaged: removed" % other)
+    assert node(httpd).boot().image_sha256 == other
+    assert cache.images() == sorted([DIGEST, other])
+
+
 def test_every_process_looks_once(entrypoint, cache, walt, node):
     """The digest is computed once by a process for each file, not for each node: by what it reads from the disk."""
     httpd = entrypoint(cache=cache.path, mpm="prefork", server="StartServers 1\nMinSpareServers 1\nMaxSpareServers 1\nServerLimit 1\n"
