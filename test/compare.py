@@ -29,7 +29,7 @@ def verdicts(kind, cached, behaviours, patience):
         with WaltServer() as walt, kind(place, walt, **options) as entrypoint:
             for behaviour in behaviours:
                 walt.clear()
-                walt.set_image()
+                walt.set_image(image=behaviour.title)       # one that no cache has yet
                 found.append(behaviour.judge(entrypoint, walt, patience))
         return found
     finally:
