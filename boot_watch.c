@@ -15,6 +15,11 @@
 #include "http_request.h"
 #include "util_filter.h"
 
+#include <sys/ioctl.h>
+#ifdef __linux__
+#include <linux/sockios.h>
+#endif
+
 /* A reply is marked a hundred times, but not more often than this many bytes. */
 #define MARKS 100
 #define MARK_MIN (64 * 1024)
@@ -115,7 +120,8 @@ typedef struct watch {
     apr_off_t piece;            /* bytes from mark to mark */
     apr_off_t marked;           /* bytes of body before the last mark */
     apr_off_t next_mark;        /* after so many bytes of body */
-    apr_off_t written;          /* bytes of body that the kernel has, as of the last mark */
+    apr_off_t written;          /* bytes of body that the kernel took, as of the last mark */
+    apr_off_t arrived;          /* bytes of body that the node has, as of the last mark */
 } watch;
 
 /*
@@ -123,7 +129,7 @@ typedef struct watch {
  * pool is, so this lives as long as one of them, in the memory of their buckets.
  */
 typedef struct mark_owner {
-    const conn_rec *c;
+    conn_rec *c;
     watch *watch;               /* NULL: the request is gone */
     unsigned users;             /* marks, and the request */
 } mark_owner;
@@ -160,6 +166,24 @@ static apr_status_t read_mark(apr_bucket *bucket, const char **bytes, apr_size_t
     return APR_SUCCESS;
 }
 
+/* Bytes that the kernel took for this connection and that the other end does not have yet. */
+static apr_off_t bytes_on_their_way(conn_rec *c)
+{
+    int bytes = 0;
+
+#ifdef SIOCOUTQ
+    apr_socket_t *socket = c->master ? NULL : ap_get_conn_socket(c);
+    apr_os_sock_t descriptor;
+
+    if (!socket || apr_os_sock_get(&descriptor, socket) != APR_SUCCESS
+        || ioctl(descriptor, SIOCOUTQ, &bytes) != 0)
+        return 0;
+#else
+    (void)c;
+#endif
+    return bytes;
+}
+
 /* All before the mark is written, unless the brigade is thrown away with its connection. */
 static void pass_mark(void *data)
 {
@@ -167,8 +191,11 @@ static void pass_mark(void *data)
     watch *watch = mark->owner->watch;
 
     if (watch && !mark->owner->c->aborted) {
+        apr_off_t waiting = watch->hold.place < 0 ? 0 : bytes_on_their_way(mark->owner->c);
+
         watch->written = mark->at;
-        boot_ledger_progress(watch->hold, watch->from + mark->at);
+        watch->arrived = mark->at > waiting ? mark->at - waiting : 0;
+        boot_ledger_progress(watch->hold, watch->from + watch->arrived);
     }
     leave_owner(mark->owner);
     apr_bucket_free(mark);
@@ -383,7 +410,7 @@ static void end_download(request_rec *r, const walt_vpn_request *request, watch 
         log_boot(r, request, &boot);
     else
         warn_of_node(r, request, TROUBLE_SHORT,
-                     ended_short(r->pool, watch->from + watch->written, boot.size, reason));
+                     ended_short(r->pool, watch->from + watch->arrived, boot.size, reason));
 }
 
 /* Say how the request was answered, as far as nobody said it yet. */
@@ -433,7 +460,8 @@ static int walt_vpn_log_transaction(request_rec *r)
     if ((counters = counters_of(request))) {
         counters->answers[request->answer]++;
         if (watch)
-            counters->to_nodes += (apr_uint64_t)watch->written;
+            counters->to_nodes += (apr_uint64_t)(watch->written == watch->announced
+                                                 ? watch->written : watch->arrived);
     }
     return OK;
 }

@@ -80,7 +80,7 @@ static void put_marked(const page *page, const char *key, const char *html, cons
         return;
     }
     if (page->label)
-        ap_rprintf(page->r, "<tr><th>%s</th>", page->label);
+        ap_rprintf(page->r, "<tr><th scope=\"row\">%s</th>", page->label);
     if (strcmp(shown, plain) == 0)
         ap_rputs("<td>", page->r);
     else
@@ -229,7 +229,7 @@ static void put_summary(page *page, const walt_vpn_entrypoint *entrypoint,
     for (i = 0; i < WALT_VPN_ANSWERS; i++)
         put_number(labelled(page, answers[i].label), answers[i].key, counters->answers[i]);
     put_bytes(labelled(page, "Sent to nodes"), "ToNodes", to_nodes);
-    put_bytes(labelled(page, "Received from the WalT server"), "FromServer", from_server);
+    put_bytes(labelled(page, "From the WalT server"), "FromServer", from_server);
     put_bytes(labelled(page, "Saved by the cache"), "Saved",
               to_nodes > from_server ? to_nodes - from_server : 0);
     put_cache(page, entrypoint->folder, images);
@@ -396,7 +396,7 @@ static void put_entrypoint(page *page, const walt_vpn_entrypoint *entrypoint,
                                  : apr_array_make(p, 1, sizeof(image_listing));
 
     if (!page->automatic)
-        ap_rprintf(page->r, "<h2>WalT VPN entrypoint %s</h2>\n",
+        ap_rprintf(page->r, "<h2 id=\"%s\">WalT VPN entrypoint %s</h2>\n", page->entrypoint,
                    ap_escape_html(p, counters->name));
     put_summary(page, entrypoint, counters, images);
     put_downloads(page, entrypoint->place);
@@ -428,9 +428,10 @@ static const char style[] =
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
     "<style>\n"
     ".walt-vpn, pre, body > table { display: block; overflow-x: auto }\n"
-    ".walt-vpn table { border-collapse: collapse }\n"
+    ".walt-vpn table { border-collapse: collapse; font-size: small }\n"
     ".walt-vpn th, .walt-vpn td { border: 1px solid; padding: 0.2em 0.5em; text-align: left; "
     "white-space: nowrap }\n"
+    ".walt-vpn th[scope=row] + td { white-space: normal; overflow-wrap: anywhere }\n"
     ".walt-vpn progress { width: 6em }\n"
     "</style>\n";
 
