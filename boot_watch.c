@@ -20,8 +20,9 @@
 #include <linux/sockios.h>
 #endif
 
-/* A reply is marked a hundred times, but not more often than this many bytes. */
-#define MARKS 100
+/* A reply is marked so often, but not more often than after this many bytes.  A hundred marks made
+ * 400 slow downloads cost 40 MiB instead of 25. */
+#define MARKS 20
 #define MARK_MIN (64 * 1024)
 
 static ap_filter_rec_t *watch_filter;
