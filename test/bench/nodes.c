@@ -5,7 +5,7 @@
  * more processor time than the entrypoint that is measured.  This one sends the same requests and
  * holds the same connections.
  *
- *     nodes boot  ... --nodes N [--rate BYTES] [--patience S] [--limit S]   N nodes boot at once
+ *     nodes boot  ... --nodes N [--rate BYTES [--hurry S]] [--patience S] [--limit S]    N boot at once
  *     nodes load  ... --clients N --what server|sig|img|boot --seconds S    N clients, again and again
  *     nodes probe ...                                    /walt-vpn/server every 100 ms, until EOF on stdin
  *     everywhere: --port PORT --host NAME, and --image FILE [--image FILE]... as given to walt
@@ -17,6 +17,8 @@
  *
  * A node with a rate reads that many bytes a second through a window of 64 KiB, with a segment
  * size of 1460, so that what it has not read stays with the entrypoint, as with a distant node.
+ * After S seconds it hurries, so that a run ends: images must be larger than what the kernel takes
+ * from the entrypoint for a connection, which is more than 1 MiB on loopback.
  *
  * A node resumes as the firmware does: after a reset, or patience seconds without a byte, at most
  * twice without new data.  Prints one line of JSON.
@@ -77,11 +79,11 @@ static struct {
     int port;
     const char *host;
     int nodes;
-    double rate, patience, limit, seconds;
+    double rate, hurry, patience, limit, seconds;
     file first, last;           /* files of an exchange */
     int again;                  /* load: a client that is done begins anew */
     int discard;
-} option = { .nodes = 1, .patience = 50, .limit = 600, .seconds = 3, .last = FILE_IMG };
+} option = { .nodes = 1, .hurry = 1e9, .patience = 50, .limit = 600, .seconds = 3, .last = FILE_IMG };
 
 static image images[IMAGES_MAX];
 static int image_count;
@@ -389,11 +391,25 @@ static void tick(int group)
     }
 }
 
+/* From now on all nodes read what they can. */
+static void hurry(void)
+{
+    int i;
+
+    option.rate = 0;
+    for (i = 0; i < option.nodes; i++) {
+        struct epoll_event event = { EPOLLIN, { .ptr = &nodes[i] } };
+
+        if (nodes[i].state == NODE_HEAD || nodes[i].state == NODE_BODY)
+            epoll_ctl(poller, EPOLL_CTL_MOD, nodes[i].fd, &event);
+    }
+}
+
 /* Until all have ended, or the time is over. */
 static void run(double until)
 {
     struct epoll_event events[256];
-    double next_tick = seconds_now();
+    double began = seconds_now(), next_tick = began;
     int i, count, group = 0;
 
     while (unfinished > 0) {
@@ -401,6 +417,8 @@ static void run(double until)
 
         if (now >= until)
             return;
+        if (option.rate > 0 && now - began >= option.hurry)
+            hurry();
         if (now >= next_tick) {
             tick(group++ % GROUPS);
             next_tick += READ_EVERY / GROUPS;
@@ -444,19 +462,21 @@ static const char *first_reason(void)
 static void boot(void)
 {
     double began = seconds_now(), last_first_byte = 0;
-    int i;
+    int i, served = 0;          /* had a byte of boot.img before they hurried */
 
     start();
     run(began + option.limit);
     for (i = 0; i < option.nodes; i++) {
         if (nodes[i].state == NODE_BOOTED)
             note_latency(nodes[i].seconds);
+        if (nodes[i].first_byte > 0 && nodes[i].first_byte < option.hurry)
+            served++;
         if (nodes[i].first_byte > last_first_byte)
             last_first_byte = nodes[i].first_byte;
     }
-    printf("{\"booted\": %llu, \"failed\": %llu, \"late\": %d, \"resumes\": %llu, \"seconds\": %.3f, "
-           "\"first\": %.3f, \"median\": %.3f, \"last\": %.3f, \"last_first_byte\": %.3f, "
-           "\"why\": \"%s\"}\n", done, failed, unfinished, resumed, seconds_now() - began,
+    printf("{\"booted\": %llu, \"served\": %d, \"failed\": %llu, \"late\": %d, \"resumes\": %llu, "
+           "\"seconds\": %.3f, \"first\": %.3f, \"median\": %.3f, \"last\": %.3f, "
+           "\"last_first_byte\": %.3f, \"why\": \"%s\"}\n", done, served, failed, unfinished, resumed, seconds_now() - began,
            quantile(0), quantile(0.5), quantile(1), last_first_byte, first_reason());
 }
 
@@ -540,6 +560,8 @@ static int take_option(const char *name, const char *value)
         option.nodes = atoi(value);
     else if (strcmp(name, "--rate") == 0)
         option.rate = atof(value);
+    else if (strcmp(name, "--hurry") == 0)
+        option.hurry = atof(value);
     else if (strcmp(name, "--patience") == 0)
         option.patience = atof(value);
     else if (strcmp(name, "--limit") == 0)

@@ -39,20 +39,36 @@ def pss_mib(pid):
     return kib / 1024
 
 
-class PeakMemory:
-    """with PeakMemory(pid) as peak: ...; peak.mib"""
+def descriptors(pid):
+    """Open in that process of the family that has most."""
+    most = 0
+    for member in family(pid):
+        try:
+            most = max(most, len(os.listdir("/proc/%d/fd" % member)))
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            pass
+    return most
+
+
+class Peak:
+    """with Peak(pid) as peak: ...; peak.mib, peak.descriptors"""
 
     def __init__(self, pid):
         self.pid = pid
         self.mib = 0.0
+        self.descriptors = 0
         self.over = threading.Event()
         self.watcher = threading.Thread(target=self.watch)
 
     def watch(self):
         while True:
-            self.mib = max(self.mib, pss_mib(self.pid))
+            self.look()
             if self.over.wait(0.5):
                 return
+
+    def look(self):
+        self.mib = max(self.mib, pss_mib(self.pid))
+        self.descriptors = max(self.descriptors, descriptors(self.pid))
 
     def __enter__(self):
         self.watcher.start()
@@ -61,4 +77,4 @@ class PeakMemory:
     def __exit__(self, *_):
         self.over.set()
         self.watcher.join()
-        self.mib = max(self.mib, pss_mib(self.pid))
+        self.look()
