@@ -9,6 +9,9 @@ from boot_client import BootClient, Outcome
 from boot_files import MIB
 
 MPMS = ["event", "worker", "prefork"]
+
+# Told to end at once, prefork's children clean up inside a signal handler and often crash there, with a plain ProxyPass too.
+ORDERLY_MPMS = ["event", "worker"]
 FAIL_FAST = (Outcome.BOOTED, Outcome.UNREACHABLE, Outcome.GAVE_UP)
 
 
@@ -52,7 +55,7 @@ def busy(request, entrypoint, walt, folder):
     def make(mpm):
         walt.set_image(mib=4)
         ours = entrypoint(mpm=mpm, cache=folder + "/images" if request.param == "cached" else "")
-        ours.tolerate_log("AH00045|AH00046|AH00047|AH01102|AH00898|AH00052|AH01110|AH00992")
+        ours.tolerate_log("AH00045|AH00046|AH00047|AH01102|AH00898|AH01110")
         return ours
     return make
 
@@ -70,7 +73,7 @@ def test_graceful_restart(mpm, busy):
     assert len(nodes.boots) >= 15
 
 
-@pytest.mark.parametrize("mpm", MPMS)
+@pytest.mark.parametrize("mpm", ORDERLY_MPMS)
 def test_restart(mpm, busy):
     """Connections are cut, and with a reset, so that nodes resume: every node boots."""
     ours = busy(mpm)
@@ -82,8 +85,7 @@ def test_restart(mpm, busy):
     assert not [boot for boot in nodes.boots if not boot.booted]
 
 
-@pytest.mark.parametrize("mpm", MPMS)
-@pytest.mark.parametrize("graceful", [False, True], ids=["stop", "graceful-stop"])
+@pytest.mark.parametrize("mpm, graceful", [(mpm, False) for mpm in ORDERLY_MPMS] + [(mpm, True) for mpm in MPMS])
 def test_stop(mpm, graceful, busy):
     """It ends, and leaves no node hanging."""
     ours = busy(mpm)
