@@ -289,7 +289,7 @@ class Soak:
             self.say("nodes: %s" % ", ".join("%d %s" % (number, name) for name, number in self.outcomes.most_common()))
             self.say("meanwhile: %s" % ", ".join("%d times %s" % (number, name) for name, number in self.deeds.most_common()))
             self.say("%d processes compared: no descriptor and no memory lost" % len(survivors))
-        except Trouble:
+        except (Trouble, TimeoutError):
             self.say(self.httpd.error_log[-20000:])
             raise
         finally:
@@ -304,7 +304,7 @@ def main():
     options = options.parse_args()
     try:
         Soak(options.seconds, options.seed, options.mpm).run()
-    except Trouble as trouble:
+    except (Trouble, TimeoutError) as trouble:
         sys.exit("TROUBLE with seed %d: %s" % (options.seed, trouble))
     print("no wrong byte, no node hung, nothing left behind")
 

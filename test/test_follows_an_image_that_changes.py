@@ -44,6 +44,7 @@ def test_during_a_fetch(entrypoint, cache, walt):
     walt.fault("boot.img", "silence", at_byte=HALF, seconds=1.5)
     fleet = Fleet(httpd, 3)
     wait_until(lambda: [request.sent for request in walt.requests("boot.img")] == [HALF], what="half an image")
+    wait_until(lambda: [request.finished for request in walt.requests("boot.sig")] == 6 * [True], what="those who wait for it")
     new = walt.set_image("*", "new")
     later = Fleet(httpd, 3, first=10)
     assert all(boot.booted and boot.image_sha256 == new for boot in later.boots())
