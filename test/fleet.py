@@ -59,14 +59,18 @@ class CacheFolder:
         return os.path.join(self.path, digest + ".part")
 
     def bytes(self):
-        """What all files in it take, as WaltVpnCacheSize counts."""
-        total = 0
-        for name in self.names():
-            try:
-                total += os.stat(os.path.join(self.path, name)).st_size
-            except FileNotFoundError:
-                pass    # renamed or evicted between the two looks
-        return total
+        """What all files in it take, as WaltVpnCacheSize counts. A look during which files came or went is none: it may have
+        counted one that has gone and also the one that took its place."""
+        while True:
+            names, total = self.names(), 0
+            for name in names:
+                try:
+                    total += os.stat(os.path.join(self.path, name)).st_size
+                except FileNotFoundError:
+                    break
+            else:
+                if self.names() == names:
+                    return total
 
 
 def fetched(walt):
