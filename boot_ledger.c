@@ -88,7 +88,7 @@ static apr_uint64_t hash_of(const char *who)
 {
     apr_ssize_t length = APR_HASH_KEY_STRING;
 
-    return (apr_uint64_t)(apr_hashfunc_default(who, &length) | 1) << TROUBLE_WHO_SHIFT;
+    return (apr_uint64_t)apr_hashfunc_default(who, &length) << TROUBLE_WHO_SHIFT;
 }
 
 /* The place of this trouble in a table, or NULL. */
