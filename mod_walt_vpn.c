@@ -668,12 +668,11 @@ static int refusal(request_rec *r, const walt_vpn_request *request, const char *
  * what it would quietly repair or answer with 400 (which a node takes for its file) is answered
  * here with 404.
  */
-static int walt_vpn_post_read_request(request_rec *r)
+static int walt_vpn_post_read_first(request_rec *r)
 {
     const walt_vpn_entrypoint *entrypoint = entrypoint_of(r->server);
     walt_vpn_request *request;
-    const char *rest, *why;
-    int status;
+    const char *rest;
 
     if (!entrypoint || r->prev || !r->parsed_uri.path || !r->hostname
         || !(rest = boot_request_rest(r->parsed_uri.path)) || !is_name_of(r->server, r->hostname))
@@ -698,20 +697,25 @@ static int walt_vpn_post_read_request(request_rec *r)
                                && ap_cstr_casecmp(range, "bytes=0-") != 0;
     }
     boot_watch_judged(r);
+    return DECLINED;
+}
+
+/* Refuse what was judged so, or make sure that access rules see the rest of it as it is. */
+static int walt_vpn_post_read_last(request_rec *r)
+{
+    const walt_vpn_request *request = walt_vpn_request_of(r);
+    const char *why;
+    int status;
+
+    if (!request)
+        return DECLINED;
     if ((status = refusal(r, request, &why))) {
         boot_watch_refused(r, status, why);
         return status;
     }
-    return DECLINED;
-}
-
-/*
- * Where ProxyRequests is on, mod_proxy takes a target in absolute form for a forward proxy's and
- * puts the whole of it in r->uri, which no <Location> would match any more.
- */
-static int walt_vpn_post_read_absolute(request_rec *r)
-{
-    if (walt_vpn_request_of(r) && r->proxyreq == PROXYREQ_PROXY) {
+    /* Where ProxyRequests is on, mod_proxy takes a target in absolute form for a forward proxy's
+     * and puts the whole of it in r->uri, which no <Location> would match any more. */
+    if (r->proxyreq == PROXYREQ_PROXY) {
         r->proxyreq = PROXYREQ_NONE;
         r->uri = r->parsed_uri.path;
         r->filename = NULL;
@@ -849,9 +853,10 @@ static void register_hooks(apr_pool_t *p)
     (void)p;
     ap_hook_check_config(walt_vpn_check_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_post_config(walt_vpn_post_config, NULL, NULL, APR_HOOK_MIDDLE);
-    /* Before mod_proxy's, which may take absolute-form targets, and behind it. */
-    ap_hook_post_read_request(walt_vpn_post_read_request, NULL, NULL, APR_HOOK_REALLY_FIRST);
-    ap_hook_post_read_request(walt_vpn_post_read_absolute, NULL, NULL, APR_HOOK_REALLY_LAST);
+    /* Before whatever changes the request. */
+    ap_hook_post_read_request(walt_vpn_post_read_first, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    /* Behind mod_remoteip's (FIRST), so that a refusal names the client, and mod_proxy's (FIRST). */
+    ap_hook_post_read_request(walt_vpn_post_read_last, NULL, NULL, APR_HOOK_REALLY_LAST);
     /* Before mod_rewrite's and mod_proxy's (FIRST) and mod_alias's (MIDDLE): a site-wide
      * ProxyPass, Alias or redirect to https must not take a node's request. */
     ap_hook_translate_name(walt_vpn_translate, NULL, NULL, APR_HOOK_REALLY_FIRST);

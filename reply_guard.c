@@ -516,8 +516,9 @@ static void walt_vpn_insert_error_filter(request_rec *r)
 
 void reply_guard_register_hooks(void)
 {
-    /* Nearest to the content, to count what the WalT server sent and not what filters made of
-     * it; DEFLATE and its like are AP_FTYPE_CONTENT_SET. */
+    /* Before DEFLATE and its like (AP_FTYPE_CONTENT_SET), to count what the WalT server sent.
+     * SUBSTITUTE and INCLUDES, of this type, come before it and take the length away: then the
+     * reply is held, and counted when it is whole. */
     relay_filter = ap_register_output_filter("WALT_VPN_RELAY", filter_relay, NULL,
                                              AP_FTYPE_RESOURCE);
     /* Behind mod_headers (AP_FTYPE_CONTENT_SET), before the byterange filter and the one that

@@ -140,3 +140,12 @@ def test_length_decides_before_the_body(entrypoint, walt):
         connection.send(wire.request("/walt-vpn/enroll", ours.server_name, method="POST", headers=[("Content-Length", "32769")]))
         assert connection.reply().status == 413
     assert walt.requests() == []
+
+
+def test_names_the_client_behind_a_proxy(entrypoint, walt):
+    """mod_remoteip has said who the client is by the time that a refusal is logged."""
+    ours = entrypoint(vhost="RemoteIPHeader X-Forwarded-For\nRemoteIPInternalProxy 127.0.0.1",
+                      modules=["remoteip", "proxy", "proxy_http", "walt_vpn"])
+    assert ours.get("/walt-vpn/per-ip/x/", headers=[("X-Forwarded-For", "203.0.113.9")]).status == 404
+    assert "[client 203.0.113.9:0] refused with 404: a directory below per-ip/" in ours.error_log
+    assert "203.0.113.9 " in ours.access_log and walt.requests() == []
