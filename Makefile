@@ -14,6 +14,7 @@
 #   make bench          how fast, beside the same: tables (SECTIONS="storm slow bulk small growth")
 #   make compare        it and the configurations that WalT documents: a table of who does what
 #   make static         cppcheck
+#   make faults         nodes against a WalT server that fails: a table
 #   make fuzz           the judgement of requests, for a while     (FUZZ_SECONDS=600)
 #   make deb            the Debian package, in build/deb
 #   make fresh          all of this on minimal Debian systems that it makes: a table
@@ -126,6 +127,11 @@ fuzz:
 	cd build/fuzz && ./fuzz_boot_request -max_total_time=$(FUZZ_SECONDS) -max_len=400 -print_final_stats=1 \
 		-dict=../../test/fuzz_boot_request.dict corpus
 
+faults:
+	@test/install build run test compare
+	@$(MAKE) --no-print-directory --silent all
+	@$(PYTHON) test/fault_table.py
+
 deb:
 	@test/install build run test deb
 	@debian/build.sh
@@ -135,4 +141,4 @@ fresh:
 	@test/fresh/run.sh $(SUITES)
 
 .PHONY: deb fresh soak
-.PHONY: all install clean check test test-firmware run bench compare static fuzz
+.PHONY: all install clean check test test-firmware run bench compare static fuzz faults
