@@ -213,6 +213,15 @@ class Httpd:
             return self.operations() > before
         processes.wait_until(operating, 30, "httpd's start")
 
+    def settle(self, seconds=0.3):
+        """Lets connections end that are about to. A child of the event MPM that is told to end at once just when one of its
+        connections is closed may crash (its close_worker_sockets() races with its workers), with any module or none."""
+        try:
+            listening = processes.sockets(self.process.pid)
+            processes.wait_until(lambda: not any(processes.sockets(child) - listening for child in self.children()), seconds)
+        except (TimeoutError, PermissionError):
+            pass
+
     def signal_and_await(self, number):
         before = self.operations()
         self.process.send_signal(number)
@@ -222,9 +231,12 @@ class Httpd:
         self.signal_and_await(signal.SIGUSR1)
 
     def restart(self):
+        self.settle()
         self.signal_and_await(signal.SIGHUP)
 
     def stop(self, graceful=False):
+        if not graceful and self.process and self.process.poll() is None:
+            self.settle()
         processes.end(self.process, signal.SIGWINCH if graceful else signal.SIGTERM)
         self.process = None
 

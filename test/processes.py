@@ -79,3 +79,17 @@ def children(pid):
         except (FileNotFoundError, ProcessLookupError):
             pass
     return found
+
+
+def sockets(pid):
+    """What this process has open of them."""
+    found = set()
+    try:
+        for number in os.listdir("/proc/%d/fd" % pid):
+            try:
+                found.add(os.readlink("/proc/%d/fd/%s" % (pid, number)))
+            except FileNotFoundError:
+                pass
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return {name for name in found if name.startswith("socket:")}
