@@ -127,24 +127,28 @@ static const char *user_name(apr_pool_t *p, uid_t uid)
     return apr_psprintf(p, "#%ld", (long)uid);
 }
 
-/* access(2) as the children will see it; called while the configuration is read. */
+/*
+ * access(2) as the children will see it; called while the configuration is read.  It judges by the
+ * real user, who is another for that moment: glibc before 2.33 does not heed AT_EACCESS.
+ */
 static int child_access(const char *path, int mode)
 {
-    uid_t uid = geteuid();
-    gid_t gid = getegid();
+    uid_t uid = getuid();
+    gid_t gid = getgid();
     int rv, error;
 
-    if (uid != 0)
+    if (geteuid() != 0)
         return access(path, mode);
-    if (setegid(ap_unixd_config.group_id) != 0 || seteuid(ap_unixd_config.user_id) != 0) {
-        if (setegid(gid) != 0)
-            abort();            /* can't happen: it is still the process's real one */
+    if (setregid(ap_unixd_config.group_id, (gid_t)-1) != 0
+        || setreuid(ap_unixd_config.user_id, (uid_t)-1) != 0) {
+        if (setregid(gid, (gid_t)-1) != 0)
+            abort();            /* can't happen: the effective user is still root */
         return access(path, mode);
     }
-    rv = faccessat(AT_FDCWD, path, mode, AT_EACCESS);
+    rv = access(path, mode);
     error = errno;
-    if (seteuid(uid) != 0 || setegid(gid) != 0)
-        abort();                /* can't happen: both are still the process's real ones */
+    if (setreuid(uid, (uid_t)-1) != 0 || setregid(gid, (gid_t)-1) != 0)
+        abort();                /* can't happen: the effective user is still root */
     errno = error;
     return rv;
 }

@@ -99,7 +99,10 @@ class Nginx(Instance):
     to_https = "return 301 https://$host$request_uri;"
 
     def command(self, path):
-        return [program("nginx"), "-p", self.folder, "-c", path, "-e", os.path.join(self.folder, "error.log")]
+        nginx = program("nginx")
+        usage = subprocess.run([nginx, "-h"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True).stdout
+        early_log = ["-e", os.path.join(self.folder, "error.log")] if "-e filename" in usage else []    # since 1.19.5
+        return [nginx, "-p", self.folder, "-c", path] + early_log
 
     def configuration(self):
         return """\
