@@ -47,7 +47,14 @@
 /* Default of WaltVpnCacheSize, in bytes. */
 #define DEFAULT_CACHE_SIZE ((apr_off_t)1 << 30)
 
-static ap_filter_rec_t *enroll_filter;
+/* Longest body without a Content-Length, in bytes: mod_proxy collects it on the disk, to find its
+ * length, before it asks the WalT server.  Of an enroll request see BOOT_ENROLL_MAX. */
+#define CHUNKED_MAX (1024 * 1024)
+
+static const char large_enroll[] = "an enroll body of more than 32 KiB";
+static const char large_chunked[] = "a chunked body of more than 1 MiB";
+
+static ap_filter_rec_t *body_filter;
 
 typedef enum { EXPOSE_UNSET, EXPOSE_ALL, EXPOSE_BOOT } expose_mode;
 
@@ -576,7 +583,8 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
     (void)plog;
     if ((rv = boot_ledger_open(main_server->process->pool)) != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, rv, main_server, "mod_walt_vpn "
-                     "can't get shared memory; free some, or raise kernel.shmmax");
+                     "can't get its shared memory; free some, or raise the limit that httpd was "
+                     "started with (\"ulimit -v\")");
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     for (s = main_server; s; s = s->next) {
@@ -657,7 +665,7 @@ static int refusal(request_rec *r, const walt_vpn_request *request, const char *
         if (r->method_number != M_GET)
             return HTTP_METHOD_NOT_ALLOWED;
     }
-    *why = "an enroll body of more than 32 KiB";
+    *why = large_enroll;
     if (boot->file == BOOT_FILE_ENROLL && length && apr_atoi64(length) > BOOT_ENROLL_MAX)
         return HTTP_REQUEST_ENTITY_TOO_LARGE;
     return OK;
@@ -779,34 +787,43 @@ static int walt_vpn_post_perdir_config(request_rec *r)
     return OK;
 }
 
-/*
- * The body of an enroll request, counted: mod_proxy collects a chunked one whole before it asks
- * the WalT server, and takes APR_ENOSPC for 413.
- */
-static apr_status_t filter_enroll_body(ap_filter_t *f, apr_bucket_brigade *bb,
-                                       ap_input_mode_t mode, apr_read_type_e block,
-                                       apr_off_t readbytes)
+/* A request body as it comes in. */
+typedef struct {
+    apr_off_t received;         /* bytes so far */
+    apr_off_t most;             /* that it may have */
+    const char *fault;          /* what it is when it has more */
+} request_body;
+
+/* Counts the body; mod_proxy takes APR_ENOSPC for 413. */
+static apr_status_t filter_body(ap_filter_t *f, apr_bucket_brigade *bb, ap_input_mode_t mode,
+                                apr_read_type_e block, apr_off_t readbytes)
 {
-    apr_off_t *received = f->ctx, length;
+    request_body *body = f->ctx;
+    apr_off_t length;
     apr_status_t rv = ap_get_brigade(f->next, bb, mode, block, readbytes);
 
     if (rv != APR_SUCCESS || mode == AP_MODE_SPECULATIVE
         || (rv = apr_brigade_length(bb, 0, &length)) != APR_SUCCESS)
         return rv;
-    *received += length > 0 ? length : 0;
-    if (*received <= BOOT_ENROLL_MAX)
+    body->received += length > 0 ? length : 0;
+    if (body->received <= body->most)
         return APR_SUCCESS;
-    boot_watch_refused(f->r, HTTP_REQUEST_ENTITY_TOO_LARGE, "an enroll body of more than 32 KiB");
+    boot_watch_refused(f->r, HTTP_REQUEST_ENTITY_TOO_LARGE, body->fault);
     return APR_ENOSPC;
 }
 
 static void walt_vpn_insert_filter(request_rec *r)
 {
     const walt_vpn_request *request = walt_vpn_request_of(r);
+    int is_enroll = request && request->boot.file == BOOT_FILE_ENROLL;
+    request_body *body;
 
-    if (request && request->boot.file == BOOT_FILE_ENROLL)
-        ap_add_input_filter_handle(enroll_filter, apr_pcalloc(r->pool, sizeof(apr_off_t)), r,
-                                   r->connection);
+    if (!request || (!is_enroll && !apr_table_get(r->headers_in, "Transfer-Encoding")))
+        return;
+    body = apr_pcalloc(r->pool, sizeof(*body));
+    body->most = is_enroll ? BOOT_ENROLL_MAX : CHUNKED_MAX;
+    body->fault = is_enroll ? large_enroll : large_chunked;
+    ap_add_input_filter_handle(body_filter, body, r, r->connection);
 }
 
 /* What the site makes of file names (mod_mime's handlers, codings, languages) is said of its own
@@ -863,8 +880,7 @@ static void register_hooks(apr_pool_t *p)
     ap_hook_post_perdir_config(walt_vpn_post_perdir_config, NULL, NULL, APR_HOOK_REALLY_LAST);
     /* Before mod_mime's (MIDDLE). */
     ap_hook_type_checker(walt_vpn_type_checker, NULL, NULL, APR_HOOK_REALLY_FIRST);
-    enroll_filter = ap_register_input_filter("WALT_VPN_ENROLL", filter_enroll_body, NULL,
-                                             AP_FTYPE_RESOURCE);
+    body_filter = ap_register_input_filter("WALT_VPN_BODY", filter_body, NULL, AP_FTYPE_RESOURCE);
     ap_hook_insert_filter(walt_vpn_insert_filter, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_init(walt_vpn_child_init, NULL, NULL, APR_HOOK_MIDDLE);
     reply_guard_register_hooks();
