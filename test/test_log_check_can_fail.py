@@ -38,6 +38,12 @@ def test_a_crash_is_never_tolerated():
         assert log_objections(line, ["Segmentation|Sanitizer"]) == []
 
 
+def test_a_crash_is_allowed_where_httpd_itself_crashes():
+    line = STAMP + "[core:notice] [pid 1:tid 1] AH00052: child pid 7 exit signal Segmentation fault (11)"
+    assert log_objections(line, [], [], True) == []
+    assert log_objections("==7==ERROR: AddressSanitizer: heap-use-after-free", [], [], True) != []
+
+
 BAD_TESTS = """
     DEAD_END = 'ProxyPass "/" "http://127.0.0.1:1/"'
 

@@ -87,6 +87,7 @@ def test_process_killed(make, mpm):
 @MPMS
 def test_hard_restart(make, mpm):
     ours = make(mpm=mpm)
+    ours.allow_crash_at_stop()
     download = Download(ours)
     ours.restart()
     assert_reset(download, ours)
@@ -95,6 +96,7 @@ def test_hard_restart(make, mpm):
 @MPMS
 def test_hard_stop(make, mpm):
     ours = make(mpm=mpm)
+    ours.allow_crash_at_stop()
     download = Download(ours)
     ours.process.send_signal(signal.SIGTERM)
     wait_until(lambda: ours.process.poll() is not None, 30, "httpd's end")
@@ -105,6 +107,7 @@ def test_hard_stop(make, mpm):
 def test_child_ended_by_signal(make, mpm):
     """As an administrator's kill does it. A child of worker sends what it has begun to send before it goes."""
     ours = make(mpm=mpm)
+    ours.allow_crash_at_stop()
     download = Download(ours)
     for child in ours.children():
         os.kill(child, signal.SIGTERM)
@@ -118,6 +121,7 @@ def test_child_ended_by_signal(make, mpm):
 @pytest.mark.parametrize("mpm", ["event", "prefork"])
 def test_graceful_stop_with_a_time_limit(make, mpm):
     ours = make(mpm=mpm, server="GracefulShutdownTimeout 1")
+    ours.allow_crash_at_stop()
     download = Download(ours)
     ours.process.send_signal(signal.SIGWINCH)
     wait_until(lambda: ours.process.poll() is not None, 30, "httpd's end")

@@ -77,6 +77,7 @@ def test_graceful_restart(mpm, busy):
 def test_restart(mpm, busy):
     """Connections are cut, and with a reset, so that nodes resume: every node boots."""
     ours = busy(mpm)
+    ours.allow_crash_at_stop()
     with Nodes(ours) as nodes:
         for _ in range(2):
             nodes.wait_for_more(3)
@@ -89,6 +90,7 @@ def test_restart(mpm, busy):
 def test_stop(mpm, graceful, busy):
     """It ends, and leaves no node hanging."""
     ours = busy(mpm)
+    ours.allow_crash_at_stop()
     with Nodes(ours) as nodes:
         nodes.wait_for_more(3)
         ours.stop(graceful=graceful)
