@@ -329,7 +329,7 @@ static void walt_vpn_watch(request_rec *r)
 
 /* ------------------------------------------------------------------ log lines */
 
-/* "the node's address, unless another stands for it": what a line about a node begins with. */
+/* The node and the client that speaks for it: what a line about a node begins with. */
 static const char *node_at(const request_rec *r, const walt_vpn_request *request)
 {
     return apr_psprintf(r->pool, "node %s (%s)", request->boot.node, r->useragent_ip);
