@@ -649,6 +649,22 @@ static apr_off_t resumed_byte(const char *range)
     return from;
 }
 
+/* Is this header line one in the sense of RFC 9110?  For apr_table_do: 0 ends the walk. */
+static int is_header_line(void *data, const char *name, const char *value)
+{
+    static const char token[] = "!#$%&'*+-.^_`|~0123456789"
+                                "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+    (void)data;
+    if (*name == '\0' || name[strspn(name, token)] != '\0')
+        return 0;
+    for (; *value; value++) {
+        if (apr_iscntrl(*value) && *value != '\t')
+            return 0;
+    }
+    return 1;
+}
+
 /* Why this request gets an error from us and which; OK: it gets none. */
 static int refusal(request_rec *r, const walt_vpn_request *request, const char **why)
 {
@@ -665,6 +681,13 @@ static int refusal(request_rec *r, const walt_vpn_request *request, const char *
         if (r->method_number != M_GET)
             return HTTP_METHOD_NOT_ALLOWED;
     }
+    /* HttpProtocolOptions Unsafe lets any bytes be a method or a header's name. */
+    *why = "a method that is not a word in capitals";
+    if (strspn(r->method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != strlen(r->method))
+        return HTTP_NOT_IMPLEMENTED;
+    *why = "a header line that is none";
+    if (!apr_table_do(is_header_line, NULL, r->headers_in, NULL))
+        return HTTP_BAD_REQUEST;
     *why = large_enroll;
     if (boot->file == BOOT_FILE_ENROLL && length && apr_atoi64(length) > BOOT_ENROLL_MAX)
         return HTTP_REQUEST_ENTITY_TOO_LARGE;

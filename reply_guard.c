@@ -158,6 +158,7 @@ void reply_guard_own_errors(request_rec *r)
         { HTTP_REQUEST_ENTITY_TOO_LARGE, "The request body is too large.\n" },
         { HTTP_RANGE_NOT_SATISFIABLE, "The file ends before this range.\n" },
         { HTTP_INTERNAL_SERVER_ERROR, "Internal error.\n" },
+        { HTTP_NOT_IMPLEMENTED, "Not implemented.\n" },
         { HTTP_BAD_GATEWAY, "The WalT server's reply was broken.\n" },
         { HTTP_SERVICE_UNAVAILABLE, "The WalT server can't be reached.\n" },
         { HTTP_GATEWAY_TIME_OUT, "The WalT server did not answer in time.\n" }

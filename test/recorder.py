@@ -5,13 +5,17 @@ import socket
 import threading
 
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n"
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
 
 
 class Recorder:
-    """Can stand for the WalT server of an entrypoint: with Recorder() as server: ... server.connections"""
+    """Can stand for the WalT server of an entrypoint: with Recorder() as server: ... server.take()
 
-    def __init__(self):
+    answer(target) gives the body of a reply, if it is not to be "ok".
+    """
+
+    def __init__(self, answer=lambda target: b"ok\n"):
+        self.answer = answer
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.location = "127.0.0.1:%d" % self.listener.getsockname()[1]
         self.url = "http://" + self.location
@@ -44,7 +48,7 @@ class Recorder:
                     connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
                     continued = True
                 if not answered and complete(data):
-                    connection.sendall(REPLY)
+                    connection.sendall(self.reply(data))
                     connection.shutdown(socket.SHUT_WR)
                     answered = True
         except OSError:
@@ -56,6 +60,11 @@ class Recorder:
                     self.connections.append(data)
                 self.open -= 1
                 self.lock.notify_all()
+
+    def reply(self, data):
+        method, target = (data.split(b"\r\n")[0].split(b" ") + [b""])[:2]
+        body = self.answer(target.decode("latin-1"))
+        return HEAD % len(body) + (b"" if method == b"HEAD" else body)
 
     def take(self):
         """What came so far, once all connections have ended; forgets it."""
@@ -81,22 +90,19 @@ def complete(data):
     return bool(end) and len(body) >= length_of(head)
 
 
-def fault_of(data, unsafe=False):
-    """Why these bytes are not exactly one request in the strictest reading, for a path below /walt-vpn/; None: they are.
-
-    unsafe: control characters in values, which HttpProtocolOptions Unsafe lets in, pass.
-    """
+def fault_of(data):
+    """Why these bytes are not exactly one request in the strictest reading, for a path below /walt-vpn/; None: they are."""
     head, end, body = data.partition(b"\r\n\r\n")
     lines = head.decode("latin-1").split("\r\n")
     if not end:
         return "no end of its head"
     if re.search(r"[\r\n\0]", "".join(lines)):
         return "a stray CR, LF or NUL in its head"
-    if not re.fullmatch(r"[A-Za-z]+ /walt-vpn/[!-~]* HTTP/1\.1", lines[0]):
+    if not re.fullmatch(r"[A-Z]+ /walt-vpn/[!-~]* HTTP/1\.1", lines[0]):
         return "its first line"
     names = []
     for line in lines[1:]:
-        if not re.fullmatch(TOKEN + (r": [\x01-\xff]*" if unsafe else r": [\t -~\x80-\xff]*"), line):
+        if not re.fullmatch(TOKEN + r": [\t -~\x80-\xff]*", line):
             return "the line %r" % line
         names.append(line.partition(":")[0].lower())
     for name in ("content-length", "host", "transfer-encoding", "connection"):
