@@ -17,7 +17,7 @@ if [ "${FRESH_WORK:-}" = "" ]; then
     fi
     FRESH_WORK=$(mktemp -d)
     export FRESH_WORK
-    trap 'rm -rf --one-file-system "$FRESH_WORK"' EXIT
+    trap 'trap "" HUP INT TERM; rm -rf --one-file-system "$FRESH_WORK"' EXIT
     trap 'exit 1' HUP INT TERM
     chmod 755 "$FRESH_WORK"
     rc=0
