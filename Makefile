@@ -12,6 +12,7 @@
 #   make test           build, and test everything
 #   make test-firmware  boot iPXE, UEFI and Linux in QEMU through it, and resume with curl, wget and others
 #   make bench          how fast, beside the same: tables (SECTIONS="storm slow bulk small growth")
+#   make picture        docs/status.png: the status page during a storm of nodes
 #   make compare        it and the configurations that WalT documents: a table of who does what
 #   make static         cppcheck
 #   make faults         nodes against a WalT server that fails: a table
@@ -73,7 +74,7 @@ check: mod_walt_vpn.so
 	$(PYTHON) -m pytest $$side_by_side --ignore=test/firmware $(PYTEST_FLAGS) test
 
 test:
-	test/install build run test compare
+	test/install build run test compare browser
 	$(MAKE) --no-print-directory all
 	$(if $(wildcard test/firmware/install),$(MAKE) --no-print-directory test-firmware)
 	$(MAKE) --no-print-directory check
@@ -87,6 +88,11 @@ run:
 	@test/install build run
 	@$(MAKE) --no-print-directory --silent all
 	@$(PYTHON) test/run.py --port '$(PORT)' --walt-server '$(WALT_SERVER)' --node '$(NODE)'
+
+picture:
+	@test/install build run browser
+	@$(MAKE) --no-print-directory --silent all
+	@$(PYTHON) test/picture.py docs/status.png
 
 compare:
 	@test/install build run test compare
@@ -141,4 +147,4 @@ fresh:
 	@test/fresh/run.sh $(SUITES)
 
 .PHONY: deb fresh soak
-.PHONY: all install clean check test test-firmware run bench compare static fuzz faults
+.PHONY: all install clean check test test-firmware run bench compare picture static fuzz faults

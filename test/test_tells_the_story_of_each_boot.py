@@ -1,6 +1,7 @@
 """The error log has one line for each node that has its image, and one for each kind of trouble of a node."""
 
 import re
+import socket
 
 import pytest
 
@@ -121,6 +122,7 @@ def test_power_cut_in_mid_download(entrypoint, walt):
     ours = entrypoint(server="SendBufferSize 65536")
     assert ours.get(SIG).status == 200
     with ours.connect() as cut:
+        cut.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         cut.send(request(IMG, ours.server_name))
         while len(cut.buffer) < MIB:
             cut.receive()
