@@ -1,7 +1,8 @@
 /*
  * walt_vpn.h: what the rooms of mod_walt_vpn share.
  *
- * mod_walt_vpn.c   directives, refusing to start, claiming a request, the generated worker
+ * mod_walt_vpn.c   claiming a request and passing it on
+ * entrypoint.c     what the directives make of a server: refusing to start, the generated worker
  * boot_request.c   what a request asks for, judged from its text
  * reply_guard.c    the promises that every reply to a node keeps
  * boot_files.c     answering boot.sig and boot.img, and trying again where the WalT server fails

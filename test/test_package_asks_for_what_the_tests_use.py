@@ -39,7 +39,7 @@ def test_build_depends_are_the_packages_that_the_makefile_installs():
 
 def test_manual_page_tells_every_directive():
     """And none that the module does not have."""
-    directives = set(re.findall(r'AP_INIT_\w+\("(\w+)"', read("mod_walt_vpn.c")))
+    directives = set(re.findall(r'AP_INIT_\w+\("(\w+)"', read("entrypoint.c")))
     assert directives
     assert set(re.findall(r"(?m)^\.It Ic (WaltVpn\w+)", read("debian", "mod_walt_vpn.5"))) == directives
 

@@ -1,4 +1,4 @@
-"""The directives in mod_walt_vpn.c, the files in conf/ and README.md say the same."""
+"""The directives in entrypoint.c, the files in conf/ and README.md say the same."""
 
 import os
 import re
@@ -22,7 +22,7 @@ def read(name):
 
 def directives():
     """{name: its description} out of the module's table."""
-    table = re.findall(r'AP_INIT_\w+\("(\w+)",[^"]*((?:"[^"]*"\s*)+)\)', read("mod_walt_vpn.c"))
+    table = re.findall(r'AP_INIT_\w+\("(\w+)",[^"]*((?:"[^"]*"\s*)+)\)', read("entrypoint.c"))
     return {name: "".join(re.findall(r'"([^"]*)"', text)) for name, text in table}
 
 
@@ -72,7 +72,7 @@ def test_every_directive_is_in_the_readme():
 
 def test_the_default_size_is_the_one_in_the_code():
     """1 GiB, in all three places."""
-    assert "((apr_off_t)1 << 30)" in read("mod_walt_vpn.c") and "default 1G" in directives()["WaltVpnCacheSize"]
+    assert "((apr_off_t)1 << 30)" in read("entrypoint.c") and "default 1G" in directives()["WaltVpnCacheSize"]
 
 
 def test_conf_uses_directives_that_exist():
@@ -103,7 +103,7 @@ def test_load_names_what_the_module_refuses_to_start_without():
     lines = packaged("walt_vpn.load").splitlines()
     assert lines[0] == "# Depends: proxy proxy_http"
     assert re.fullmatch(r"LoadModule walt_vpn_module \S+/mod_walt_vpn\.so", lines[1]) and len(lines) == 2
-    assert "a2enmod proxy proxy_http" in re.sub(r'"\s*"', "", read("mod_walt_vpn.c"))
+    assert "a2enmod proxy proxy_http" in re.sub(r'"\s*"', "", read("entrypoint.c"))
 
 
 def test_every_command_of_the_readme_exists():

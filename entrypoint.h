@@ -1,0 +1,19 @@
+/*
+ * entrypoint.h: what the directives make of a server.
+ */
+#ifndef WALT_VPN_ENTRYPOINT_H
+#define WALT_VPN_ENTRYPOINT_H
+
+#include "walt_vpn.h"
+
+/* For the module's structure: the configuration of a server, and its directives. */
+void *entrypoint_create_config(apr_pool_t *p, server_rec *s);
+void *entrypoint_merge_config(apr_pool_t *p, void *base_config, void *add_config);
+extern const command_rec entrypoint_directives[];
+
+/* Is host the ServerName of s or one of its ServerAlias names?  Ports do not matter. */
+int entrypoint_is_named(const server_rec *s, const char *host);
+
+void entrypoint_register_hooks(void);
+
+#endif
