@@ -15,6 +15,9 @@
 #include <signal.h>
 #include <unistd.h>
 
+/* Counts the changes of what the ledger's bytes mean. */
+#define LEDGER_LAYOUT 1
+
 /* Different troubles that are remembered, and different refusals; a new one takes the place of an
  * old one when all are taken. */
 #define TROUBLES_MAX 256
@@ -56,8 +59,8 @@ apr_status_t boot_ledger_open(apr_pool_t *process_pool)
     apr_status_t rv;
 
     /* A module of another version, loaded by a restart, does not read this one's ledger. */
-    apr_snprintf(key, sizeof(key), "mod_walt_vpn ledger of %lu bytes",
-                 (unsigned long)sizeof(ledger));
+    apr_snprintf(key, sizeof(key), "mod_walt_vpn ledger %d of %lu bytes",
+                 LEDGER_LAYOUT, (unsigned long)sizeof(ledger));
     rv = apr_pool_userdata_get(&kept, key, process_pool);
     if (rv == APR_SUCCESS && kept) {
         shared = kept;
