@@ -170,7 +170,7 @@ try_suite() {
         drop_system install
     fi
     drop_system build
-    echo "| $(said debian) | $(said httpd) | $(said gcc) | $run | $tests | $package | $(date +%F) |" >>"$logs/table"
+    echo "| $suite ($(said debian)) | $(said httpd) | $(said gcc) | $run | $tests | $package | $(date +%F) |" >>"$logs/table"
 }
 
 [ -n "$(mirrors)" ] || apt-get update -qq
