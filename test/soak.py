@@ -126,7 +126,10 @@ class Soak:
     def kill_child(self, chance):
         children = self.httpd.children()
         if children:
-            os.kill(chance.choice(children), signal.SIGKILL)
+            try:
+                os.kill(chance.choice(children), signal.SIGKILL)
+            except ProcessLookupError:
+                pass        # it has just ended by itself
 
     def restart_gracefully(self, _):
         self.httpd.process.send_signal(signal.SIGUSR1)
