@@ -32,7 +32,7 @@ from usage import Peak, cpu_seconds
 MIB = 1 << 20
 LINK = 125000000        # bytes a second: 1 Gb/s
 SLOW = 64 * 1024        # bytes a second of a slow node
-SLOW_SECONDS = 12       # that it is slow; then it hurries, so that the run ends
+SLOW_SECONDS = 10       # that it is slow; then it hurries, so that the run ends
 PROGRAM = os.path.join(BUILT, "nodes")
 
 # For a thousand slow nodes. Each of httpd's children takes threads + factor * idle threads connections.
@@ -106,6 +106,16 @@ class Bench:
         return result
 
 
+def in_turn(rounds, measure):
+    """{kind: [what measure(kind) gives, so many rounds]}, one of each kind after the other: what disturbs, disturbs all."""
+    results = {kind: [] for kind in rounds}
+    for number in range(max(rounds.values())):
+        for kind in rounds:
+            if number < rounds[kind]:
+                results[kind].append(measure(kind))
+    return results
+
+
 def median_of(results, key):
     return statistics.median(result[key] for result in results)
 
@@ -133,14 +143,14 @@ def storm(bench):
     """40 nodes on one image of 64 MiB, cold, behind 1 Gb/s."""
     rows, seconds, rounds = [], {}, {Cached: 3, FilesOnDisk: 3}
     with Walt(bench.images(1, 64), LINK) as walt:
-        for kind in ALL:
-            results = [bench.boot(kind, walt, 40) for _ in range(rounds.get(kind, 1))]
+        runs = in_turn({kind: rounds.get(kind, 1) for kind in ALL}, lambda kind: bench.boot(kind, walt, 40))
+        for kind, results in runs.items():
             seconds[kind] = median_of(results, "last")
             worst = max(results, key=lambda result: result["probes"]["max"])
             rows.append([kind.title, "%d of 40" % min(result["booted"] for result in results),
                          "%.0f" % median_of(results, "mib"), "%.2f" % seconds[kind], "%.0f" % median_of(results, "pss")]
                         + probe_cells(worst))
-    print("## Storm: 40 nodes start at once, one image of 64 MiB, nothing cached, 125 MB/s to the WalT server")
+    print("\n## Storm: 40 nodes start at once, one image of 64 MiB, nothing cached, 125 MB/s to the WalT server")
     table(["", "booted", "MiB across the link", "s until the last boot", "PSS MiB", "failed probes", "p50 ms", "max ms"], rows)
     limit = seconds[FilesOnDisk] + 64 * MIB / LINK
     print("%s takes %.2f times as long as files on disk plus one fetch (%.2f s); the others take %s times as long as it." % (
@@ -156,20 +166,27 @@ def slow(bench):
     contests = [(nodes, kind, server) for nodes in (200, 400)
                 for kind, server in [(kind, "") for kind in ALL] + [(Cached, FACTOR), (FilesOnDisk, FACTOR)]]
     contests += [(1000, Cached, THOUSAND), (1000, HAPROXY, ""), (1000, FilesOnDisk, THOUSAND)]
-    rows = []
+    rows, found = [], {}
     with Walt(bench.images(1, 4), LINK) as walt:
         for nodes, kind, server in contests:
             result = bench.boot(kind, walt, nodes, server, probe_seconds=SLOW_SECONDS, rate=SLOW, hurry=SLOW_SECONDS,
                                 patience=10, limit=70)
-            rows.append(["%d" % nodes, kind.title + (", %s" % server.replace("\n", ", ") if server else ""),
-                         "%d" % result["served"], "%d" % result["booted"], "%.1f" % result["last_first_byte"]]
+            found[nodes, kind, server] = result
+            title = ", ".join([kind.title] + server.splitlines())
+            rows.append(["%d" % nodes, title, "%d" % result["served"], "%d" % result["booted"],
+                         "%.1f" % result["last_first_byte"]]
                         + probe_cells(result)
                         + ["%.0f" % result["pss"], "%d" % result["descriptors"], "%.2f" % result["cpu"]])
-    print("## Slow nodes: an image of 4 MiB at 64 KiB/s, nothing cached, 125 MB/s to the WalT server; a probe every 100 ms")
+    print("\n## Slow nodes: an image of 4 MiB at 64 KiB/s, nothing cached, 125 MB/s to the WalT server")
     table(["nodes", "", "served while slow", "booted", "s until the last one's first byte", "failed probes", "p50 ms", "max ms",
            "PSS MiB", "most descriptors of a process", "CPU s"], rows)
-    print("After %d s the nodes hurry and the probes end. A node resumes after 10 s without a byte: a board waits 50 s, for an "
-          "image that takes it a quarter of an hour." % SLOW_SECONDS)
+    print("After %d s the nodes hurry and the probes, one every 100 ms, end. A node resumes after 10 s without a byte: a board "
+          "waits 50 s, for an image that takes it a quarter of an hour.\n" % SLOW_SECONDS)
+    for nodes, server in ((200, ""), (400, ""), (200, FACTOR), (400, FACTOR), (1000, THOUSAND)):
+        ours, files, relay = found[nodes, Cached, server], found[nodes, FilesOnDisk, server], found[nodes, HAPROXY, ""]
+        print("* %d nodes%s: the worst probe took %.1f times as long as with files on disk; memory is %.2f of HAProxy's." % (
+            nodes, server and " (%s)" % ", ".join(server.splitlines()),
+            ours["probes"]["max"] / max(files["probes"]["max"], 1e-6), ours["pss"] / relay["pss"]))
 
 
 def rounds_of(bench, walt, images, kinds, measures, rounds, before=None):
@@ -205,14 +222,14 @@ def bulk(bench):
     for kind in ALL:
         rows.append([kind.title, "%.0f" % rate[kind], "%.2f" % (rate[kind] / rate[HAPROXY]), "%.2f" % cost[kind],
                      "%.2f" % (cost[kind] / cost[HAPROXY])])
-    print("## Bulk: 8 fast clients, an image of 64 MiB again and again, warm")
+    print("\n## Bulk: 8 fast clients, an image of 64 MiB again and again, warm")
     table(["", "MB/s", "to HAProxy", "CPU s per GB", "to HAProxy"], rows)
     print("%s reaches %.2f of the rate of files on disk." % (Cached.title, rate[Cached] / rate[FilesOnDisk]))
 
 
 def small(bench):
     """16 clients against the stand-in server of the tests, which behaves as the real one."""
-    measures = {what: dict(clients=16, what=what, seconds=2.5) for what in ("server", "sig", "boot")}
+    measures = {what: dict(clients=16, what=what, seconds=2) for what in ("server", "sig", "boot")}
     path = os.path.join(bench.folder, "default")
     with open(path, "wb") as file:
         file.writelines(image_pieces("default", 1))
@@ -231,11 +248,11 @@ def small(bench):
                         1000 * run["cpu"] / max(run["done"], 1) for run in runs)]
             best[kind, name] = statistics.median(run["done"] / run["seconds"] for run in runs)
         rows.append(row)
-    print("## Small: 16 clients against the stand-in server (bottle on pywsgi, as the real one)")
+    print("\n## Small: 16 clients against the stand-in server (bottle on pywsgi, as the real one)")
     table(["", "server/s", "p50 ms", "CPU ms each", "boot.sig/s", "p50 ms", "CPU ms each", "boots/s (1 MiB)", "p50 ms",
            "CPU ms each"], rows)
     for name, text in (("server", "/walt-vpn/server"), ("sig", "boot.sig"), ("boot", "boots")):
-        print("%s: %s times as many as %s." % (text, ", ".join(
+        print("%s: %s times as many as %s.\n" % (text, ", ".join(
             "%.2f" % (best[Cached, name] / best[kind, name]) for kind in (NGINX, HAPROXY, PROXY_PASS)),
             "NGINX, HAProxy and ProxyPass"))
 
@@ -248,12 +265,14 @@ def growth(bench):
     for nodes, count in contests:
         row = ["%d" % nodes, "%d" % count]
         with Walt(bench.images(count, 16), LINK) as walt:
-            for kind in kinds:
-                results = [bench.boot(kind, walt, nodes) for _ in range(1 if kind is HAPROXY else 3)]
-                row += ["%.2f" % median_of(results, "last"), "%.0f" % median_of(results, "mib"), "%.0f" % median_of(results, "pss")]
+            rounds = {kind: 1 if kind is HAPROXY else 3 for kind in kinds}
+            for results in in_turn(rounds, lambda kind: bench.boot(kind, walt, nodes)).values():
+                row += ["%.2f" % median_of(results, "last"), "%.0f" % median_of(results, "mib"),
+                        "%.0f" % median_of(results, "pss")]
         rows.append(row)
-    print("## Growth: nodes and images of 16 MiB, nothing cached, 125 MB/s to the WalT server")
-    table(["nodes", "images"] + [head % kind.title for kind in kinds for head in ("%s: s", "%s: MiB across", "%s: PSS MiB")], rows)
+    print("\n## Growth: nodes and images of 16 MiB, nothing cached, 125 MB/s to the WalT server")
+    heads = [head % kind.title for kind in kinds for head in ("%s: s", "%s: MiB across", "%s: PSS MiB")]
+    table(["nodes", "images"] + heads, rows)
 
 
 SECTIONS = {section.__name__: section for section in (storm, slow, bulk, small, growth)}

@@ -1,14 +1,14 @@
 /*
- * nodes.c: many boot clients of a Raspberry Pi 5 in one thread, as a load on a VPN HTTP entrypoint.
+ * nodes.c: many boot clients of a Raspberry Pi 5 in one thread, as a load on an entrypoint.
  *
  * Why not the boot client of the tests: it judges one node strictly, but a fleet of it would need
  * more processor time than the entrypoint that is measured.  This one sends the same requests and
  * holds the same connections.
  *
- *     nodes boot  ... --nodes N [--rate BYTES [--hurry S]] [--patience S] [--limit S]    N boot at once
- *     nodes load  ... --clients N --what server|sig|img|boot --seconds S    N clients, again and again
- *     nodes probe ...                                    /walt-vpn/server every 100 ms, until EOF on stdin
- *     everywhere: --port PORT --host NAME, and --image FILE [--image FILE]... as given to walt
+ *     nodes boot ...     --nodes N, at once [--rate BYTES [--hurry S]] [--patience S] [--limit S]
+ *     nodes load ...     --clients N, again and again: --what server|sig|img|boot --seconds S
+ *     nodes probe ...    /walt-vpn/server every 100 ms, until standard input ends
+ *     everywhere         --port PORT --host NAME --image FILE [--image FILE]... as given to walt
  *
  * What is checked: boot.sig must begin with the digest of the file that this node is to boot, and
  * every byte of boot.img is compared with that file as it arrives, which says what its SHA-256
@@ -83,7 +83,8 @@ static struct {
     file first, last;           /* files of an exchange */
     int again;                  /* load: a client that is done begins anew */
     int discard;
-} option = { .nodes = 1, .hurry = 1e9, .patience = 50, .limit = 600, .seconds = 3, .last = FILE_IMG };
+} option = { .nodes = 1, .hurry = 1e9, .patience = 50, .limit = 600, .seconds = 3,
+             .last = FILE_IMG };
 
 static image images[IMAGES_MAX];
 static int image_count;
@@ -476,8 +477,8 @@ static void boot(void)
     }
     printf("{\"booted\": %llu, \"served\": %d, \"failed\": %llu, \"late\": %d, \"resumes\": %llu, "
            "\"seconds\": %.3f, \"first\": %.3f, \"median\": %.3f, \"last\": %.3f, "
-           "\"last_first_byte\": %.3f, \"why\": \"%s\"}\n", done, served, failed, unfinished, resumed, seconds_now() - began,
-           quantile(0), quantile(0.5), quantile(1), last_first_byte, first_reason());
+           "\"last_first_byte\": %.3f, \"why\": \"%s\"}\n", done, served, failed,
+           unfinished, resumed, seconds_now() - began, quantile(0), quantile(0.5), quantile(1), last_first_byte, first_reason());
 }
 
 static void load(void)
@@ -489,9 +490,9 @@ static void load(void)
     start();
     run(began + option.seconds);
     seconds = seconds_now() - began;
-    printf("{\"done\": %llu, \"failed\": %llu, \"resumes\": %llu, \"bytes\": %llu, \"seconds\": %.3f, "
-           "\"p50\": %.6f, \"p99\": %.6f, \"max\": %.6f, \"why\": \"%s\"}\n", done, failed, resumed,
-           received, seconds, quantile(0.5), quantile(0.99), quantile(1), first_reason());
+    printf("{\"done\": %llu, \"failed\": %llu, \"resumes\": %llu, \"bytes\": %llu, "
+           "\"seconds\": %.3f, \"p50\": %.6f, \"p99\": %.6f, \"max\": %.6f, \"why\": \"%s\"}\n", done,
+           failed, resumed, received, seconds, quantile(0.5), quantile(0.99), quantile(1), first_reason());
 }
 
 /* Ask until standard input ends: each time on a connection of its own. */

@@ -13,7 +13,7 @@
  * then obeys lines on its standard input until that ends:
  *
  *     rate BYTES      of the link, a second; 0: no limit (as at start)
- *     stats           answers "bytes of bodies written, requests of boot.img, other requests", from 0
+ *     stats           answers "BYTES IMAGES OTHERS": written of bodies, and requests; from 0 again
  */
 #define _GNU_SOURCE
 #include "image.h"
