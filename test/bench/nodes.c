@@ -478,7 +478,8 @@ static void boot(void)
     printf("{\"booted\": %llu, \"served\": %d, \"failed\": %llu, \"late\": %d, \"resumes\": %llu, "
            "\"seconds\": %.3f, \"first\": %.3f, \"median\": %.3f, \"last\": %.3f, "
            "\"last_first_byte\": %.3f, \"why\": \"%s\"}\n", done, served, failed,
-           unfinished, resumed, seconds_now() - began, quantile(0), quantile(0.5), quantile(1), last_first_byte, first_reason());
+           unfinished, resumed, seconds_now() - began, quantile(0), quantile(0.5), quantile(1),
+           last_first_byte, first_reason());
 }
 
 static void load(void)
@@ -491,8 +492,9 @@ static void load(void)
     run(began + option.seconds);
     seconds = seconds_now() - began;
     printf("{\"done\": %llu, \"failed\": %llu, \"resumes\": %llu, \"bytes\": %llu, "
-           "\"seconds\": %.3f, \"p50\": %.6f, \"p99\": %.6f, \"max\": %.6f, \"why\": \"%s\"}\n", done,
-           failed, resumed, received, seconds, quantile(0.5), quantile(0.99), quantile(1), first_reason());
+           "\"seconds\": %.3f, \"p50\": %.6f, \"p99\": %.6f, \"max\": %.6f, "
+           "\"why\": \"%s\"}\n", done, failed, resumed, received, seconds, quantile(0.5),
+           quantile(0.99), quantile(1), first_reason());
 }
 
 /* Ask until standard input ends: each time on a connection of its own. */
