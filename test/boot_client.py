@@ -188,7 +188,8 @@ class BootClient:
         boot.boot_sig = sig.start
         if sig.size > LARGEST_SIG:
             raise Failed(Outcome.RESTARTS, "%d bytes; there is room for %d" % (sig.size, LARGEST_SIG))
-        if not re.match(rb"[0-9a-f]{64}\n", sig.start):
+        # The board checks the RSA signature; here, with no key, what a 200 appended to half of the file must not pass for one.
+        if not re.fullmatch(rb"[0-9a-f]{64}\nts: [0-9]+\nrsa2048: [0-9a-f]+\n", sig.start):
             raise Failed(Outcome.RESTARTS, "not a signature; status %s" % sig.statuses)
         return sig.start[:64].decode()
 
