@@ -13,11 +13,12 @@ def fetch(ours):
 
 
 def test_a_download_that_breaks_off_ends_with_a_reset_stream(entrypoint, walt):
-    """curl calls it 92, "stream error"; 28 would be its patience, and 0 a file that it takes for whole."""
+    """curl calls it 92, "stream error", or 18, "partial file", in Debian 11; 28 would be its patience, and 0 a file that it
+    takes for whole."""
     ours = entrypoint(vhost="Protocols h2c http/1.1", modules=("http2", "proxy", "proxy_http", "walt_vpn"))
     ours.tolerate_log(r"\[proxy(_http)?:error\]")
     assert fetch(ours) == (0, 1 << 20)
     walt.fault("boot.img", "fin", at_byte=1 << 19)
     status, received = fetch(ours)
-    assert status == 92 and received < 1 << 20
+    assert status in (18, 92) and received < 1 << 20
     assert fetch(ours) == (0, 1 << 20)
