@@ -18,12 +18,13 @@ STRANGER = "0123456789abcdef" * 4
 def leave(cache):
     """leave(name, bytes, mode): a file in the folder, as a process that is dead now would have left it."""
     def make(name, size=1000, mode=0o600):
-        path = os.path.join(cache.path, name)
+        path = cache.path + ".left"     # beside the folder: a child that starts just now may be clearing it
         with open(path, "wb") as file:
             file.write(b"x" * size)
         os.chmod(path, mode)
         if os.getuid() == 0:
             shutil.chown(path, os.stat(cache.path).st_uid)
+        os.rename(path, os.path.join(cache.path, name))
     return make
 
 
