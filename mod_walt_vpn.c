@@ -106,7 +106,8 @@ static int walt_vpn_post_read_first(request_rec *r)
     const char *rest;
 
     if (!entrypoint || r->prev || !r->parsed_uri.path || !r->hostname
-        || !(rest = boot_request_rest(r->parsed_uri.path)) || !entrypoint_is_named(r->server, r->hostname))
+        || !(rest = boot_request_rest(r->parsed_uri.path))
+        || !entrypoint_is_named(r->server, r->hostname))
         return DECLINED;
 
     request = apr_pcalloc(r->pool, sizeof(*request));
