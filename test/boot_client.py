@@ -158,9 +158,11 @@ class BootClient:
     patience     seconds without a byte before it resumes
     rate         most bytes a second it takes, None: as fast as they come
     lost_links   {"boot.img": [1000, ...]}: there the way to the entrypoint is lost, once each
+    resuming     called with the Boot before each resume
     """
 
-    def __init__(self, host, port=80, node="192.168.152.7", http_host=None, patience=PATIENCE, rate=None, lost_links=None):
+    def __init__(self, host, port=80, node="192.168.152.7", http_host=None, patience=PATIENCE, rate=None, lost_links=None,
+                 resuming=lambda boot: None):
         self.host = host
         self.port = port
         self.node = node
@@ -168,6 +170,7 @@ class BootClient:
         self.patience = patience
         self.rate = rate
         self.lost_links = {name: sorted(places) for name, places in (lost_links or {}).items()}
+        self.resuming = resuming
 
     def boot(self):
         boot = Boot(self.node)
@@ -219,6 +222,7 @@ class BootClient:
                     raise Failed(Outcome.GAVE_UP, "%s after %d bytes" % (loss, file.size))
             resuming = True
             boot.resumes += 1
+            self.resuming(boot)
 
     def request(self, file, resuming):
         lines = ["GET /walt-vpn/per-ip/%s/%s HTTP/1.1" % (self.node.replace(".", "-"), file.name),

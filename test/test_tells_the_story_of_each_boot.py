@@ -35,12 +35,19 @@ def read(line):
 
 @pytest.mark.parametrize("cached", [False, True], ids=["relayed", "cached"])
 def test_one_line_for_each_boot(entrypoint, walt, cache, cached):
-    """Node, address, digest, size and resumes are those of the boot; so is where the image came from."""
+    """Node, address, digest, size and resumes are those of the boot; so is where the image came from. A lost link is trouble
+    if httpd notices before the node is back: these nodes wait for that."""
     digest = walt.set_image(mib=2)[:12]
     ours = entrypoint(cache=cache.path if cached else "", server="SendBufferSize 65536")
+    earlier = 0
+
+    def noticed(boot):
+        wait_until(lambda: ours.access_log.count("/boot.") == earlier + len(boot.replies), what="the end of the request")
+
     for ip, losses in (("192.168.152.7", []), ("192.168.152.8", [MIB]), ("192.168.152.9", [MIB // 2, MIB])):
-        boot = Fleet(ours, [ip], lost_links={"boot.img": losses}).boots()[0]
+        boot = Fleet(ours, [ip], lost_links={"boot.img": losses}, resuming=noticed).boots()[0]
         assert boot.booted and boot.resumes == len(losses)
+        earlier += len(boot.replies)
     how = ["fetched", "cached", "cached"] if cached else ["relayed"] * 3
     assert [read(line) for line in stories(ours, 3)] == [
         ("192.168.152.7", "127.0.0.1", digest, str(2 * MIB), "0", how[0]),
