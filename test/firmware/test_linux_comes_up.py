@@ -24,6 +24,7 @@ serial --unit=0 --speed=115200
 terminal_output serial
 echo boot.img runs: @TOKEN@
 net_bootp
+set net_default_interface=efinet0:dhcp
 set root=(http,%s)
 echo WalT server:
 cat /walt-vpn/server
@@ -61,7 +62,7 @@ def test_started_by_ipxe(walt, system, cached_entrypoint, boot, token, tell):
 @pytest.mark.needs("qemu", "ovmf", "grub", "mtools", "kernel", "busybox")
 def test_started_by_uefi_http_boot_and_grub(walt, system, cached_entrypoint, boot, token, tell):
     """UEFI downloads boot.img whole, makes a disk in memory of it and runs its EFI program: a GRUB, which goes on with an
-    HTTP client of its own."""
+    HTTP client of its own (Debian 12) or with that of the firmware (Debian 14)."""
     walt.put("boot.img", efi_disk(efi_program((GRUB_SCRIPT % (ARGUMENTS % token)).replace("@TOKEN@", token))))
 
     guest = boot(cached_entrypoint, "per-ip/%s/boot.img" % NODE, uefi=True, memory_mib=512)
