@@ -59,6 +59,7 @@ def test_started_by_ipxe(walt, system, cached_entrypoint, boot, token, tell):
     tell("iPXE, Linux and busybox through mod_walt_vpn: up after %.1f s" % guest.age)
 
 
+@pytest.mark.http_boot
 @pytest.mark.needs("qemu", "ovmf", "grub", "mtools", "kernel", "busybox")
 def test_started_by_uefi_http_boot_and_grub(walt, system, cached_entrypoint, boot, token, tell):
     """UEFI downloads boot.img whole, makes a disk in memory of it and runs its EFI program: a GRUB, which goes on with an

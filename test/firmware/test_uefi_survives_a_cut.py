@@ -13,7 +13,7 @@ echo boot.img runs: %s
 halt
 """
 
-pytestmark = pytest.mark.needs("qemu", "ovmf", "grub", "mtools")
+pytestmark = [pytest.mark.needs("qemu", "ovmf", "grub", "mtools"), pytest.mark.http_boot]
 
 
 @pytest.mark.parametrize("kind", ["fin", "rst"])
