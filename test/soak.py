@@ -222,9 +222,16 @@ class Soak:
         if any(thread.is_alive() for thread in threads):
             raise Trouble("nodes hang after the storm: %s" % sorted(self.busy))
 
-    def compare(self, before, after):
-        """Descriptors may differ by what happens to be open for a moment; memory by what pools keep for the next request."""
-        survivors = sorted(set(before) & set(after))
+    def compare(self, before):
+        """The processes of `before` that still live. They may have two descriptors more, and others for a moment, until httpd has
+        noticed that a node is gone; and as much more memory as pools keep for the next request."""
+        end = time.monotonic() + 15
+        while True:
+            after = self.measure()
+            survivors = sorted(set(before) & set(after))
+            if time.monotonic() > end or all(after[child][0] <= before[child][0] + 2 for child in survivors):
+                break
+            time.sleep(0.1)
         if not survivors:
             raise Trouble("no process lived through the quiet part")
         for child in survivors:
@@ -272,7 +279,7 @@ class Soak:
                 self.quiet_boots(quiet)
                 before = self.measure()
                 self.quiet_boots(2 * quiet)
-                survivors = self.compare(before, self.measure())
+                survivors = self.compare(before)
                 self.storm(self.seconds / 2)
                 if self.failures:
                     raise Trouble("\n".join(self.failures))
@@ -281,7 +288,7 @@ class Soak:
                 self.quiet_boots(quiet)
                 before = self.measure()
                 self.quiet_boots(2 * quiet)
-                survivors += self.compare(before, self.measure())
+                survivors += self.compare(before)
                 if self.walt.dangers():
                     raise Trouble("the WalT server was harmed: %s" % self.walt.dangers())
             objections = log_objections(self.httpd.error_log, [], TOLERATED)
