@@ -86,6 +86,12 @@ use-package)
     ! a2query -m walt_vpn || fail "an upgrade enabled what the administrator had disabled"
     a2enmod -q walt_vpn
 
+    echo "== upgraded where httpd runs as another user: the cache stays that user's"
+    chown -R daemon /var/cache/apache2/walt_vpn
+    dpkg -i /root/debs/libapache2-mod-walt-vpn_*.deb
+    [ "$(stat -c '%U %a' /var/cache/apache2/walt_vpn)" = 'daemon 700' ] || fail "the folder's owner changed"
+    chown -R www-data /var/cache/apache2/walt_vpn
+
     echo "== removed with its example site in use: apache2 goes on without it; installed again: both are back"
     a2ensite -q walt-entry
     apache2ctl configtest
@@ -97,9 +103,25 @@ use-package)
     a2query -s walt-entry
     apache2ctl configtest
 
+    echo "== removed, its example site deleted, installed again: the site stays deleted"
+    dpkg -r libapache2-mod-walt-vpn
+    rm /etc/apache2/sites-available/walt-entry.conf
+    dpkg -i /root/debs/libapache2-mod-walt-vpn_*.deb
+    apache2ctl configtest
+
     echo "== purged: nothing is left"
     dpkg -P libapache2-mod-walt-vpn
     apache2ctl configtest
+    [ -z "$(purge_leaves)" ] || fail "$(purge_leaves)"
+
+    echo "== purged with a disk of its own for the images: the disk stays, empty"
+    dpkg -i /root/debs/libapache2-mod-walt-vpn_*.deb
+    mount -t tmpfs images /var/cache/apache2/walt_vpn
+    touch /var/cache/apache2/walt_vpn/0.img
+    dpkg -P libapache2-mod-walt-vpn
+    [ -z "$(ls /var/cache/apache2/walt_vpn)" ] || fail "images are left"
+    umount /var/cache/apache2/walt_vpn
+    rmdir /var/cache/apache2/walt_vpn
     [ -z "$(purge_leaves)" ] || fail "$(purge_leaves)"
     apache2ctl stop
     ;;
