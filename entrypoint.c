@@ -17,6 +17,10 @@
 
 #include <arpa/inet.h>
 
+#if !AP_MODULE_MAGIC_AT_LEAST(20120211, 130)
+#error "mod_walt_vpn needs httpd 2.4.59 or later"     /* a worker's address_ttl */
+#endif
+
 /*
  * mod_proxy's functions are a real dependence of this module.  Linked hard, their absence would
  * end in dlopen's "undefined symbol" before any message of ours; weak, they are NULL and
