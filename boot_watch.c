@@ -297,18 +297,24 @@ static apr_status_t watch_brigade(request_rec *r, watch *watch, apr_bucket_briga
 static apr_status_t filter_watch(ap_filter_t *f, apr_bucket_brigade *bb)
 {
     walt_vpn_request *request = walt_vpn_request_of(f->r);
-    watch *watch = request->watch;
+    ap_filter_t *next = f->next;
+    int is_head;
     apr_status_t rv;
 
-    /* The head comes first, in a brigade of its own. */
-    if (!watch->begun) {
-        if (!APR_BRIGADE_EMPTY(bb))
-            begin_watch(f->r, watch);
+    /* An internal redirect takes the filters of the wire along to a request that is not ours. */
+    if (!request) {
+        ap_remove_output_filter(f);
+        return ap_pass_brigade(next, bb);
     }
-    else if ((rv = watch_brigade(f->r, watch, bb)) != APR_SUCCESS) {
+    is_head = !request->watch->begun;
+    if (is_head && !APR_BRIGADE_EMPTY(bb))
+        begin_watch(f->r, request->watch);
+    /* The head comes first, in a brigade of its own, or with HTTP/2 as a bucket without a length
+     * before the body. */
+    if ((!is_head || f->c->master)
+        && (rv = watch_brigade(f->r, request->watch, bb)) != APR_SUCCESS)
         return rv;
-    }
-    return ap_pass_brigade(f->next, bb);
+    return ap_pass_brigade(next, bb);
 }
 
 static void walt_vpn_watch(request_rec *r)
@@ -453,6 +459,9 @@ static int walt_vpn_log_transaction(request_rec *r)
     if (!request)
         return DECLINED;
     watch = request->watch;
+    /* What HTTP/2 has taken it sends when it likes, and tells nobody. */
+    if (watch && r->connection->master)
+        watch->arrived = watch->written = watch->passed;
     complete_answer(r, request);
     if (watch && watch->hold.place >= 0)
         end_download(r, request, watch);

@@ -164,12 +164,23 @@ void reply_guard_own_errors(request_rec *r)
         { HTTP_GATEWAY_TIME_OUT, "The WalT server did not answer in time.\n" }
     };
     apr_size_t i;
+    int status;
 
+    /* Whatever a module says, no document of the site stands for it: that may be a redirect.  What
+     * httpd has no name for counts as a 500. */
+    for (status = HTTP_BAD_REQUEST; status <= HTTP_NETWORK_AUTHENTICATION_REQUIRED; status++)
+        ap_custom_response(r, status, "Error.\n");
     for (i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
         ap_custom_response(r, errors[i].status, errors[i].text);
 }
 
 /* ------------------------------------------------------------------ headers */
+
+/* Does a reply of this status send its reader elsewhere? */
+static int is_redirect(int status)
+{
+    return ap_is_HTTP_REDIRECT(status) && status != HTTP_NOT_MODIFIED;
+}
 
 /* Is the reply to r one that firmware reads? */
 static int is_for_firmware(const walt_vpn_request *request)
@@ -310,12 +321,27 @@ static apr_status_t break_relay(ap_filter_t *f, relay *state)
     if (state->state != RELAY_STREAMING)
         return fail_relay(f, state, HTTP_BAD_GATEWAY);
     state->state = RELAY_OVER;
+    if (f->c->aborted)          /* it is the client that has gone, and mod_proxy ends the reply */
+        return APR_ECONNABORTED;
     boot_watch_answer(f->r, WALT_VPN_FAILED, "the WalT server broke off");
     ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, f->r, "the WalT server broke off after %"
                   APR_OFF_T_FMT " of %" APR_OFF_T_FMT " bytes: the connection is reset",
                   state->received, state->length);
     reply_guard_reset(f->r);
     return APR_ECONNABORTED;
+}
+
+/* Pass on what is to go out.  Without a client the relay is over; the WalT server is not to blame. */
+static apr_status_t pass_relayed(ap_filter_t *f, relay *state, apr_bucket_brigade *bb)
+{
+    apr_status_t rv = ap_pass_brigade(f->next, bb);
+
+    if (rv != APR_SUCCESS && state->state == RELAY_STREAMING) {
+        state->state = RELAY_OVER;
+        if (!f->c->aborted)
+            reply_guard_reset(f->r);
+    }
+    return rv;
 }
 
 /* Read the head that mod_proxy_http left in r and decide how to relay the body. */
@@ -326,6 +352,10 @@ static apr_status_t begin_relay(ap_filter_t *f, relay *state, const walt_vpn_req
 
     state->held = apr_brigade_create(r->pool, f->c->bucket_alloc);
     state->length = -1;
+    if (is_for_firmware(request) && is_redirect(r->status)) {
+        boot_watch_answer(r, WALT_VPN_FAILED, "the WalT server redirects");
+        return HTTP_BAD_GATEWAY;
+    }
     if (length && !ap_parse_strict_length(&state->length, length))
         state->length = -1;
     /* A relayed reply to a range is made here.  httpd's byterange filter would answer every form
@@ -444,11 +474,11 @@ static apr_status_t filter_relay(ap_filter_t *f, apr_bucket_brigade *bb)
             ap_set_content_length(f->r, state->received);
         }
         state->state = ended ? RELAY_OVER : RELAY_STREAMING;
-        return ap_pass_brigade(f->next, state->held);
+        return pass_relayed(f, state, state->held);
     }
     if (ended)
         state->state = RELAY_OVER;
-    return ap_pass_brigade(f->next, bb);
+    return pass_relayed(f, state, bb);
 }
 
 /* ------------------------------------------------------------------ the filter chain */

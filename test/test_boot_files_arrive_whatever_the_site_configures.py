@@ -56,10 +56,10 @@ SITES = {
     "length merged": site('Header merge Content-Length "5"', ["headers"], reason="a list is no number"),
     "coding set": site("Header set Content-Encoding gzip\nHeader always set Transfer-Encoding chunked", ["headers"],
                        reason="codings that are only said"),
-    "error pages": site("\n".join("ErrorDocument %d /big.html" % status for status in (400, 403, 404, 413, 416, 500, 502, 503)),
+    "error pages": site("\n".join("ErrorDocument %d /big.html" % status for status in (400, 403, 404, 412, 413, 416, 500, 502, 503)),
                         reason="a page is not what a node can use"),
     "error pages elsewhere": site("\n".join("ErrorDocument %d https://www.example.org/sorry" % status
-                                            for status in (404, 413, 416, 502, 503)), reason="a redirect in disguise"),
+                                            for status in (404, 412, 413, 416, 502, 503)), reason="a redirect in disguise"),
     "errors overridden": site("ProxyErrorOverride On\nErrorDocument 404 /big.html", reason="mod_proxy's own error pages"),
     "redirect to https": site("Redirect permanent / https://www.example.org/", ["alias"], reason="nodes follow no redirect"),
     "redirect in a Location": site("<Location />\nRedirect permanent https://www.example.org/\n</Location>", ["alias"],
@@ -163,10 +163,12 @@ def test_whole_boot(ours, walt, node, name):
 
 
 def test_errors(ours, walt):
-    """404, 416, 502 and 503 are short and have their length, too: a node takes their body for the file, but never waits."""
+    """404, 412, 416, 502 and 503 are short and have their length, too: a node takes their body for the file, but never waits."""
     ours.tolerate_log("proxy:error|proxy_http:error|was answered with")
     assert_readable(ours.get(PLACE + "../x"), 404)
     assert_readable(ours.get(PLACE + "boot.img", headers=[("Range", "bytes=1048576-")]), 416)
+    precondition = ours.get(PLACE + "boot.img", headers=[("If-Match", '"x"')])      # which is httpd's, of a file in the cache
+    assert_readable(precondition, precondition.status, None if precondition.status == 412 else precondition.body)
     walt.fault("boot.sig", "fin", at_byte=100, times=None)
     walt.fault("boot.img", "fin", times=None)
     assert_readable(ours.get(PLACE + "boot.sig"), 502)

@@ -2,6 +2,8 @@
 
 import subprocess
 
+from processes import wait_until
+
 IMAGE = "/walt-vpn/per-ip/192-168-152-7/boot.img"
 
 
@@ -18,6 +20,8 @@ def test_a_download_that_breaks_off_ends_with_a_reset_stream(entrypoint, walt):
     ours = entrypoint(vhost="Protocols h2c http/1.1", modules=("http2", "proxy", "proxy_http", "walt_vpn"))
     ours.tolerate_log(r"\[proxy(_http)?:error\]")
     assert fetch(ours) == (0, 1 << 20)
+    wait_until(lambda: "has image" in ours.error_log, what="the line about a whole download")
+    assert "1048576 bytes" in ours.error_log and "ended short" not in ours.error_log
     walt.fault("boot.img", "fin", at_byte=1 << 19)
     status, received = fetch(ours)
     assert status in (18, 92) and received < 1 << 20

@@ -95,6 +95,18 @@ def test_broken_off_and_why(entrypoint, walt):
         "192.168.152.7", "boot.img", "failed", "200", "-", "the WalT server broke off")
 
 
+def test_gone_and_why(entrypoint, walt):
+    """A client that leaves in the middle of a relayed image is no fault of the WalT server."""
+    walt.set_image(mib=16)
+    ours = entrypoint(vhost=LOGS, server=LOG_FORMAT)
+    with ours.connect() as connection:
+        connection.send(wire.request(IMG, ours.server_name))
+        assert connection.receive()
+    assert fields_of(lines_of(ours, "packaged", 1)[0]) == (
+        "192.168.152.7", "boot.img", "relayed", "200", "-", "ended short")
+    assert "the WalT server broke off" not in ours.error_log
+
+
 def test_waited(entrypoint, walt, cache):
     """Of two that ask for an image that is not there, one is said to have fetched and one to have waited."""
     ours = entrypoint(vhost=LOGS, server=LOG_FORMAT, cache=cache.path)

@@ -194,3 +194,18 @@ def test_a_header_that_had_to_go_is_named_once(entrypoint, walt):
     for name in ("X-First", "X-Second"):
         assert len(re.findall("header %s: line of 200 bytes or more" % name, ours.error_log)) == 1
     assert ours.get("/walt-vpn/server").header("X-First"), "what no firmware reads keeps its headers"
+
+
+@pytest.mark.parametrize("cached", [False, True], ids=["relayed", "cached"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirect(entrypoint, walt, cache, status, method, cached):
+    """What answers in the WalT server's place may want its clients elsewhere; a node goes nowhere."""
+    ours = entrypoint(cache=cache.path if cached else "")
+    ours.tolerate_log("was answered with 502")
+    walt.fault("boot", "raw", reply=head("HTTP/1.1 %d Elsewhere" % status, "Location: https://walt.example.org/",
+                                         "Content-Length: 0"), times=None)
+    for file in ("boot.sig", "boot.img"):
+        reply = ours.get(PLACE + file, method=method)
+        assert reply.status == 502 and reply.ended == "FIN" and reply.values("Location") == []
+        assert method == "HEAD" or reply.size == len(reply.raw)
