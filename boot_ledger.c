@@ -36,6 +36,9 @@ typedef _Atomic apr_uint64_t trouble;
 /* A boot that nothing was heard of for this long does not go on: a node resumes within 50 s. */
 #define BOOT_FORGOTTEN apr_time_from_sec(600)
 
+/* A time that lies further ahead than this was written before the clock was set back. */
+#define CLOCK_SLACK apr_time_from_sec(10)
+
 /* Behind this many bits of BOOT_WRITING stands the process that writes. */
 #define STATE_BITS 3
 #define STATE_MASK 7
@@ -207,14 +210,18 @@ static int take(ledger_boot *boot, apr_uint32_t state)
  */
 static int may_go_on(const ledger_boot *boot, const char *client, int resumed)
 {
+    apr_time_t age = apr_time_now() - boot->touched;
+
+    if (age < -CLOCK_SLACK)     /* the clock was set back: nobody knows how long ago it was */
+        age = BOOT_FORGOTTEN;
     switch (state_of(boot)) {
     case BOOT_RUNNING:
         return resumed || strcmp(boot->client, client) == 0;
     case BOOT_DONE:
-        return resumed && apr_time_now() - boot->touched < BOOT_FORGOTTEN;
+        return resumed && age < BOOT_FORGOTTEN;
     case BOOT_SIGNED:
     case BOOT_SHORT:
-        return apr_time_now() - boot->touched < BOOT_FORGOTTEN;
+        return age < BOOT_FORGOTTEN;
     default:
         return 0;
     }
