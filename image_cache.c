@@ -29,8 +29,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /*
@@ -128,29 +130,33 @@ static const char *user_name(apr_pool_t *p, uid_t uid)
 }
 
 /*
- * access(2) as the children will see it; called while the configuration is read.  It judges by the
- * real user, who is another for that moment: glibc before 2.33 does not heed AT_EACCESS.
+ * access(2) as the children will see it; called while the configuration is read.  A process that
+ * becomes what they are, with all groups of their user, has a look and ends.
  */
-static int child_access(const char *path, int mode)
+static int child_access(const char *path, int mode, const char *user)
 {
-    uid_t uid = getuid();
-    gid_t gid = getgid();
-    int rv, error;
+    enum { UNABLE = 255 };      /* not an errno */
+    pid_t child = geteuid() == 0 ? fork() : -1;
+    int status;
 
-    if (geteuid() != 0)
-        return access(path, mode);
-    if (setregid(ap_unixd_config.group_id, (gid_t)-1) != 0
-        || setreuid(ap_unixd_config.user_id, (uid_t)-1) != 0) {
-        if (setregid(gid, (gid_t)-1) != 0)
-            abort();            /* can't happen: the effective user is still root */
-        return access(path, mode);
+    if (child == 0) {
+        if (setgid(ap_unixd_config.group_id) != 0
+            || initgroups(user, ap_unixd_config.group_id) != 0
+            || setuid(ap_unixd_config.user_id) != 0)
+            _exit(UNABLE);
+        _exit(access(path, mode) == 0 ? 0 : errno);
     }
-    rv = access(path, mode);
-    error = errno;
-    if (setreuid(uid, (uid_t)-1) != 0 || setregid(gid, (gid_t)-1) != 0)
-        abort();                /* can't happen: the effective user is still root */
-    errno = error;
-    return rv;
+    if (child > 0) {
+        while (waitpid(child, &status, 0) < 0) {
+            if (errno != EINTR)
+                return access(path, mode);
+        }
+        if (WIFEXITED(status) && WEXITSTATUS(status) != UNABLE) {
+            errno = WEXITSTATUS(status);
+            return errno ? -1 : 0;
+        }
+    }
+    return access(path, mode);
 }
 
 const char *image_cache_fault(apr_pool_t *p, const image_folder *folder)
@@ -162,12 +168,14 @@ const char *image_cache_fault(apr_pool_t *p, const image_folder *folder)
     if (stat(folder->root, &st) != 0) {
         if (errno != ENOENT)
             return apr_psprintf(p, "it can't be reached (%s)", strerror(errno));
+        if (lstat(folder->root, &st) == 0)
+            return "it is a link to a folder that is not there; make that folder, or mount its disk";
         if (stat(parent, &st) != 0)
             return apr_psprintf(p, "%s is not there either; type \"mkdir -p %s\"", parent, parent);
         if (!S_ISDIR(st.st_mode) || access(parent, W_OK | X_OK) != 0)
             return apr_psprintf(p, "it can't be made in %s (%s); name a folder elsewhere", parent,
                                 S_ISDIR(st.st_mode) ? strerror(errno) : "not a folder");
-        if (child_access(parent, X_OK) != 0)
+        if (child_access(parent, X_OK, owner) != 0)
             return apr_psprintf(p, "httpd's children run as %s and may not enter %s (%s); name a "
                                 "folder elsewhere", owner, parent, strerror(errno));
         return NULL;
@@ -181,7 +189,7 @@ const char *image_cache_fault(apr_pool_t *p, const image_folder *folder)
         return apr_psprintf(p, "its mode is %04o, and it must be for %s alone to write; type "
                             "\"chmod 700 %s\"", (unsigned)st.st_mode & 07777, owner,
                             folder->root);
-    if (child_access(folder->root, R_OK | W_OK | X_OK) == 0)
+    if (child_access(folder->root, R_OK | W_OK | X_OK, owner) == 0)
         return NULL;
     if (errno == EROFS)
         return "its file system is read-only; name a folder elsewhere";

@@ -38,8 +38,17 @@ def below_a_file(place):
     return make_file(place) + "/images"
 
 
+def dangling_link(place):
+    os.symlink(place + "-on-a-disk", place)
+    return place
+
+
 def in_a_closed_folder(place):
     return make_folder(place, "root", 0o700) + "/images"
+
+
+def in_a_folder_of_the_group_root(place):
+    return make_folder(place, "root", 0o750) + "/images"
 
 
 def below_a_closed_folder(place):
@@ -49,6 +58,7 @@ def below_a_closed_folder(place):
 REFUSED = [
     (make_file, "it is not a folder; name one, or a path where nothing is", "a file stands there"),
     (lambda place: place + "/images", '{parent}/ is not there either; type "mkdir -p {parent}/"', "no parent"),
+    (dangling_link, "it is a link to a folder that is not there", "its disk is not mounted"),
     (below_a_file, "it can't be reached (Not a directory)", "the parent is a file"),
     (lambda place: make_folder(place, mode=0o770), 'its mode is 0770, and it must be for %s alone to write; type '
      '"chmod 700 {root}"' % CHILD, "others of the group may write"),
@@ -61,6 +71,8 @@ REFUSED_AS_ROOT = [
      'www-data {root}"', "another user's"),
     (in_a_closed_folder, "httpd's children run as www-data and may not enter {parent}/ (Permission denied); name a "
      "folder elsewhere", "it would be made where children may not go"),
+    (in_a_folder_of_the_group_root, "httpd's children run as www-data and may not enter {parent}/ (Permission denied)",
+     "its parent is open to a group that is root's, and not the children's"),
     (below_a_closed_folder, "httpd's children run as www-data and may not enter it (Permission denied)",
      "it is where children may not go"),
 ]
