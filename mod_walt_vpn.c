@@ -131,6 +131,28 @@ static int walt_vpn_post_read_first(request_rec *r)
     return DECLINED;
 }
 
+/* mod_md's MDRequireHttps redirects in this very hook, where nothing can be claimed yet.  What has no
+ * path it lets alone: between these two ours has none. */
+static int walt_vpn_before_md(request_rec *r)
+{
+    walt_vpn_request *request = walt_vpn_request_of(r);
+
+    if (request) {
+        request->path = r->parsed_uri.path;
+        r->parsed_uri.path = NULL;
+    }
+    return DECLINED;
+}
+
+static int walt_vpn_after_md(request_rec *r)
+{
+    const walt_vpn_request *request = walt_vpn_request_of(r);
+
+    if (request)
+        r->parsed_uri.path = request->path;
+    return DECLINED;
+}
+
 /* Refuse what was judged so, or make sure that access rules see the rest of it as it is. */
 static int walt_vpn_post_read_last(request_rec *r)
 {
@@ -256,13 +278,25 @@ static int walt_vpn_type_checker(request_rec *r)
     return claimed(r) ? OK : DECLINED;
 }
 
+/* Has httpd made a path below /walt-vpn/ of another one ("/./walt-vpn/")?  No node asks so, and a
+ * ProxyPass that was left from before would let it through. */
+static int is_hidden(const request_rec *r)
+{
+    if (r->main || r->prev || !r->hostname || !walt_vpn_entrypoint_of(r->server)
+        || !boot_request_rest(r->uri) || !entrypoint_is_named(r->server, r->hostname))
+        return 0;
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "refused with 404: a path below " BOOT_PREFIX
+                  " in disguise: %s", r->unparsed_uri);
+    return 1;
+}
+
 /* Claim what was judged to be ours, whoever claimed it before. */
 static int walt_vpn_translate(request_rec *r)
 {
     const walt_vpn_request *request = claimed(r);
 
     if (!request)
-        return DECLINED;
+        return is_hidden(r) ? HTTP_NOT_FOUND : DECLINED;
     if (r->main)
         pass_on(r, request->entrypoint, BOOT_FILE_SIG, request->asked, NULL);
     else
@@ -272,9 +306,13 @@ static int walt_vpn_translate(request_rec *r)
 
 static void register_hooks(apr_pool_t *p)
 {
+    static const char *const md[] = { "mod_md.c", NULL };
+
     (void)p;
     /* Before whatever changes the request. */
     ap_hook_post_read_request(walt_vpn_post_read_first, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_post_read_request(walt_vpn_before_md, NULL, md, APR_HOOK_MIDDLE);
+    ap_hook_post_read_request(walt_vpn_after_md, md, NULL, APR_HOOK_MIDDLE);
     /* Behind mod_remoteip's (FIRST), so that a refusal names the client, and mod_proxy's (FIRST). */
     ap_hook_post_read_request(walt_vpn_post_read_last, NULL, NULL, APR_HOOK_REALLY_LAST);
     /* Before mod_rewrite's and mod_proxy's (FIRST) and mod_alias's (MIDDLE): a site-wide

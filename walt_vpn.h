@@ -54,6 +54,7 @@ typedef struct {
     boot_request boot;
     const char *rest;           /* path behind /walt-vpn/, as sent, judged */
     const char *query;          /* as sent, judged; NULL: none */
+    char *path;                 /* that of r->parsed_uri, while it is out of mod_md's sight */
     const char *asked;          /* path that the entrypoint itself is asking for; NULL: none */
     apr_off_t resume_from;      /* N of a lone "Range: bytes=N-"; 0: no such range */
     int other_range;            /* it has a Range of another form */

@@ -79,6 +79,18 @@ def test_site(modules, lines, other, why, entrypoint, walt, another_walt, node, 
         assert [request.target for request in another_walt.requests()] == [target]
 
 
+def test_https_by_mod_md(entrypoint, walt, node):
+    """MDRequireHttps redirects before anything can be claimed; other pages it still does."""
+    ours = entrypoint(modules=["ssl", "md", "proxy", "proxy_http", "walt_vpn"],
+                      server="MDomain entrypoint.example.org\nMDRequireHttps permanent\nMDRenewMode manual\n"
+                      "MDStoreDir @DIR@/md\nMDCertificateAuthority https://localhost/")
+    ours.tolerate_log("md:warn|ssl:warn")
+    assert ours.get("/walt-vpn/server").body == b"walt.example.org\n"
+    assert node(ours).boot().booted
+    reply = ours.get("/page")
+    assert reply.status == 301 and reply.header("Location") == "https://entrypoint.example.org/page"
+
+
 def test_absolute_form_through_a_forward_proxy(entrypoint, walt, another_walt, node):
     """With ProxyRequests On a target in absolute form is for the forward proxy, unless it is the entrypoint's."""
     ours = entrypoint(vhost="ProxyRequests On")

@@ -47,6 +47,16 @@ def test_methods(entrypoint, walt, expose, method):
     assert walt.requests() == []
 
 
+@pytest.mark.parametrize("target", ["/./walt-vpn/", "/x/../walt-vpn/", "/x/%2e%2e/walt-vpn/", "/%2e/w%61lt-vpn/", "/x/..//walt-vpn/"])
+def test_disguises(entrypoint, walt, target):
+    """httpd makes a path below /walt-vpn/ of these, and a ProxyPass from before would still take it there."""
+    ours = entrypoint(vhost='WaltVpnExpose boot\nProxyPass "/walt-vpn/" "%s/walt-vpn/"' % walt.url)
+    for rest in (NODE, "enroll?fake_requester_ip=1.2.3.4", "server"):
+        assert ours.get(target + rest).status == 404, rest
+    assert walt.requests() == []
+    assert len(re.findall(r"refused with 404: a path below /walt-vpn/ in disguise", ours.error_log)) == 3
+
+
 @pytest.mark.parametrize("settings, reason", [
     ("", "the default"),
     ("AllowEncodedSlashes NoDecode", "slashes stay encoded"),
