@@ -42,7 +42,7 @@ mirrors() {
 # gone.  What is downloaded here is used later.
 deliver() {
     set -- -qq -o Dir::Etc::sourcelist="$1" -o Dir::Etc::sourceparts=/dev/null -o Dir::State::lists="$work/lists" \
-        -o Dir::State::status=/dev/null -o Dir::Cache="$work/cache" -o Dir::Cache::archives="$work/archives" \
+        -o Dir::State::status="$work/status" -o Dir::Cache="$work/cache" -o Dir::Cache::archives="$work/archives" \
         -o APT::Sandbox::User=root
     # shellcheck disable=SC2046 # the names are words of their own
     apt-get "$@" -o APT::Update::Error-Mode=any update &&
@@ -58,6 +58,7 @@ sources() {
                       s|^Debian-Security \(.*\)|deb [check-valid-until=no] \1 $1-security main|p" >"$2.candidates"
     rm -rf "$work/lists" "$work/cache" "$work/archives"
     mkdir -p "$work/lists/partial" "$work/cache" "$work/archives/partial"
+    : >"$work/status"         # nothing is installed
     while read -r line; do
         { cat "$2"; echo "$line"; } >"$2.try"
         echo "== $line"
