@@ -303,6 +303,16 @@ static ledger_boot *take_place(void)
     return oldest && take(oldest, state) ? oldest : NULL;
 }
 
+/* There is news of this boot.  One that begins in the future began when the clock was still ahead. */
+static void touch(ledger_boot *boot)
+{
+    boot->touched = apr_time_now();
+    if (boot->began > boot->touched)
+        boot->began = boot->touched;
+    if (boot->sending > boot->touched)
+        boot->sending = boot->touched;
+}
+
 /* Write the first lines of a boot; its place was taken. */
 static void begin_boot(ledger_boot *boot, int entrypoint, const char *node, const char *client,
                        const char *digest)
@@ -345,7 +355,7 @@ void boot_ledger_failed(int entrypoint, const char *node, const char *client, in
 
     if (boot) {
         boot->status = status;
-        boot->touched = apr_time_now();
+        touch(boot);
         boot->state = BOOT_SHORT;
     }
 }
@@ -376,7 +386,8 @@ ledger_hold boot_ledger_start(int entrypoint, const char *node, const char *clie
     boot->from = from;
     boot->position = (apr_uint64_t)from;
     boot->resumes += from > 0;
-    boot->sending = boot->touched = apr_time_now();
+    touch(boot);
+    boot->sending = boot->touched;
     hold.place = (int)(boot - shared->boots);
     hold.generation = ++boot->generation;
     boot->state = BOOT_RUNNING;
@@ -389,7 +400,7 @@ void boot_ledger_progress(ledger_hold hold, apr_off_t position)
 
     if (boot && boot->generation == hold.generation) {
         boot->position = (apr_uint64_t)position;
-        boot->touched = apr_time_now();
+        touch(boot);
     }
 }
 
@@ -417,7 +428,7 @@ int boot_ledger_end(ledger_hold hold, int whole, ledger_boot *copy)
         boot->state = state;
         return 0;
     }
-    boot->touched = apr_time_now();
+    touch(boot);
     end_boot(boot, whole, copy);
     return 1;
 }

@@ -1,9 +1,13 @@
 """A clock that was an hour ahead and is set right: what the entrypoint remembers from the hour that never was is forgotten."""
 
 import os
+import re
 import subprocess
 
 import pytest
+
+import wire
+from processes import wait_until
 
 MIB = 1 << 20
 
@@ -42,13 +46,33 @@ def set_back(folder, monkeypatch):
     return lambda: open(moment, "w").close()
 
 
-def test_a_resume_goes_on(set_back, entrypoint, walt, cache, node):
-    """The node has another image by now. That it had the old one in the future is no reason to start over."""
+def boots_another_image(ours, walt, node):
+    """A node whose link is lost once, and who had another image before."""
+    walt.set_image("*", "another", 1)
+    boot = node(ours, lost_links={"boot.img": [MIB // 2]}).boot()
+    assert boot.booted and [status for _, _, status in boot.replies] == [200, 200, 206], boot
+
+
+def test_after_a_boot(set_back, entrypoint, walt, cache, node):
+    """That the node had its old image in the future is no reason to start over."""
     ours = entrypoint(cache=cache.path)
     ours.tolerate_log("ended short")
     assert node(ours).boot().booted
-    walt.set_image("*", "another", 1)
+    wait_until(lambda: "has image" in ours.error_log, what="the line about the boot")
     set_back()
-    boot = node(ours, lost_links={"boot.img": [MIB // 2]}).boot()
-    assert boot.booted, boot
-    assert [status for _, _, status in boot.replies] == [200, 200, 206]
+    boots_another_image(ours, walt, node)
+
+
+def test_during_a_boot(set_back, entrypoint, walt, cache, node):
+    """Neither is that it began to get it then; and that took no time less than none."""
+    walt.set_image("*", "large", 16)
+    ours = entrypoint(cache=cache.path)
+    ours.tolerate_log("ended short")
+    with ours.connect() as connection:
+        connection.send(wire.request("/walt-vpn/per-ip/192-168-152-7/boot.img", ours.server_name))
+        assert connection.receive()
+        set_back()
+        assert len(connection.rest().body) == 16 * MIB
+    wait_until(lambda: "has image" in ours.error_log, what="the line about the boot")
+    assert re.search(r"16777216 bytes in \d+\.\d{3} s, ", ours.error_log)
+    boots_another_image(ours, walt, node)
