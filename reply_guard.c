@@ -163,13 +163,15 @@ void reply_guard_own_errors(request_rec *r)
         { HTTP_SERVICE_UNAVAILABLE, "The WalT server can't be reached.\n" },
         { HTTP_GATEWAY_TIME_OUT, "The WalT server did not answer in time.\n" }
     };
+    int unnamed = ap_index_of_response(HTTP_INTERNAL_SERVER_ERROR);    /* what httpd takes others for */
     apr_size_t i;
     int status;
 
-    /* Whatever a module says, no document of the site stands for it: that may be a redirect.  What
-     * httpd has no name for counts as a 500. */
-    for (status = HTTP_BAD_REQUEST; status <= HTTP_NETWORK_AUTHENTICATION_REQUIRED; status++)
-        ap_custom_response(r, status, "Error.\n");
+    /* Whatever a module says, no document of the site stands for it: that may be a redirect. */
+    for (status = HTTP_BAD_REQUEST; status <= HTTP_NETWORK_AUTHENTICATION_REQUIRED; status++) {
+        if (ap_index_of_response(status) != unnamed)
+            ap_custom_response(r, status, "Error.\n");
+    }
     for (i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
         ap_custom_response(r, errors[i].status, errors[i].text);
 }
