@@ -94,6 +94,30 @@ static int refusal(request_rec *r, const walt_vpn_request *request, const char *
     return OK;
 }
 
+/* What stands behind /walt-vpn/ in this path of r, if r asks an entrypoint by its name; else NULL. */
+static const char *rest_of(const request_rec *r, const char *path)
+{
+    if (r->prev || !path || !r->hostname || !walt_vpn_entrypoint_of(r->server))
+        return NULL;
+    path = boot_request_rest(path);
+    return path && entrypoint_is_named(r->server, r->hostname) ? path : NULL;
+}
+
+/* Make the record of r, judge it, and promise its reply. */
+static walt_vpn_request *judge(request_rec *r, const char *rest)
+{
+    walt_vpn_request *request = apr_pcalloc(r->pool, sizeof(*request));
+
+    request->entrypoint = walt_vpn_entrypoint_of(r->server);
+    request->rest = apr_pstrdup(r->pool, rest);         /* httpd decodes the path in place */
+    request->query = apr_pstrdup(r->pool, r->parsed_uri.query);
+    boot_request_judge(&request->boot, request->rest, request->query);
+    ap_set_module_config(r->request_config, &walt_vpn_module, request);
+    reply_guard_promise(r);
+    reply_guard_own_errors(r);
+    return request;
+}
+
 /*
  * Judge a request as the client sent it: httpd normalises the path before translate_name, and
  * what it would quietly repair or answer with 400 (which a node takes for its file) is answered
@@ -101,24 +125,12 @@ static int refusal(request_rec *r, const walt_vpn_request *request, const char *
  */
 static int walt_vpn_post_read_first(request_rec *r)
 {
-    const walt_vpn_entrypoint *entrypoint = walt_vpn_entrypoint_of(r->server);
+    const char *rest = rest_of(r, r->parsed_uri.path);
     walt_vpn_request *request;
-    const char *rest;
 
-    if (!entrypoint || r->prev || !r->parsed_uri.path || !r->hostname
-        || !(rest = boot_request_rest(r->parsed_uri.path))
-        || !entrypoint_is_named(r->server, r->hostname))
+    if (!rest)
         return DECLINED;
-
-    request = apr_pcalloc(r->pool, sizeof(*request));
-    request->entrypoint = entrypoint;
-    request->rest = apr_pstrdup(r->pool, rest);         /* httpd decodes the path in place */
-    request->query = apr_pstrdup(r->pool, r->parsed_uri.query);
-    boot_request_judge(&request->boot, request->rest, request->query);
-    ap_set_module_config(r->request_config, &walt_vpn_module, request);
-    reply_guard_promise(r);
-    reply_guard_own_errors(r);
-
+    request = judge(r, rest);
     if (r->method_number == M_GET) {
         const char *range = apr_table_get(r->headers_in, "Range");
 
@@ -278,16 +290,20 @@ static int walt_vpn_type_checker(request_rec *r)
     return claimed(r) ? OK : DECLINED;
 }
 
-/* Has httpd made a path below /walt-vpn/ of another one ("/./walt-vpn/")?  No node asks so, and a
- * ProxyPass that was left from before would let it through. */
-static int is_hidden(const request_rec *r)
+/* Refuse a path of which only httpd has made one below /walt-vpn/ ("/./walt-vpn/").  No node asks so,
+ * and a ProxyPass that was left from before would let it through. */
+static int refuse_disguise(request_rec *r)
 {
-    if (r->main || r->prev || !r->hostname || !walt_vpn_entrypoint_of(r->server)
-        || !boot_request_rest(r->uri) || !entrypoint_is_named(r->server, r->hostname))
-        return 0;
-    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "refused with 404: a path below " BOOT_PREFIX
-                  " in disguise: %s", r->unparsed_uri);
-    return 1;
+    const char *rest = r->main ? NULL : rest_of(r, r->uri);
+    walt_vpn_request *request;
+
+    if (!rest)
+        return DECLINED;
+    request = judge(r, rest);
+    request->boot.fault = "a path below " BOOT_PREFIX " in disguise";
+    boot_watch_judged(r);
+    boot_watch_refused(r, HTTP_NOT_FOUND, request->boot.fault);
+    return HTTP_NOT_FOUND;
 }
 
 /* Claim what was judged to be ours, whoever claimed it before. */
@@ -296,7 +312,7 @@ static int walt_vpn_translate(request_rec *r)
     const walt_vpn_request *request = claimed(r);
 
     if (!request)
-        return is_hidden(r) ? HTTP_NOT_FOUND : DECLINED;
+        return refuse_disguise(r);
     if (r->main)
         pass_on(r, request->entrypoint, BOOT_FILE_SIG, request->asked, NULL);
     else

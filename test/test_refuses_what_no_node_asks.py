@@ -52,7 +52,8 @@ def test_disguises(entrypoint, walt, target):
     """httpd makes a path below /walt-vpn/ of these, and a ProxyPass from before would still take it there."""
     ours = entrypoint(vhost='WaltVpnExpose boot\nProxyPass "/walt-vpn/" "%s/walt-vpn/"' % walt.url)
     for rest in (NODE, "enroll?fake_requester_ip=1.2.3.4", "server"):
-        assert ours.get(target + rest).status == 404, rest
+        for _ in range(2):          # said once
+            assert ours.get(target + rest).status == 404, rest
     assert walt.requests() == []
     assert len(re.findall(r"refused with 404: a path below /walt-vpn/ in disguise", ours.error_log)) == 3
 
