@@ -78,6 +78,15 @@ REFUSED_AS_ROOT = [
 ]
 
 
+@pytest.fixture
+def groups_of_a_login():
+    """root's own group, as in a shell: what is started has it too."""
+    groups = os.getgroups()
+    os.setgroups([0])
+    yield
+    os.setgroups(groups)
+
+
 def refusal(entrypoint, root):
     """What configtest says of this WaltVpnCacheRoot; it must refuse it."""
     status, words = entrypoint(cache=root, start=False).configtest()
@@ -95,7 +104,7 @@ def test_folder_is_refused(make, words, reason, entrypoint, folder):
 
 @needs_root
 @pytest.mark.parametrize("make, words, reason", REFUSED_AS_ROOT, ids=[row[2] for row in REFUSED_AS_ROOT])
-def test_folder_that_children_cannot_use_is_refused(make, words, reason, entrypoint, folder):
+def test_folder_that_children_cannot_use_is_refused(make, words, reason, entrypoint, folder, groups_of_a_login):
     """root may do everything: it is the children's rights that are looked at."""
     root = make(folder + "/place")
     assert words.format(root=root, parent=folder + "/place") in refusal(entrypoint, root)
