@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 /* Counts the changes of what the ledger's bytes mean. */
-#define LEDGER_LAYOUT 1
+#define LEDGER_LAYOUT 2
 
 /* Different troubles that are remembered, and different refusals; a new one takes the place of an
  * old one when all are taken. */
@@ -36,6 +36,15 @@ typedef _Atomic apr_uint64_t trouble;
 /* A boot that nothing was heard of for this long does not go on: a node resumes within 50 s. */
 #define BOOT_FORGOTTEN apr_time_from_sec(600)
 
+/* What a fetch of a dead process left is of use for so long: nodes resume within 50 s. */
+#define FETCH_FORGOTTEN apr_time_from_sec(60)
+
+/* A node that was sent away to fetch an image is back by then, or another one is sent. */
+#define CALL_AGAIN apr_time_from_sec(1)
+
+/* Runs that were proven and are remembered. */
+#define PROVEN_MAX 256
+
 /* A time that lies further ahead than this was written before the clock was set back. */
 #define CLOCK_SLACK apr_time_from_sec(10)
 
@@ -50,6 +59,8 @@ typedef struct {
     ledger_entrypoint entrypoints[LEDGER_ENTRYPOINTS];
     ledger_boot boots[LEDGER_BOOTS];
     ledger_fetch fetches[LEDGER_FETCHES];
+    ledger_counter last_run;
+    ledger_counter proven[PROVEN_MAX];  /* runs, each at its number's place */
 } ledger;
 
 static ledger *shared;          /* NULL until post_config has run */
@@ -327,6 +338,7 @@ static void begin_boot(ledger_boot *boot, int entrypoint, const char *node, cons
     boot->from = 0;
     boot->position = 0;
     boot->resumes = 0;
+    boot->run = 0;
     boot->process = getpid();
     boot->began = boot->sending = boot->touched = apr_time_now();
     boot->generation++;
@@ -362,7 +374,7 @@ void boot_ledger_failed(int entrypoint, const char *node, const char *client, in
 
 ledger_hold boot_ledger_start(int entrypoint, const char *node, const char *client,
                               const char *digest, apr_off_t size, apr_off_t from,
-                              walt_vpn_answer answer)
+                              walt_vpn_answer answer, apr_uint64_t run)
 {
     ledger_hold hold = { -1, 0 };
     ledger_boot *boot = take_boot(entrypoint, node, client, from > 0);
@@ -386,6 +398,7 @@ ledger_hold boot_ledger_start(int entrypoint, const char *node, const char *clie
     boot->from = from;
     boot->position = (apr_uint64_t)from;
     boot->resumes += from > 0;
+    boot->run = run;
     touch(boot);
     boot->sending = boot->touched;
     hold.place = (int)(boot - shared->boots);
@@ -433,13 +446,32 @@ int boot_ledger_end(ledger_hold hold, int whole, ledger_boot *copy)
     return 1;
 }
 
-int boot_ledger_changed(int entrypoint, const char *node, const char *client, const char *digest)
+/* A copy of the boot that a download of this node goes on with; 0: none is known. */
+static int copy_boot(int entrypoint, const char *node, const char *client, int resumed,
+                     ledger_boot *boot)
 {
-    const ledger_boot *found = find_boot(entrypoint, node, client, 1);
+    const ledger_boot *found = find_boot(entrypoint, node, client, resumed);
+
+    return found && boot_ledger_boot((int)(found - shared->boots), boot)
+           && strcmp(boot->node, node) == 0;
+}
+
+int boot_ledger_changed(int entrypoint, const char *node, const char *client, const char *digest,
+                        int resumed)
+{
     ledger_boot boot;
 
-    return found && boot_ledger_boot((int)(found - shared->boots), &boot) && boot.digest[0]
-           && strcmp(boot.node, node) == 0 && strncmp(boot.digest, digest, LEDGER_DIGEST) != 0;
+    return copy_boot(entrypoint, node, client, resumed, &boot) && boot.digest[0]
+           && (resumed || boot.state == BOOT_SIGNED)
+           && strncmp(boot.digest, digest, LEDGER_DIGEST) != 0;
+}
+
+apr_uint64_t boot_ledger_held_run(int entrypoint, const char *node, const char *client)
+{
+    ledger_boot boot;
+
+    return copy_boot(entrypoint, node, client, 1, &boot) && boot.run
+           && !boot_ledger_is_proven(boot.run) ? boot.run : 0;
 }
 
 int boot_ledger_boot(int place, ledger_boot *copy)
@@ -464,7 +496,7 @@ int boot_ledger_boot(int place, ledger_boot *copy)
     return 0;                   /* whoever writes it was stopped; the next look will show it */
 }
 
-/* Free the places that a dead process was writing, and those of its fetches. */
+/* Free the places that a dead process was writing.  Its fetches are gone on with, or forgotten. */
 static void free_places(pid_t process)
 {
     int i;
@@ -473,11 +505,6 @@ static void free_places(pid_t process)
         apr_uint32_t state = BOOT_WRITING | (apr_uint32_t)process << STATE_BITS;
 
         (void)atomic_compare_exchange_strong(&shared->boots[i].state, &state, BOOT_FREE);
-    }
-    for (i = 0; i < LEDGER_FETCHES; i++) {
-        apr_uint32_t owner = (apr_uint32_t)process;
-
-        (void)atomic_compare_exchange_strong(&shared->fetches[i].process, &owner, 0);
     }
 }
 
@@ -502,44 +529,146 @@ int boot_ledger_bury(pid_t process, int *place, ledger_boot *copy)
 
 /* ------------------------------------------------------------------ fetches */
 
-int boot_ledger_fetch_begin(int entrypoint, const char *digest)
+/* Take this place, if its process is still this one. */
+static int take_fetch(ledger_fetch *fetch, apr_uint32_t process)
+{
+    return atomic_compare_exchange_strong(&fetch->process, &process, (apr_uint32_t)getpid());
+}
+
+/* A place for a new fetch: a free one, or one whose process is dead.  NULL: there is none. */
+static ledger_fetch *take_fetch_place(void)
 {
     int i;
 
     for (i = 0; i < LEDGER_FETCHES; i++) {
-        ledger_fetch *fetch = &shared->fetches[i];
-        apr_uint32_t process = fetch->process;
+        if (take_fetch(&shared->fetches[i], 0))
+            return &shared->fetches[i];
+    }
+    for (i = 0; i < LEDGER_FETCHES; i++) {
+        apr_uint32_t process = shared->fetches[i].process;
 
-        if ((process == 0 || !is_alive((pid_t)process))
-            && atomic_compare_exchange_strong(&fetch->process, &process,
-                                              (apr_uint32_t)getpid())) {
-            fetch->entrypoint = entrypoint;
-            apr_cpystrn(fetch->digest, digest, sizeof(fetch->digest));
-            fetch->size = -1;
-            fetch->position = 0;
-            fetch->began = apr_time_now();
+        if (!is_alive((pid_t)process) && take_fetch(&shared->fetches[i], process))
+            return &shared->fetches[i];
+    }
+    return NULL;
+}
+
+int boot_ledger_fetch_begin(int entrypoint, const char *digest, dev_t device, ino_t inode)
+{
+    ledger_fetch *fetch = take_fetch_place();
+
+    if (!fetch)
+        return -1;
+    fetch->run = ++shared->last_run;    /* first: what was read of it before is void */
+    fetch->before = 0;
+    fetch->size = 0;
+    fetch->written = 0;
+    fetch->position = 0;
+    fetch->called = 0;
+    fetch->entrypoint = entrypoint;
+    apr_cpystrn(fetch->digest, digest, sizeof(fetch->digest));
+    fetch->began = apr_time_now();
+    fetch->touched = (apr_uint64_t)fetch->began;
+    fetch->inode = inode;
+    fetch->device = device;
+    return (int)(fetch - shared->fetches);
+}
+
+int boot_ledger_fetch_of(dev_t device, ino_t inode)
+{
+    int i;
+
+    for (i = 0; i < LEDGER_FETCHES; i++) {
+        const ledger_fetch *fetch = &shared->fetches[i];
+
+        if (fetch->process && fetch->inode == inode && fetch->device == device
+            && (is_alive((pid_t)fetch->process)
+                || apr_time_now() - (apr_time_t)fetch->touched < FETCH_FORGOTTEN))
             return i;
-        }
     }
     return -1;
+}
+
+void boot_ledger_fetch_adopt(int place)
+{
+    shared->fetches[place].process = (apr_uint32_t)getpid();
 }
 
 void boot_ledger_fetch_size(int place, apr_off_t size)
 {
     if (place >= 0)
-        shared->fetches[place].size = size;
+        shared->fetches[place].size = (apr_uint64_t)size;
 }
 
 void boot_ledger_fetch_progress(int place, apr_off_t position)
 {
+    if (place < 0)
+        return;
+    shared->fetches[place].position = (apr_uint64_t)position;
+    shared->fetches[place].touched = (apr_uint64_t)apr_time_now();
+}
+
+void boot_ledger_fetch_written(int place, apr_off_t written)
+{
     if (place >= 0)
-        shared->fetches[place].position = (apr_uint64_t)position;
+        shared->fetches[place].written = (apr_uint64_t)written;
+}
+
+void boot_ledger_fetch_differs(int place, apr_off_t position)
+{
+    if (place < 0)
+        return;
+    shared->fetches[place].written = (apr_uint64_t)position;
+    shared->fetches[place].common = (apr_uint64_t)position;
+    shared->fetches[place].before = shared->fetches[place].run;
+    shared->fetches[place].run = ++shared->last_run;
+}
+
+apr_uint64_t boot_ledger_fetch_heir(int place, apr_uint64_t run, apr_off_t position)
+{
+    const ledger_fetch *fetch = &shared->fetches[place];
+    apr_uint64_t heir = fetch->run;
+
+    return run != heir && run == fetch->before && (apr_uint64_t)position <= fetch->common
+           && fetch->run == heir ? heir : run;
+}
+
+void boot_ledger_fetch_proven(int place)
+{
+    apr_uint64_t run;
+
+    if (place < 0)
+        return;
+    run = shared->fetches[place].run;
+    shared->proven[run % PROVEN_MAX] = run;
+}
+
+int boot_ledger_is_proven(apr_uint64_t run)
+{
+    return shared->proven[run % PROVEN_MAX] == run;
+}
+
+int boot_ledger_fetch_call(int place)
+{
+    ledger_fetch *fetch = &shared->fetches[place];
+    apr_uint64_t called = fetch->called, now = (apr_uint64_t)apr_time_now();
+
+    return now - called >= (apr_uint64_t)CALL_AGAIN
+           && atomic_compare_exchange_strong(&fetch->called, &called, now);
 }
 
 void boot_ledger_fetch_end(int place)
 {
-    if (place >= 0)
-        shared->fetches[place].process = 0;
+    if (place < 0)
+        return;
+    shared->fetches[place].run = 0;
+    shared->fetches[place].inode = 0;
+    shared->fetches[place].process = 0;
+}
+
+const ledger_fetch *boot_ledger_fetch_at(int place)
+{
+    return &shared->fetches[place];
 }
 
 int boot_ledger_fetch(int place, ledger_fetch *copy)

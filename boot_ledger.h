@@ -5,7 +5,7 @@
 #ifndef WALT_VPN_BOOT_LEDGER_H
 #define WALT_VPN_BOOT_LEDGER_H
 
-#include "walt_vpn.h"
+#include "request_record.h"
 
 #include <stdatomic.h>
 #include <sys/types.h>
@@ -56,6 +56,7 @@ typedef struct {
     apr_time_t sending;                 /* when that byte was sent */
     apr_time_t touched;                 /* last progress; for BOOT_DONE its end */
     unsigned resumes;
+    apr_uint64_t run;                   /* of a fetch whose bytes it was sent; 0: only proven ones */
 } ledger_boot;
 
 /* A request's hold on a boot; it loses it when another request of the node takes over. */
@@ -64,13 +65,24 @@ typedef struct {
     apr_uint32_t generation;
 } ledger_hold;
 
-/* An image that is being fetched. */
+/*
+ * An image on its way, into a file that nodes are sent from meanwhile.  A try that breaks off is
+ * followed by another one, of this process or, when it dies, of another; as long as their bytes
+ * are the same, they are one run.
+ */
 typedef struct {
-    _Atomic apr_uint32_t process;       /* that fetches it; 0: a free place */
+    _Atomic apr_uint32_t process;       /* that fetches it, or did when it died; 0: a free place */
+    ledger_counter device, inode;       /* of its file */
+    ledger_counter run;                 /* no two runs have the same number; never 0 */
+    ledger_counter before;              /* the run before it in the same file; 0: none */
+    ledger_counter common;              /* bytes that it has in common with that one */
+    ledger_counter size;                /* bytes; 0: not known yet */
+    ledger_counter position;            /* bytes that have arrived in this try */
+    ledger_counter written;             /* bytes of this run that are in the file */
+    ledger_counter touched;             /* when bytes arrived last */
+    ledger_counter called;              /* when a node was sent away so that it fetches it */
     int entrypoint;                     /* its place */
     char digest[LEDGER_DIGEST + 1];
-    apr_off_t size;                     /* bytes; -1: not known yet */
-    ledger_counter position;            /* bytes that have arrived */
     apr_time_t began;
 } ledger_fetch;
 
@@ -116,11 +128,12 @@ void boot_ledger_failed(int entrypoint, const char *node, const char *client, in
 
 /*
  * The node is being sent its boot.img of this many bytes, from this byte on (0: from the start).
- * Goes on with the boot that its boot.sig or an earlier request began, if there is one.
+ * Goes on with the boot that its boot.sig or an earlier request began, if there is one.  What it
+ * is sent is of this run of a fetch; 0: it is proven.
  */
 ledger_hold boot_ledger_start(int entrypoint, const char *node, const char *client,
                               const char *digest, apr_off_t size, apr_off_t from,
-                              walt_vpn_answer answer);
+                              walt_vpn_answer answer, apr_uint64_t run);
 
 /* It has been sent this many bytes of the file. */
 void boot_ledger_progress(ledger_hold hold, apr_off_t position);
@@ -129,12 +142,14 @@ void boot_ledger_progress(ledger_hold hold, apr_off_t position);
  * another request of the node has taken over. */
 int boot_ledger_end(ledger_hold hold, int whole, ledger_boot *boot);
 
-/*
- * Does a resumed download of this image go on with another image's bytes?  That is: has the node
- * begun its boot with a boot.sig of another digest.
- */
-int boot_ledger_changed(int entrypoint, const char *node, const char *client,
-                        const char *digest);
+/* Has the node begun the boot that this download, new or resumed, is part of with a boot.sig of
+ * another digest? */
+int boot_ledger_changed(int entrypoint, const char *node, const char *client, const char *digest,
+                        int resumed);
+
+/* The run of a fetch that the bytes came of which a node holds that resumes its download; 0: they
+ * are proven, as far as anybody knows. */
+apr_uint64_t boot_ledger_held_run(int entrypoint, const char *node, const char *client);
 
 /*
  * This process has died: free what it held, and end the next boot, from *place on, that it was
@@ -147,13 +162,46 @@ int boot_ledger_boot(int place, ledger_boot *boot);
 
 /* ---- fetches */
 
-/* A fetch begins; returns its place, or -1 when all are taken. */
-int boot_ledger_fetch_begin(int entrypoint, const char *digest);
+/* A fetch into this file begins; returns its place, or -1 when all are taken. */
+int boot_ledger_fetch_begin(int entrypoint, const char *digest, dev_t device, ino_t inode);
+
+/*
+ * The place of the fetch into this file, also of one whose process died a while ago; -1: there is
+ * none.
+ */
+int boot_ledger_fetch_of(dev_t device, ino_t inode);
+
+/* This process goes on with it. */
+void boot_ledger_fetch_adopt(int place);
+
 void boot_ledger_fetch_size(int place, apr_off_t size);
+
+/* So many bytes have arrived in this try; and so many of the run are in the file. */
 void boot_ledger_fetch_progress(int place, apr_off_t position);
+void boot_ledger_fetch_written(int place, apr_off_t written);
+
+/* Behind this byte a new try brought other bytes than the one before: a run of its own. */
+void boot_ledger_fetch_differs(int place, apr_off_t position);
+
+/* The run that a node goes on with, instead of this one, that holds bytes before this position: the
+ * same one, or that which came after it and brought the same bytes so far. */
+apr_uint64_t boot_ledger_fetch_heir(int place, apr_uint64_t run, apr_off_t position);
+
+/* The image is whole and its digest is right: so are the bytes of its run that were sent before. */
+void boot_ledger_fetch_proven(int place);
+
+/* Was this run proven?  The last few hundred are remembered. */
+int boot_ledger_is_proven(apr_uint64_t run);
+
+/* Is the caller, alone among all processes for a while, to send a node away that will fetch it? */
+int boot_ledger_fetch_call(int place);
+
 void boot_ledger_fetch_end(int place);
 
-/* A copy of the fetch at this place; 0: there is none. */
+/* The fetch at a place, to read from; it may become another one's at any time. */
+const ledger_fetch *boot_ledger_fetch_at(int place);
+
+/* A copy of the fetch at this place; 0: there is none whose process is alive. */
 int boot_ledger_fetch(int place, ledger_fetch *fetch);
 
 #endif

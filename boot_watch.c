@@ -37,7 +37,7 @@ static ledger_entrypoint *counters_of(const walt_vpn_request *request)
 const char *boot_watch_answer_name(walt_vpn_answer answer)
 {
     static const char *const names[WALT_VPN_ANSWERS] = {
-        "relayed", "cached", "fetched", "waited", "refused", "failed"
+        "relayed", "cached", "fetched", "streamed", "waited", "refused", "failed"
     };
 
     return names[answer];
@@ -261,7 +261,7 @@ static void begin_watch(request_rec *r, watch *watch)
     watch->hold = boot_ledger_start(request->entrypoint->place, request->boot.node,
                                     r->useragent_ip, request->digest,
                                     watch->from + watch->announced, watch->from,
-                                    request->answer);
+                                    request->answer, request->run);
 }
 
 /* Count the body in this brigade, and set marks in it. */
@@ -334,6 +334,16 @@ static void walt_vpn_watch(request_rec *r)
 }
 
 /* ------------------------------------------------------------------ log lines */
+
+void boot_watch_send_away(request_rec *r, walt_vpn_request *request)
+{
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "boot.img is still being fetched: the connection "
+                  "is reset, so that the node asks again");
+    request->sent_away = 1;
+    boot_watch_answer(r, request->watch && request->watch->begun ? request->answer
+                                                                 : WALT_VPN_FAILED,
+                      "still being fetched, so reset");
+}
 
 /* The node and the client that speaks for it: what a line about a node begins with. */
 static const char *node_at(const request_rec *r, const walt_vpn_request *request)
@@ -415,7 +425,7 @@ static void end_download(request_rec *r, const walt_vpn_request *request, watch 
         return;
     if (whole)
         log_boot(r, request, &boot);
-    else
+    else if (!request->sent_away)
         warn_of_node(r, request, TROUBLE_SHORT,
                      ended_short(r->pool, watch->from + watch->arrived, boot.size, reason));
 }

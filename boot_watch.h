@@ -4,7 +4,7 @@
 #ifndef WALT_VPN_BOOT_WATCH_H
 #define WALT_VPN_BOOT_WATCH_H
 
-#include "walt_vpn.h"
+#include "request_record.h"
 
 /*
  * Set the variables of a request that has just been judged: WALT_VPN_NODE, WALT_VPN_FILE and
@@ -17,6 +17,10 @@ void boot_watch_answer(request_rec *r, walt_vpn_answer answer, const char *reaso
 
 /* The request is refused with this status, for this reason; said in the error log. */
 void boot_watch_refused(request_rec *r, int status, const char *reason);
+
+/* The node is reset, because its image is still being fetched, and asks again; said in the error
+ * log.  What it has got stays an answer. */
+void boot_watch_send_away(request_rec *r, walt_vpn_request *request);
 
 /* An answer's name, as WALT_VPN_ANSWER and the status page have it. */
 const char *boot_watch_answer_name(walt_vpn_answer answer);

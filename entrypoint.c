@@ -6,7 +6,9 @@
  */
 #include "entrypoint.h"
 #include "boot_ledger.h"
-#include "image_cache.h"
+#include "boot_request.h"
+#include "image_digest.h"
+#include "image_folder.h"
 
 #include "ap_listen.h"
 #include "ap_mmn.h"
@@ -57,16 +59,16 @@ static walt_vpn_config *config_of(const server_rec *s)
 
 /* A virtual host in which no directive of ours stands has the main server's record, not a merged
  * one: its entrypoint is not inherited either. */
-static walt_vpn_entrypoint *entrypoint_of(const server_rec *s)
+static walt_vpn_entrypoint *own_entrypoint(const server_rec *s)
 {
     walt_vpn_entrypoint *entrypoint = config_of(s)->entrypoint;
 
     return entrypoint && entrypoint->server == s ? entrypoint : NULL;
 }
 
-const walt_vpn_entrypoint *walt_vpn_entrypoint_of(const server_rec *s)
+const walt_vpn_entrypoint *entrypoint_of(const server_rec *s)
 {
-    return entrypoint_of(s);
+    return own_entrypoint(s);
 }
 
 void *entrypoint_create_config(apr_pool_t *p, server_rec *s)
@@ -391,8 +393,8 @@ static const char *where(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint)
 static const walt_vpn_entrypoint *first_entrypoint(const server_rec *s)
 {
     for (; s; s = s->next) {
-        if (entrypoint_of(s))
-            return entrypoint_of(s);
+        if (own_entrypoint(s))
+            return own_entrypoint(s);
     }
     return NULL;
 }
@@ -445,7 +447,7 @@ static const char *set_folder(apr_pool_t *pconf, apr_pool_t *ptemp,
     folder->root = config->cache_root;
     folder->size = config->cache_size ? config->cache_size : DEFAULT_CACHE_SIZE;
     entrypoint->folder = folder;
-    fault = image_cache_fault(ptemp, folder);
+    fault = image_folder_fault(ptemp, folder);
     return fault ? apr_psprintf(ptemp, "WaltVpnCacheRoot %s (%s:%d): %s", folder->root,
                                 config->cache_directive->filename,
                                 config->cache_directive->line_num, fault) : NULL;
@@ -465,7 +467,7 @@ static int walt_vpn_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     for (s = main_server; s; s = s->next) {
-        walt_vpn_entrypoint *entrypoint = entrypoint_of(s);
+        walt_vpn_entrypoint *entrypoint = own_entrypoint(s);
 
         if (!entrypoint)
             continue;
@@ -567,7 +569,7 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     for (s = main_server; s; s = s->next) {
-        walt_vpn_entrypoint *entrypoint = entrypoint_of(s);
+        walt_vpn_entrypoint *entrypoint = own_entrypoint(s);
         const char *fault;
 
         if (!entrypoint)
@@ -583,7 +585,7 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
             return HTTP_INTERNAL_SERVER_ERROR;
         }
         keep_caches_out(pconf, ptemp, s, entrypoint);
-        if (entrypoint->folder && (rv = image_cache_make(entrypoint->folder)) != APR_SUCCESS) {
+        if (entrypoint->folder && (rv = image_folder_make(entrypoint->folder)) != APR_SUCCESS) {
             ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, rv, s, "WaltVpnCacheRoot %s: it "
                          "can't be made; name a folder elsewhere", entrypoint->folder->root);
             return HTTP_INTERNAL_SERVER_ERROR;
@@ -600,16 +602,16 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
 
 static void walt_vpn_child_init(apr_pool_t *pchild, server_rec *main_server)
 {
-    apr_status_t rv = image_cache_child_init(pchild);
+    apr_status_t rv = image_digest_child_init(pchild);
     server_rec *s;
 
     if (rv != APR_SUCCESS)
         ap_log_error(APLOG_MARK, APLOG_CRIT, rv, main_server, "can't make a mutex");
     for (s = main_server; s; s = s->next) {
-        const walt_vpn_entrypoint *entrypoint = entrypoint_of(s);
+        const walt_vpn_entrypoint *entrypoint = own_entrypoint(s);
 
         if (entrypoint && entrypoint->folder)
-            image_cache_sweep(pchild, entrypoint->folder);
+            image_folder_sweep(pchild, entrypoint->folder);
     }
 }
 

@@ -11,6 +11,9 @@ void *entrypoint_create_config(apr_pool_t *p, server_rec *s);
 void *entrypoint_merge_config(apr_pool_t *p, void *base_config, void *add_config);
 extern const command_rec entrypoint_directives[];
 
+/* What WaltVpnServer made of this server, or NULL: it is no entrypoint. */
+const walt_vpn_entrypoint *entrypoint_of(const server_rec *s);
+
 /* Is host the ServerName of s or one of its ServerAlias names?  Ports do not matter. */
 int entrypoint_is_named(const server_rec *s, const char *host);
 

@@ -12,7 +12,9 @@
 #include "boot_files.h"
 #include "boot_watch.h"
 #include "entrypoint.h"
+#include "image_feeder.h"
 #include "reply_guard.h"
+#include "request_record.h"
 #include "status_page.h"
 #include "walt_query.h"
 
@@ -30,11 +32,6 @@ static const char large_enroll[] = "an enroll body of more than 32 KiB";
 static const char large_chunked[] = "a chunked body of more than 1 MiB";
 
 static ap_filter_rec_t *body_filter;
-
-walt_vpn_request *walt_vpn_request_of(const request_rec *r)
-{
-    return ap_get_module_config(r->request_config, &walt_vpn_module);
-}
 
 /* N of "bytes=N-", the one range that a node asks for (facts.md 1); 0 for any other. */
 static apr_off_t resumed_byte(const char *range)
@@ -97,7 +94,7 @@ static int refusal(request_rec *r, const walt_vpn_request *request, const char *
 /* What stands behind /walt-vpn/ in this path of r, if r asks an entrypoint by its name; else NULL. */
 static const char *rest_of(const request_rec *r, const char *path)
 {
-    if (r->prev || !path || !r->hostname || !walt_vpn_entrypoint_of(r->server))
+    if (r->prev || !path || !r->hostname || !entrypoint_of(r->server))
         return NULL;
     path = boot_request_rest(path);
     return path && entrypoint_is_named(r->server, r->hostname) ? path : NULL;
@@ -106,13 +103,12 @@ static const char *rest_of(const request_rec *r, const char *path)
 /* Make the record of r, judge it, and promise its reply. */
 static walt_vpn_request *judge(request_rec *r, const char *rest)
 {
-    walt_vpn_request *request = apr_pcalloc(r->pool, sizeof(*request));
+    walt_vpn_request *request = walt_vpn_request_make(r);
 
-    request->entrypoint = walt_vpn_entrypoint_of(r->server);
+    request->entrypoint = entrypoint_of(r->server);
     request->rest = apr_pstrdup(r->pool, rest);         /* httpd decodes the path in place */
     request->query = apr_pstrdup(r->pool, r->parsed_uri.query);
     boot_request_judge(&request->boot, request->rest, request->query);
-    ap_set_module_config(r->request_config, &walt_vpn_module, request);
     reply_guard_promise(r);
     reply_guard_own_errors(r);
     return request;
@@ -343,6 +339,7 @@ static void register_hooks(apr_pool_t *p)
     reply_guard_register_hooks();
     walt_query_register_hooks();
     boot_files_register_hooks();
+    image_feeder_register_hooks();
     boot_watch_register_hooks();
     status_page_register_hooks();
 }

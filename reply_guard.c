@@ -143,6 +143,18 @@ void reply_guard_reset(request_rec *r)
     (void)ap_pass_brigade(r->proto_output_filters, bb);
 }
 
+void reply_guard_reset_now(request_rec *r)
+{
+    struct sockaddr nobody = { .sa_family = AF_UNSPEC };
+    apr_socket_t *socket = r->connection->master ? NULL : ap_get_conn_socket(r->connection);
+    apr_os_sock_t descriptor;
+
+    /* A TCP socket that is taken away from its peer tells it so with a reset. */
+    if (socket && apr_os_sock_get(&descriptor, socket) == APR_SUCCESS)
+        (void)connect(descriptor, &nobody, sizeof(nobody));
+    reply_guard_reset(r);
+}
+
 /* ------------------------------------------------------------------ errors */
 
 void reply_guard_own_errors(request_rec *r)

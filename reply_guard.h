@@ -4,7 +4,7 @@
 #ifndef WALT_VPN_REPLY_GUARD_H
 #define WALT_VPN_REPLY_GUARD_H
 
-#include "walt_vpn.h"
+#include "request_record.h"
 
 /*
  * From now until the reply's last byte is in the kernel's hands, whatever closes the connection
@@ -29,6 +29,9 @@ int reply_guard_resume(request_rec *r, apr_off_t length);
 
 /* The reset itself, for a reply that can't be completed. */
 void reply_guard_reset(request_rec *r);
+
+/* Likewise, at once, by a thread that goes on with other things and closes the connection later. */
+void reply_guard_reset_now(request_rec *r);
 
 void reply_guard_register_hooks(void);
 

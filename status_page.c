@@ -9,7 +9,8 @@
 #include "status_page.h"
 #include "boot_ledger.h"
 #include "boot_watch.h"
-#include "image_cache.h"
+#include "entrypoint.h"
+#include "image_folder.h"
 
 #include "apr_strings.h"
 #include "http_core.h"
@@ -211,6 +212,7 @@ static void put_summary(page *page, const walt_vpn_entrypoint *entrypoint,
         { "Requests relayed", "Relayed" },
         { "Images from the cache", "Cached" },
         { "Images fetched first", "Fetched" },
+        { "Images sent while fetched", "Streamed" },
         { "Images waited for", "Waited" },
         { "Requests refused", "Refused" },
         { "Requests failed", "Failed" }
@@ -256,12 +258,12 @@ static void put_fetches(page *page, int entrypoint)
 
         begin_row(page, "Fetch", i);
         put_text(page, "Image", running->digest);
-        put_percent(page, "Percent", running->position, running->size);
+        put_percent(page, "Percent", running->position, (apr_off_t)running->size);
         put_bytes(page, "Received", running->position);
-        if (running->size < 0)
+        if (running->size == 0)
             put_item(page, "Size", "not known yet", "");
         else
-            put_bytes(page, "Size", (apr_uint64_t)running->size);
+            put_bytes(page, "Size", running->size);
         put_rate(page, "Rate", running->position, running->began);
         put_seconds(page, "Seconds", apr_time_now() - running->began);
         end_row(page);
@@ -392,7 +394,7 @@ static void put_entrypoint(page *page, const walt_vpn_entrypoint *entrypoint,
                            const ledger_entrypoint *counters)
 {
     apr_pool_t *p = page->r->pool;
-    apr_array_header_t *images = entrypoint->folder ? image_cache_list(p, entrypoint->folder)
+    apr_array_header_t *images = entrypoint->folder ? image_folder_list(p, entrypoint->folder)
                                  : apr_array_make(p, 1, sizeof(image_listing));
 
     if (!page->automatic)
@@ -410,14 +412,14 @@ static void put_entrypoint(page *page, const walt_vpn_entrypoint *entrypoint,
  * name for another port) or none is left for it. */
 static const walt_vpn_entrypoint *entrypoint_to_show(const server_rec *s)
 {
-    const walt_vpn_entrypoint *entrypoint = walt_vpn_entrypoint_of(s);
+    const walt_vpn_entrypoint *entrypoint = entrypoint_of(s);
     const server_rec *before;
 
     if (!entrypoint || entrypoint->place < 0)
         return NULL;
     for (before = ap_server_conf; before != s; before = before->next) {
-        if (walt_vpn_entrypoint_of(before)
-            && walt_vpn_entrypoint_of(before)->place == entrypoint->place)
+        if (entrypoint_of(before)
+            && entrypoint_of(before)->place == entrypoint->place)
             return NULL;
     }
     return entrypoint;

@@ -4,7 +4,7 @@
 #ifndef WALT_VPN_WALT_QUERY_H
 #define WALT_VPN_WALT_QUERY_H
 
-#include "walt_vpn.h"
+#include "request_record.h"
 
 /* A question and what became of it. */
 typedef struct walt_query walt_query;

@@ -1,16 +1,27 @@
 /*
  * walt_vpn.h: what the rooms of mod_walt_vpn share.
  *
- * mod_walt_vpn.c   claiming a request and passing it on
- * entrypoint.c     what the directives make of a server: refusing to start, the generated worker
- * boot_request.c   what a request asks for, judged from its text
- * reply_guard.c    the promises that every reply to a node keeps
- * boot_files.c     answering boot.sig and boot.img, and trying again where the WalT server fails
- * walt_query.c     asking the WalT server on the entrypoint's own account
- * image_cache.c    the folder of verified boot images
- * boot_watch.c     what the administrator is told of each request
- * boot_ledger.c    what all processes of the server know together
- * status_page.c    the section on mod_status's page
+ * From top to bottom; each uses only what stands below it:
+ *
+ * mod_walt_vpn.c     claiming a request and passing it on
+ * status_page.c      the section on mod_status's page
+ * entrypoint.c       what the directives make of a server: refusing to start, the generated worker
+ * boot_files.c       answering boot.sig and boot.img
+ * image_fetch.c      fetching an image from the WalT server, and trying again where that fails
+ * image_feeder.c     nodes that are sent an image while it is fetched, without a thread each
+ * image_sender.c     sending an image to a node, whole or while it is fetched
+ * boot_signature.c   asking the WalT server for a node's boot.sig
+ * walt_query.c       asking the WalT server on the entrypoint's own account
+ * image_cache.c      finding the image that a node wants
+ * image_part.c       an image on its way into the folder
+ * image_digest.c     is a file what its name says?
+ * image_folder.c     the folder of boot images: is it fit for use, what is in it, what has to go
+ * reply_guard.c      the promises that every reply to a node keeps
+ * boot_watch.c       what the administrator is told of each request
+ * boot_ledger.c      what all processes of the server know together
+ * waiting.c          threads that wait on behalf of nodes, and how long they may
+ * request_record.c   the record of a request that an entrypoint has claimed
+ * boot_request.c     what a request asks for, judged from its text
  */
 #ifndef WALT_VPN_H
 #define WALT_VPN_H
@@ -18,8 +29,6 @@
 #include "httpd.h"
 #include "http_config.h"
 #include "http_log.h"
-
-#include "boot_request.h"
 
 extern module AP_MODULE_DECLARE_DATA walt_vpn_module;
 APLOG_USE_MODULE(walt_vpn);
@@ -36,38 +45,5 @@ typedef struct {
     const struct image_folder *folder;  /* WaltVpnCacheRoot; NULL: images are relayed */
     int place;                  /* of its counters in the ledger; -1: none */
 } walt_vpn_entrypoint;
-
-/* How a claimed request was answered. */
-typedef enum {
-    WALT_VPN_RELAYED,           /* by the WalT server */
-    WALT_VPN_CACHED,            /* from the cache folder */
-    WALT_VPN_FETCHED,           /* from the cache folder, into which it was fetched for this one */
-    WALT_VPN_WAITED,            /* likewise, by a fetch for another one */
-    WALT_VPN_REFUSED,           /* with an error, by this module's judgement */
-    WALT_VPN_FAILED,            /* with an error: the WalT server did not deliver */
-    WALT_VPN_ANSWERS            /* how many there are */
-} walt_vpn_answer;
-
-/* One claimed request, from judging it to its log line.  Lives in r->pool. */
-typedef struct {
-    const walt_vpn_entrypoint *entrypoint;
-    boot_request boot;
-    const char *rest;           /* path behind /walt-vpn/, as sent, judged */
-    const char *query;          /* as sent, judged; NULL: none */
-    char *path;                 /* that of r->parsed_uri, while it is out of mod_md's sight */
-    const char *asked;          /* path that the entrypoint itself is asking for; NULL: none */
-    apr_off_t resume_from;      /* N of a lone "Range: bytes=N-"; 0: no such range */
-    int other_range;            /* it has a Range of another form */
-    walt_vpn_answer answer;     /* known when WALT_VPN_ANSWER is set */
-    int replaced_by;            /* error that was sent for a broken reply, a status; 0: none */
-    const char *digest;         /* of the image, as far as it is known; else NULL */
-    struct watch *watch;        /* of its reply; NULL until there is one (boot_watch.c) */
-} walt_vpn_request;
-
-/* The record of a claimed main request, or NULL for a request that is none of ours. */
-walt_vpn_request *walt_vpn_request_of(const request_rec *r);
-
-/* What WaltVpnServer made of this server, or NULL: it is no entrypoint. */
-const walt_vpn_entrypoint *walt_vpn_entrypoint_of(const server_rec *s);
 
 #endif

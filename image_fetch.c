@@ -1,0 +1,176 @@
+/*
+ * image_fetch.c: fetching an image from the WalT server.
+ *
+ * One request does it, for all that wait, in whatever process: a question of its own
+ * (walt_query.c), so that it goes on when its node goes away.  What breaks off is tried again: from
+ * the first byte, because the WalT server knows no ranges (facts.md 2), while nodes keep what they
+ * have.
+ */
+#include "image_fetch.h"
+#include "boot_ledger.h"
+#include "boot_signature.h"
+#include "reply_guard.h"
+
+/* Tries in a row that get no further than the one before them; then it is given up. */
+#define TRIES_MAX 3
+
+/* Pause before a second try, and when the WalT server can't be reached at all. */
+#define PAUSE apr_time_from_msec(100)
+#define PAUSE_DOWN apr_time_from_sec(1)
+
+/* So long after the last new byte it is given up: nodes wait 50 s for one (facts.md 1). */
+#define SILENCE_MAX apr_time_from_sec(40)
+
+/* How often the node of a fetch is offered what it did not take. */
+#define OFFER_EVERY apr_time_from_msec(2)
+
+/* A fetch that no node has had a byte of is not tried again so long after its request came. */
+#define LAST_TRY apr_time_from_sec(25)
+
+typedef struct {
+    request_rec *r;
+    walt_vpn_request *request;
+    image *image;
+    image_state state;          /* IMAGE_MISSING as long as there is room for it */
+    image_sender **sender;      /* of its own node; NULL behind it: there is none (yet) */
+    int can_grow;               /* there may be one */
+    apr_time_t offered;         /* when it was advanced last */
+    int is_gone;                /* its node is */
+    int *tries;                 /* questions of the request */
+    apr_off_t reached;          /* most bytes that a try brought */
+    apr_time_t moved;           /* when that became more */
+    int fruitless;              /* tries since then */
+} fetch;
+
+static apr_status_t begin_image(walt_query *query)
+{
+    fetch *fetch = query->data;
+
+    /* Without a length no room can be made for it, and relayed no node could read it. */
+    if (query->status != HTTP_OK || query->length < 0)
+        return APR_EGENERAL;
+    fetch->state = image_part_reserve(&fetch->image->part, query->length);
+    return fetch->state == IMAGE_MISSING ? APR_SUCCESS : APR_ENOSPC;
+}
+
+/* Send the fetch's own node what is there.  It never waits. */
+static void offer(fetch *fetch)
+{
+    image_sender *sender;
+
+    if (!fetch->can_grow)
+        return;
+    if (!*fetch->sender)
+        *fetch->sender = image_sender_open(fetch->r, fetch->request, fetch->image);
+    sender = *fetch->sender;
+    fetch->offered = apr_time_now();
+    /* A node that holds what came to nothing is not to wait until this fetch is over. */
+    if (sender && image_sender_advance(sender) == SENDER_BROKEN && sender->begun)
+        reply_guard_reset_now(fetch->r);
+    fetch->can_grow = sender && (sender->state == SENDER_WAITS || sender->state == SENDER_HOLDS);
+    /* mod_proxy would end the fetch. */
+    fetch->is_gone |= fetch->r->connection->aborted;
+    fetch->r->connection->aborted = 0;
+}
+
+static apr_status_t take_image(walt_query *query, const char *bytes, apr_size_t length)
+{
+    fetch *fetch = query->data;
+    apr_status_t rv = image_part_take(&fetch->image->part, bytes, length);
+
+    if (rv != APR_SUCCESS) {
+        fetch->state = IMAGE_NO_ROOM;
+        return rv;
+    }
+    if (query->received > fetch->reached) {
+        fetch->reached = query->received;
+        fetch->moved = apr_time_now();
+        fetch->fruitless = 0;
+    }
+    if (fetch->image->part.buffered == 0        /* written just now */
+        || (*fetch->sender && (*fetch->sender)->state == SENDER_HOLDS
+            && apr_time_now() - fetch->offered >= OFFER_EVERY))
+        offer(fetch);
+    return APR_SUCCESS;
+}
+
+/* Does the WalT server still have this image for this node? */
+static int is_still_wanted(const fetch *fetch)
+{
+    boot_signature signature = { 0 };
+    walt_query query;
+    const char *digest;
+
+    boot_signature_ask(fetch->r, &query, &signature, fetch->tries);
+    if (!query.whole || query.status != HTTP_OK)
+        return ap_is_HTTP_SERVER_ERROR(query.status);   /* not known: the image will tell */
+    digest = boot_signature_digest(&signature);
+    return digest && strcmp(digest, fetch->image->digest) == 0;
+}
+
+/* A try has ended short: is another one to be made, after a pause that this makes? */
+static int try_again(fetch *fetch, const walt_query *query)
+{
+    int is_down = query->status == HTTP_SERVICE_UNAVAILABLE;
+    apr_time_t now = apr_time_now();
+
+    if (!ap_is_HTTP_SERVER_ERROR(query->status))
+        return 0;
+    if (fetch->reached == 0 && (is_down || now - fetch->r->request_time >= LAST_TRY))
+        return 0;
+    if (now - fetch->moved >= SILENCE_MAX || (!is_down && ++fetch->fruitless >= TRIES_MAX))
+        return 0;
+    apr_sleep(is_down ? PAUSE_DOWN : PAUSE);
+    return image_part_can_try_again(&fetch->image->part) && is_still_wanted(fetch);
+}
+
+/* Ask for the image until it has come whole, or there is no point in it any more.  1: whole. */
+static int bring(fetch *fetch)
+{
+    walt_query query = { 0 };
+
+    query.rest = boot_signature_path(fetch->r->pool, fetch->request, "boot.img");
+    query.begin = begin_image;
+    query.take = take_image;
+    query.data = fetch;
+    do {
+        walt_query_ask(fetch->r, &query);
+        if (query.whole && image_part_is_right(&fetch->image->part))
+            return 1;
+        if (fetch->state != IMAGE_MISSING)
+            return 0;
+        if (query.whole)
+            query.status = HTTP_BAD_GATEWAY;
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, fetch->r, "fetch of boot.img ended with status "
+                      "%d after %" APR_OFF_T_FMT " of %" APR_OFF_T_FMT " bytes%s", query.status,
+                      query.received, query.length, query.whole ? ", which are not those of its "
+                      "boot.sig" : "");
+    } while (try_again(fetch, &query));
+    /* What the cache holds open may be what a relay needs. */
+    fetch->state = query.status == HTTP_SERVICE_UNAVAILABLE
+                   && image_part_exhausted(&fetch->image->part) ? IMAGE_NO_ROOM : IMAGE_BROKEN;
+    return 0;
+}
+
+image_state image_fetch(request_rec *r, walt_vpn_request *request, image *missing,
+                        image_sender **sender, int *tries)
+{
+    fetch fetch = { .r = r, .request = request, .image = missing, .state = IMAGE_MISSING,
+                    .sender = sender, .tries = tries, .moved = apr_time_now() };
+    image_state state;
+
+    fetch.can_grow = image_sender_can_grow(r, request);
+    image_part_begin(&missing->part, request->entrypoint->place);
+    if (bring(&fetch))
+        state = image_part_publish(&missing->part);
+    else
+        image_part_abandon(&missing->part, state = fetch.state);
+    /* Its node has the rest, or learns that there is none. */
+    if (*sender)
+        offer(&fetch);
+    r->connection->aborted |= fetch.is_gone;
+    image_part_settle(&missing->part);
+    if (*sender || state != IMAGE_READY)
+        return state;
+    return image_cache_reopen(missing);
+}

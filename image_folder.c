@@ -1,0 +1,367 @@
+/*
+ * image_folder.c: the folder of boot images: is it fit for use, what is in it, what has to go.
+ *
+ * An image is a file named by its SHA-256: DIGEST.img.  On its way there it is DIGEST.part
+ * (image_part.c).  All files together, with those on their way at their full length, take no more
+ * than the folder may hold.
+ */
+#include "image_folder.h"
+#include "boot_ledger.h"
+
+#include "apr_strings.h"
+#include "apr_user.h"
+#include "unixd.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ------------------------------------------------------------------ is it fit for use? */
+
+/* The user that children run as: who may own the folder.  A server that was not started by root
+ * stays who it is. */
+static uid_t child_user(void)
+{
+    return geteuid() == 0 ? ap_unixd_config.user_id : geteuid();
+}
+
+static const char *user_name(apr_pool_t *p, uid_t uid)
+{
+    char *name;
+
+    if (apr_uid_name_get(&name, uid, p) == APR_SUCCESS)
+        return name;
+    return apr_psprintf(p, "#%ld", (long)uid);
+}
+
+/*
+ * access(2) as the children will see it; called while the configuration is read.  A process that
+ * becomes what they are, with all groups of their user, has a look and ends.
+ */
+static int child_access(const char *path, int mode, const char *user)
+{
+    enum { UNABLE = 255 };      /* not an errno */
+    pid_t child = geteuid() == 0 ? fork() : -1;
+    int status;
+
+    if (child == 0) {
+        if (setgid(ap_unixd_config.group_id) != 0
+            || initgroups(user, ap_unixd_config.group_id) != 0
+            || setuid(ap_unixd_config.user_id) != 0)
+            _exit(UNABLE);
+        _exit(access(path, mode) == 0 ? 0 : errno);
+    }
+    if (child > 0) {
+        while (waitpid(child, &status, 0) < 0) {
+            if (errno != EINTR)
+                return access(path, mode);
+        }
+        if (WIFEXITED(status) && WEXITSTATUS(status) != UNABLE) {
+            errno = WEXITSTATUS(status);
+            return errno ? -1 : 0;
+        }
+    }
+    return access(path, mode);
+}
+
+const char *image_folder_fault(apr_pool_t *p, const image_folder *folder)
+{
+    const char *parent = ap_make_dirstr_parent(p, folder->root);
+    const char *owner = user_name(p, child_user());
+    struct stat st;
+
+    if (stat(folder->root, &st) != 0) {
+        if (errno != ENOENT)
+            return apr_psprintf(p, "it can't be reached (%s)", strerror(errno));
+        if (lstat(folder->root, &st) == 0)
+            return "it is a link to a folder that is not there; make that folder, or mount its disk";
+        if (stat(parent, &st) != 0)
+            return apr_psprintf(p, "%s is not there either; type \"mkdir -p %s\"", parent, parent);
+        if (!S_ISDIR(st.st_mode) || access(parent, W_OK | X_OK) != 0)
+            return apr_psprintf(p, "it can't be made in %s (%s); name a folder elsewhere", parent,
+                                S_ISDIR(st.st_mode) ? strerror(errno) : "not a folder");
+        if (child_access(parent, X_OK, owner) != 0)
+            return apr_psprintf(p, "httpd's children run as %s and may not enter %s (%s); name a "
+                                "folder elsewhere", owner, parent, strerror(errno));
+        return NULL;
+    }
+    if (!S_ISDIR(st.st_mode))
+        return "it is not a folder; name one, or a path where nothing is";
+    if (st.st_uid != child_user() && !(geteuid() != 0 && st.st_uid == ap_unixd_config.user_id))
+        return apr_psprintf(p, "it belongs to %s, and httpd's children run as %s; type \"chown %s "
+                            "%s\"", user_name(p, st.st_uid), owner, owner, folder->root);
+    if ((st.st_mode & 0700) != 0700 || (st.st_mode & 0022))
+        return apr_psprintf(p, "its mode is %04o, and it must be for %s alone to write; type "
+                            "\"chmod 700 %s\"", (unsigned)st.st_mode & 07777, owner,
+                            folder->root);
+    if (child_access(folder->root, R_OK | W_OK | X_OK, owner) == 0)
+        return NULL;
+    if (errno == EROFS)
+        return "its file system is read-only; name a folder elsewhere";
+    /* Its own mode is right, so it is a folder above it.  What another user than the server's asks
+     * of configtest says nothing about the server. */
+    return st.st_uid != child_user() ? NULL
+           : apr_psprintf(p, "httpd's children run as %s and may not enter it (%s); open the "
+                          "folders above it to them, or name a folder elsewhere", owner,
+                          strerror(errno));
+}
+
+apr_status_t image_folder_make(const image_folder *folder)
+{
+    if (mkdir(folder->root, 0700) != 0)
+        return errno == EEXIST ? APR_SUCCESS : errno;
+    if (geteuid() == 0 && chown(folder->root, ap_unixd_config.user_id,
+                                ap_unixd_config.group_id) != 0)
+        return errno;
+    return APR_SUCCESS;
+}
+
+/* ------------------------------------------------------------------ files in it */
+
+image_name image_name_of(const char *digest, const char *extension)
+{
+    image_name name;
+
+    memcpy(name.text, digest, IMAGE_DIGEST_LENGTH);
+    strcpy(name.text + IMAGE_DIGEST_LENGTH, extension);
+    return name;
+}
+
+/* Is this the name of a file of ours with this extension? */
+static int is_ours(const char *name, const char *extension)
+{
+    return strspn(name, "0123456789abcdef") == IMAGE_DIGEST_LENGTH
+           && strcmp(name + IMAGE_DIGEST_LENGTH, extension) == 0;
+}
+
+int image_folder_names(int folder_fd, const char *name, int fd)
+{
+    struct stat named, opened;
+
+    return fstatat(folder_fd, name, &named, AT_SYMLINK_NOFOLLOW) == 0 && fstat(fd, &opened) == 0
+           && named.st_dev == opened.st_dev && named.st_ino == opened.st_ino;
+}
+
+/* Under which a folder's troubles are known. */
+static const char *troubled(const open_folder *open)
+{
+    return apr_pstrcat(open->r->pool, "folder ", open->folder->root, NULL);
+}
+
+void image_folder_trouble(const open_folder *open, const char *what, int error)
+{
+    if (!boot_ledger_met_before(troubled(open), 0))
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, error, open->r, "%s in WaltVpnCacheRoot %s: "
+                      "images are relayed until this is mended", what, open->folder->root);
+}
+
+void image_folder_is_sound(const open_folder *open)
+{
+    if (boot_ledger_forget(troubled(open)))
+        ap_log_rerror(APLOG_MARK, APLOG_NOTICE, 0, open->r, "WaltVpnCacheRoot %s: images are "
+                      "kept again", open->folder->root);
+}
+
+int image_folder_open(open_folder *open, const request_rec *r, const image_folder *folder)
+{
+    open->r = r;
+    open->folder = folder;
+    open->fd = openat(AT_FDCWD, folder->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (open->fd < 0)
+        image_folder_trouble(open, "can't open the folder", errno);
+    return open->fd >= 0;
+}
+
+void image_folder_close(open_folder *open)
+{
+    if (open->fd >= 0)
+        close(open->fd);
+    open->fd = -1;
+}
+
+void image_folder_remove_foreign(const open_folder *open, const char *name)
+{
+    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, open->r, "%s/%s is not a file of the cache: "
+                  "removed", open->folder->root, name);
+    if (unlinkat(open->fd, name, 0) != 0)
+        (void)unlinkat(open->fd, name, AT_REMOVEDIR);
+}
+
+/* ------------------------------------------------------------------ what is in it */
+
+/* A file of the folder, as one look at it found it. */
+typedef struct {
+    char name[IMAGE_DIGEST_LENGTH + sizeof(".part")];
+    apr_off_t size;
+    struct timespec used;
+    int published;              /* .img, which may go; else a .part that is being fetched */
+} folder_entry;
+
+/*
+ * Remove a .part whose fetcher is dead: nobody holds its lock, and it is so long ago that nobody
+ * will go on with it.  1: it was.
+ */
+static int clear_dead_part(int folder_fd, const char *name)
+{
+    int fd = openat(folder_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    struct stat st;
+    int dead;
+
+    if (fd < 0)
+        return 0;
+    dead = fstat(fd, &st) == 0 && boot_ledger_fetch_of(st.st_dev, st.st_ino) < 0
+           && flock(fd, LOCK_EX | LOCK_NB) == 0 && image_folder_names(folder_fd, name, fd)
+           && unlinkat(folder_fd, name, 0) == 0;
+    close(fd);
+    return dead;
+}
+
+/*
+ * The files of ours in the folder, but for the one named except (NULL: none), as folder_entry in
+ * pool; dead parts are removed on the way.  NULL: the folder can't be read.
+ */
+static apr_array_header_t *list_folder(apr_pool_t *pool, int folder_fd, const char *except)
+{
+    apr_array_header_t *entries = apr_array_make(pool, 16, sizeof(folder_entry));
+    int fd = openat(folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *stream = fd >= 0 ? fdopendir(fd) : NULL;
+    const struct dirent *item;
+
+    if (!stream) {
+        if (fd >= 0)
+            close(fd);
+        return NULL;
+    }
+    while ((item = readdir(stream))) {
+        int published = is_ours(item->d_name, ".img");
+        folder_entry *entry;
+        struct stat st;
+
+        if ((!published && !is_ours(item->d_name, ".part"))
+            || (except && strcmp(item->d_name, except) == 0)
+            || (!published && clear_dead_part(folder_fd, item->d_name))
+            || fstatat(folder_fd, item->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+            continue;
+        entry = apr_array_push(entries);
+        strcpy(entry->name, item->d_name);
+        entry->size = st.st_size;
+        entry->used = st.st_atim;
+        entry->published = published;
+    }
+    closedir(stream);
+    return entries;
+}
+
+static int by_last_use(const void *a, const void *b)
+{
+    const struct timespec *one = &((const folder_entry *)a)->used;
+    const struct timespec *other = &((const folder_entry *)b)->used;
+
+    if (one->tv_sec != other->tv_sec)
+        return one->tv_sec < other->tv_sec ? -1 : 1;
+    return one->tv_nsec < other->tv_nsec ? -1 : one->tv_nsec > other->tv_nsec;
+}
+
+/* Evict images, the least recently used first, until this many bytes fit beside what is there. */
+static int evict_for(const open_folder *open, const char *own, apr_off_t size)
+{
+    apr_array_header_t *entries = list_folder(open->r->pool, open->fd, own);
+    apr_off_t total = size;
+    int i;
+
+    if (!entries)
+        return 0;
+    for (i = 0; i < entries->nelts; i++)
+        total += APR_ARRAY_IDX(entries, i, folder_entry).size;
+    qsort(entries->elts, (size_t)entries->nelts, sizeof(folder_entry), by_last_use);
+    for (i = 0; i < entries->nelts && total > open->folder->size; i++) {
+        const folder_entry *entry = &APR_ARRAY_IDX(entries, i, folder_entry);
+
+        if (entry->published && unlinkat(open->fd, entry->name, 0) == 0) {
+            total -= entry->size;
+            ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, open->r, "evicted %s from %s to make room",
+                          entry->name, open->folder->root);
+        }
+    }
+    return total <= open->folder->size;
+}
+
+/*
+ * Take blocks for a file now rather than meet ENOSPC in the middle; where the file system has no
+ * such call, the size alone.  0, or an errno.
+ */
+static int take_blocks(int fd, apr_off_t size)
+{
+    if (size == 0)
+        return 0;
+    while (fallocate(fd, 0, 0, size) != 0) {
+        if (errno == EOPNOTSUPP)
+            return ftruncate(fd, size) == 0 ? 0 : errno;
+        if (errno != EINTR)
+            return errno;
+    }
+    return 0;
+}
+
+int image_folder_make_room(const open_folder *open, const char *name, int fd, apr_off_t size)
+{
+    int fits, error = 0;
+
+    /* One at a time makes room, and takes it before the next one looks. */
+    while (flock(open->fd, LOCK_EX) != 0) {
+        if (errno != EINTR)
+            return 0;
+    }
+    fits = evict_for(open, name, size);
+    if (fits)
+        error = take_blocks(fd, size);
+    flock(open->fd, LOCK_UN);
+    if (error)
+        image_folder_trouble(open, "can't make room for an image", error);
+    else if (!fits)
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, open->r, "other fetches fill WaltVpnCacheSize "
+                      "%" APR_OFF_T_FMT ": an image is relayed", open->folder->size);
+    return fits && !error;
+}
+
+void image_folder_sweep(apr_pool_t *p, const image_folder *folder)
+{
+    int folder_fd = open(folder->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (folder_fd < 0)
+        return;
+    (void)list_folder(p, folder_fd, NULL);
+    close(folder_fd);
+}
+
+apr_array_header_t *image_folder_list(apr_pool_t *p, const image_folder *folder)
+{
+    apr_array_header_t *images = apr_array_make(p, 16, sizeof(image_listing)), *entries = NULL;
+    int folder_fd = open(folder->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC), i;
+
+    if (folder_fd >= 0) {
+        entries = list_folder(p, folder_fd, NULL);
+        close(folder_fd);
+    }
+    if (!entries)
+        return images;
+    qsort(entries->elts, (size_t)entries->nelts, sizeof(folder_entry), by_last_use);
+    for (i = entries->nelts - 1; i >= 0; i--) {
+        const folder_entry *entry = &APR_ARRAY_IDX(entries, i, folder_entry);
+        image_listing *image;
+
+        if (!entry->published)
+            continue;
+        image = apr_array_push(images);
+        image->digest = apr_pstrmemdup(p, entry->name, IMAGE_DIGEST_LENGTH);
+        image->size = entry->size;
+        image->used = apr_time_from_sec(entry->used.tv_sec) + entry->used.tv_nsec / 1000;
+    }
+    return images;
+}
