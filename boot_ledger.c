@@ -144,10 +144,20 @@ static unsigned meet(trouble *table, apr_uint64_t name)
     return 0;
 }
 
+/* A trouble's word, without how often it was met. */
+static apr_uint64_t trouble_name(const char *who, unsigned kind)
+{
+    return hash_of(who) | (apr_uint64_t)(kind & TROUBLE_KIND_MASK) << TROUBLE_KIND_SHIFT;
+}
+
 unsigned boot_ledger_met_before(const char *who, unsigned kind)
 {
-    return meet(shared->troubles, hash_of(who) | (apr_uint64_t)(kind & TROUBLE_KIND_MASK)
-                                                 << TROUBLE_KIND_SHIFT);
+    return meet(shared->troubles, trouble_name(who, kind));
+}
+
+int boot_ledger_is_met(const char *who, unsigned kind)
+{
+    return find_trouble(shared->troubles, trouble_name(who, kind)) != NULL;
 }
 
 unsigned boot_ledger_forget(const char *who)

@@ -104,6 +104,9 @@ apr_time_t boot_ledger_began(void);
  */
 unsigned boot_ledger_met_before(const char *who, unsigned kind);
 
+/* Have they met this kind of trouble, and it is not over? */
+int boot_ledger_is_met(const char *who, unsigned kind);
+
 /* All kinds of trouble of theirs are over.  Returns how often they were met. */
 unsigned boot_ledger_forget(const char *who);
 

@@ -110,6 +110,23 @@ void boot_watch_digest(request_rec *r, const char *digest)
 
 /* ------------------------------------------------------------------ marks */
 
+apr_off_t boot_watch_on_its_way(conn_rec *c)
+{
+    int bytes = 0;
+
+#ifdef SIOCOUTQ
+    apr_socket_t *socket = c->master ? NULL : ap_get_conn_socket(c);
+    apr_os_sock_t descriptor;
+
+    if (!socket || apr_os_sock_get(&descriptor, socket) != APR_SUCCESS
+        || ioctl(descriptor, SIOCOUTQ, &bytes) != 0)
+        return 0;
+#else
+    (void)c;
+#endif
+    return bytes;
+}
+
 /* What the filter knows of a reply on its way. In r->pool. */
 typedef struct watch {
     struct mark_owner *owner;   /* of its marks */
@@ -167,24 +184,6 @@ static apr_status_t read_mark(apr_bucket *bucket, const char **bytes, apr_size_t
     return APR_SUCCESS;
 }
 
-/* Bytes that the kernel took for this connection and that the other end does not have yet. */
-static apr_off_t bytes_on_their_way(conn_rec *c)
-{
-    int bytes = 0;
-
-#ifdef SIOCOUTQ
-    apr_socket_t *socket = c->master ? NULL : ap_get_conn_socket(c);
-    apr_os_sock_t descriptor;
-
-    if (!socket || apr_os_sock_get(&descriptor, socket) != APR_SUCCESS
-        || ioctl(descriptor, SIOCOUTQ, &bytes) != 0)
-        return 0;
-#else
-    (void)c;
-#endif
-    return bytes;
-}
-
 /* All before the mark is written, unless the brigade is thrown away with its connection. */
 static void pass_mark(void *data)
 {
@@ -192,7 +191,7 @@ static void pass_mark(void *data)
     watch *watch = mark->owner->watch;
 
     if (watch && !mark->owner->c->aborted) {
-        apr_off_t waiting = watch->hold.place < 0 ? 0 : bytes_on_their_way(mark->owner->c);
+        apr_off_t waiting = watch->hold.place < 0 ? 0 : boot_watch_on_its_way(mark->owner->c);
 
         watch->written = mark->at;
         watch->arrived = mark->at > waiting ? mark->at - waiting : 0;

@@ -28,6 +28,9 @@ const char *boot_watch_answer_name(walt_vpn_answer answer);
 /* The node of r was given a boot.sig, or is about to be given a boot.img, of this digest. */
 void boot_watch_digest(request_rec *r, const char *digest);
 
+/* Bytes that the kernel took for this connection and that the other end does not have yet. */
+apr_off_t boot_watch_on_its_way(conn_rec *c);
+
 /* This many bytes of the WalT server's have come in. */
 void boot_watch_received(const walt_vpn_request *request, apr_off_t bytes);
 

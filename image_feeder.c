@@ -46,6 +46,7 @@ typedef enum {
 typedef struct {
     conn_rec *c;
     apr_socket_t *socket;
+    ap_sb_handle_t *sbh;        /* its place on the scoreboard, for what is counted and logged */
     image_sender *sender;       /* valid while FED_SENDING */
     apr_interval_time_t timeout;        /* that of the server, for a node that takes nothing */
     fed_state state;
@@ -75,8 +76,10 @@ static void end_request(fed *one)
     request_rec *r = one->sender->r;
 
     one->sender = NULL;
+    one->c->sbh = one->sbh;
     ap_finalize_request_protocol(r);
     ap_process_request_after_handler(r);
+    one->c->sbh = NULL;
     one->c->cs->state = CONN_STATE_SUSPENDED;   /* which that thinks to be over */
     one->state = FED_FLUSHING;
     one->moved = apr_time_now();
@@ -124,8 +127,10 @@ static void flush_output(fed *one)
 {
     conn_rec *c = one->c;
 
+    c->sbh = one->sbh;
     if (!c->aborted && c->data_in_output_filters)
         image_sender_push(c);
+    c->sbh = NULL;
     one->holds = !c->aborted && c->data_in_output_filters;
     if (!one->holds)
         begin_to_close(one);
@@ -259,6 +264,7 @@ int image_feeder_take(image_sender *sender)
         return 0;
     one = apr_pcalloc(c->pool, sizeof(*one));
     one->c = c;
+    one->sbh = c->sbh;
     one->sender = sender;
     one->socket = ap_get_conn_socket(c);
     one->timeout = sender->r->server->timeout;

@@ -149,21 +149,26 @@ int image_folder_names(int folder_fd, const char *name, int fd)
 }
 
 /* Under which a folder's troubles are known. */
-static const char *troubled(const open_folder *open)
+static const char *troubled(apr_pool_t *p, const image_folder *folder)
 {
-    return apr_pstrcat(open->r->pool, "folder ", open->folder->root, NULL);
+    return apr_pstrcat(p, "folder ", folder->root, NULL);
 }
 
 void image_folder_trouble(const open_folder *open, const char *what, int error)
 {
-    if (!boot_ledger_met_before(troubled(open), 0))
+    if (!boot_ledger_met_before(troubled(open->r->pool, open->folder), 0))
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, error, open->r, "%s in WaltVpnCacheRoot %s: "
                       "images are relayed until this is mended", what, open->folder->root);
 }
 
+int image_folder_in_trouble(apr_pool_t *p, const image_folder *folder)
+{
+    return boot_ledger_is_met(troubled(p, folder), 0);
+}
+
 void image_folder_is_sound(const open_folder *open)
 {
-    if (boot_ledger_forget(troubled(open)))
+    if (boot_ledger_forget(troubled(open->r->pool, open->folder)))
         ap_log_rerror(APLOG_MARK, APLOG_NOTICE, 0, open->r, "WaltVpnCacheRoot %s: images are "
                       "kept again", open->folder->root);
 }

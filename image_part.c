@@ -335,13 +335,13 @@ image_state image_part_publish(image_part *part)
     /* Used now: else the image that took longest to come would be the first to go. */
     (void)futimens(part->fd, used_now);
     image_digest_note(part->fd, part->digest);
+    /* Before it has its name: who finds that trusts what nodes hold of it. */
+    boot_ledger_fetch_proven(part->place);
     if (renameat(part->open->fd, name.text, part->open->fd, published.text) != 0) {
         image_folder_trouble(part->open, "can't publish an image", errno);
-        boot_ledger_fetch_proven(part->place);
         image_part_abandon(part, IMAGE_NO_ROOM);
         return IMAGE_NO_ROOM;
     }
-    boot_ledger_fetch_proven(part->place);
     return IMAGE_READY;
 }
 

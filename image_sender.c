@@ -36,9 +36,9 @@
 /* How often is seen whether somebody still fetches. */
 #define FETCHER_LOOK apr_time_from_msec(200)
 
-/* Where threads are scarce, a node that was served so long and has all that is there makes room
- * for another one: it is reset, and resumes.  Its firmware counts only resumes that bring nothing
- * new (facts.md 1). */
+/* Where threads are scarce, a node that was served so long, or at all when they are very scarce,
+ * and has all that is there makes room for another one: it is reset, and resumes.  Its firmware
+ * counts only resumes that bring nothing new (facts.md 1). */
 #define TURN apr_time_from_sec(3)
 
 /* ------------------------------------------------------------------ the head */
@@ -119,6 +119,9 @@ int image_sender_can_grow(const request_rec *r, const walt_vpn_request *request)
     if (r->header_only || apr_table_get(r->headers_in, "If-Range")
         || (request->resume_from == 0 && apr_table_get(r->headers_in, "Range"))
         || r->connection->master || ap_ssl_conn_is_ssl(r->connection))
+        return 0;
+    /* A folder that fails in the middle again would make nodes start over for ever. */
+    if (image_folder_in_trouble(r->pool, request->entrypoint->folder))
         return 0;
     for (f = r->output_filters; f; f = f->next) {
         if (!is_transparent(f))
@@ -276,8 +279,17 @@ static int wait_for_node(const image_sender *sender, apr_time_t *taken)
 /* Is the node to make room for another one, or for the rest of the server? */
 static int is_its_turn_over(const image_sender *sender, apr_off_t first, apr_time_t began)
 {
-    return waiting_is_too_long(began)
-           || (sender->at > first && apr_time_now() - began >= TURN && waiting_is_crowded());
+    switch (waiting_level()) {
+    case WAITING_LITTLE:
+        return 0;
+    case WAITING_CROWDED:
+        if (apr_time_now() - began < TURN)
+            return 0;
+        /* fall through */
+    default:
+        return waiting_is_too_long(began)
+               || (sender->at > first && boot_watch_on_its_way(sender->r->connection) == 0);
+    }
 }
 
 sender_state image_sender_stay(image_sender *sender)

@@ -26,33 +26,32 @@ void waiting_end(void)
     apr_atomic_dec32(&waiters);
 }
 
-/* Are more than three quarters of all processes busy?  For an MPM whose processes have one thread
- * each. */
-static int are_processes_busy(void)
+/* How many of how many processes are busy: for an MPM whose processes have one thread each. */
+static int count_busy(int *processes)
 {
-    int processes = 0, busy = 0, i;
+    int busy = 0, limit = 0, i;
 
-    ap_mpm_query(AP_MPMQ_HARD_LIMIT_DAEMONS, &processes);
-    for (i = 0; i < processes; i++) {
+    ap_mpm_query(AP_MPMQ_HARD_LIMIT_DAEMONS, &limit);
+    for (i = 0; i < limit; i++) {
         const worker_score *worker = ap_get_scoreboard_worker_from_indexes(i, 0);
 
         busy += worker && worker->status > SERVER_READY;
     }
-    ap_mpm_query(AP_MPMQ_MAX_DAEMONS, &processes);
-    return busy * 4 > processes * 3;
+    ap_mpm_query(AP_MPMQ_MAX_DAEMONS, processes);
+    return busy;
 }
 
-int waiting_is_crowded(void)
+waiting_state waiting_level(void)
 {
-    int threads = 0;
+    int all = 0, taken;
 
-    ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads);
-    if (threads <= 1)
-        return are_processes_busy();
-    return apr_atomic_read32(&waiters) * 2 > (apr_uint32_t)threads;
+    ap_mpm_query(AP_MPMQ_MAX_THREADS, &all);
+    taken = all > 1 ? (int)apr_atomic_read32(&waiters) : count_busy(&all);
+    return taken * 4 >= all * 3 ? WAITING_FULL : taken * 2 > all ? WAITING_CROWDED
+                                                                  : WAITING_LITTLE;
 }
 
 int waiting_is_too_long(apr_time_t began)
 {
-    return apr_time_now() - began >= CROWDED_WAIT && waiting_is_crowded();
+    return apr_time_now() - began >= CROWDED_WAIT && waiting_level() != WAITING_LITTLE;
 }

@@ -11,8 +11,13 @@
 void waiting_begin(void);
 void waiting_end(void);
 
-/* Do so many threads wait that one more does not pay? */
-int waiting_is_crowded(void);
+typedef enum {
+    WAITING_LITTLE,
+    WAITING_CROWDED,            /* more than half of the threads do: one more does not pay for long */
+    WAITING_FULL                /* three quarters of them: the rest is for the rest of the server */
+} waiting_state;
+
+waiting_state waiting_level(void);
 
 /* Has one that began to wait then waited for too long, as crowded as it is now? */
 int waiting_is_too_long(apr_time_t began);

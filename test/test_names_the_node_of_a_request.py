@@ -107,15 +107,17 @@ def test_gone_and_why(entrypoint, walt):
     assert "the WalT server broke off" not in ours.error_log
 
 
-def test_waited(entrypoint, walt, cache):
-    """Of two that ask for an image that is not there, one is said to have fetched and one to have waited."""
+@pytest.mark.parametrize("headers, status, told", [([], 200, "streamed"), ([("Range", "bytes=0-9")], 206, "waited")])
+def test_another_ones_fetch(headers, status, told, entrypoint, walt, cache):
+    """Of two that ask for an image that is not there, one is said to have fetched it; the other was sent it meanwhile, or waited."""
     ours = entrypoint(vhost=LOGS, server=LOG_FORMAT, cache=cache.path)
     walt.rate(4 << 20)
     with ours.connect() as one, ours.connect() as other:
-        for connection in (one, other):
-            connection.send(wire.request(IMG, ours.server_name))
-        assert one.rest().status == other.rest().status == 200
-    assert sorted(fields_of(line)[2] for line in lines_of(ours, "packaged", 2)) == ["fetched", "waited"]
+        one.send(wire.request(IMG, ours.server_name))
+        wait_until(lambda: walt.requests("boot.img"), what="the fetch")
+        other.send(wire.request(IMG, ours.server_name, headers=headers))
+        assert one.rest().status == 200 and other.rest().status == status
+    assert sorted(fields_of(line)[2] for line in lines_of(ours, "packaged", 2)) == ["fetched", told]
 
 
 def test_conditional_logs(entrypoint):

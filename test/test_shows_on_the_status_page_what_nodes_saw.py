@@ -71,7 +71,7 @@ def test_counters_are_what_the_clients_saw(watched, walt, cache, mpm, cached):
                       "16 boots on the page")
     assert page.name == ours.server_name
     assert page.summary["WalT server"] == walt.url + "/walt-vpn/" and page.summary["Exposed"] == "all"
-    answers = {label: page.number(label) for label in page.summary if label.startswith(("Images f", "Images w", "Requests"))}
+    answers = {label: page.number(label) for label in page.summary if label.startswith(("Images f", "Images s", "Images w", "Requests"))}
     images = sum(answers[label] for label in answers if label.startswith("Images"))
     assert images == (16 if cached else 0) and answers["Images fetched first"] == (1 if cached else 0)
     assert answers["Requests relayed"] == (16 if cached else 32) and answers["Requests failed"] == 0

@@ -67,7 +67,7 @@ def test_a_fleet(entrypoint, walt, cache):
     told = [read(line) for line in stories(ours, 12)]
     assert len(told) == 12 and len({line[0] for line in told}) == 12
     assert sorted(line[5] for line in told).count("fetched") == 1
-    assert {line[5] for line in told} <= {"fetched", "waited", "cached"}
+    assert {line[5] for line in told} <= {"fetched", "streamed", "waited", "cached"}
 
 
 def test_repeated_trouble_is_said_once_and_counted(entrypoint, walt):

@@ -13,8 +13,8 @@ ONE_PROCESS = ("StartServers 1\nServerLimit 1\nThreadsPerChild {0}\nMaxRequestWo
 
 
 def begin(httpd, walt, nodes, seconds):
-    """A fetch that stops half-way for so many seconds, and nodes that ask for its image."""
-    walt.fault("boot.img", "silence", at_byte=HALF, seconds=seconds)
+    """A fetch that does not begin for so many seconds, and nodes that ask for its image: nothing is here that they could be sent."""
+    walt.fault("boot.img", "silence", seconds=seconds)
     fleet = Fleet(httpd, nodes)
     wait_until(lambda: len(walt.requests("boot.sig")) >= 2 * nodes, what="the nodes' requests")
     return fleet
@@ -46,11 +46,21 @@ def test_not_crowded(entrypoint, cache, walt):
 
 
 @pytest.mark.parametrize("nodes", [1, 6])
-def test_link_so_slow_that_nodes_give_up(nodes, entrypoint, cache, walt):
-    """The fetch outlasts their patience (here 1 s, three times); it goes on without them, and they boot when they come again."""
+def test_link_so_slow_that_nodes_would_give_up(nodes, entrypoint, cache, walt):
+    """The fetch lasts longer than their patience (here 1 s, three times), but they see the image come."""
+    httpd = entrypoint(cache=cache.path)
+    walt.rate(HALF // 2)
+    boots = Fleet(httpd, nodes, patience=1).boots()
+    assert all(boot.booted and not boot.resumes for boot in boots), boots
+    assert fetched(walt) == 1
+
+
+@pytest.mark.parametrize("nodes", [1, 6])
+def test_link_that_stops_until_nodes_give_up(nodes, entrypoint, cache, walt):
+    """The fetch goes on without them, and they boot when they come again."""
     httpd = entrypoint(cache=cache.path)
     httpd.tolerate_log("ended short")
-    walt.rate(HALF // 2)
+    walt.fault("boot.img", "silence", at_byte=HALF, seconds=6)
     boots = Fleet(httpd, nodes, patience=1).boots()
     assert all(boot.outcome is Outcome.GAVE_UP for boot in boots), boots
     assert cache.images() == [] and len(cache.parts()) == 1

@@ -1,0 +1,369 @@
+"""Nodes are sent what is already here, but for a last piece that goes out only when the whole image is what boot.sig vouches for."""
+
+import os
+import signal
+import subprocess
+import threading
+
+import pytest
+
+import wire
+from boot_client import BootClient, Outcome
+from boot_files import MIB, image_digest, image_pieces
+from fleet import Fleet, fetched
+from httpd import PROJECT
+from processes import children, wait_until
+from test_fetches_an_image_once import FOUR_PROCESSES, await_fetch, fetcher
+from test_tries_again_until_a_node_boots import HASTY
+
+HALF = MIB // 2
+HELD_BACK = 64 * 1024
+IMG = "/walt-vpn/per-ip/%s/boot.img"
+MPMS = ["event", "worker", "prefork"]
+
+
+def content(name="default", mib=1):
+    return b"".join(image_pieces(name, mib))
+
+
+class Reader:
+    """A node's connection that is sent boot.img, looked at byte by byte."""
+
+    def __init__(self, httpd, number=7, headers=(), **how):
+        self.wire = httpd.connect(timeout=30)
+        self.wire.send(wire.request(IMG % ("192-168-152-%d" % number), httpd.server_name, headers=headers, **how))
+
+    @property
+    def body(self):
+        return wire.Reply(bytes(self.wire.buffer)).body
+
+    def await_bytes(self, number):
+        """So many have come; they are returned."""
+        while len(self.body) < number:
+            assert self.wire.receive(), "%s after %d bytes" % (self.wire.ended, len(self.body))
+        return self.body
+
+    def rest(self):
+        return self.wire.rest()
+
+    def has_come(self):
+        """Is there anything at all, by now?"""
+        self.wire.socket.setblocking(False)
+        try:
+            return bool(self.wire.socket.recv(1, 2))      # MSG_PEEK
+        except BlockingIOError:
+            return False
+        finally:
+            self.wire.socket.settimeout(30)
+
+
+@pytest.fixture
+def readers():
+    """readers(httpd, number, ...): a Reader, closed in the end."""
+    made = []
+
+    def make(*arguments, **options):
+        made.append(Reader(*arguments, **options))
+        return made[-1]
+
+    yield make
+    for reader in made:
+        reader.wire.close()
+
+
+def server_of(mpm):
+    return FOUR_PROCESSES if mpm != "prefork" else ""
+
+
+@pytest.mark.parametrize("mpm", MPMS)
+def test_what_is_here_is_sent(mpm, entrypoint, cache, walt, readers):
+    """Readers in several processes have the first half while the fetch is stopped there, and the rest when it goes on."""
+    httpd = entrypoint(cache=cache.path, server=server_of(mpm), mpm=mpm)
+    walt.fault("boot.img", "silence", at_byte=HALF, seconds=3)
+    nodes = [readers(httpd, number) for number in range(5)]
+    for node in nodes:
+        assert node.await_bytes(HALF - HELD_BACK) == content()[:len(node.body)]
+    assert [request.sent for request in walt.requests("boot.img")] == [HALF]
+    for node in nodes:
+        reply = node.rest()
+        assert reply.status == 200 and reply.body == content() and reply.header("Content-Length") == str(MIB)
+    assert fetched(walt) == 1
+
+
+def test_last_piece_is_held_back(entrypoint, cache, walt, readers):
+    """When all has come that goes out without proof, the last 64 KiB stay until the image is whole."""
+    httpd = entrypoint(cache=cache.path)
+    walt.fault("boot.img", "silence", at_byte=MIB - 1, seconds=2)
+    node = readers(httpd)
+    node.await_bytes(MIB - HELD_BACK)
+    assert not node.has_come()
+    assert node.rest().body == content()
+
+
+@pytest.mark.parametrize("size", [HALF, MIB - 1])
+def test_no_node_completes_what_was_not_signed(size, entrypoint, cache, walt, readers):
+    """A wrong bit, again and again: nobody gets the last piece, all are reset, and their resumes get 404."""
+    httpd = entrypoint(cache=cache.path, server=FOUR_PROCESSES)
+    httpd.tolerate_log("ended short|answered with 404")
+    walt.rate(2 * MIB)
+    walt.fault("boot.img", "flip", at_byte=size, times=None)
+    boots = Fleet(httpd, 6).boots()
+    assert {boot.outcome for boot in boots} == {Outcome.HTTP_ERROR}, boots
+    assert all(boot.bytes - 602 <= MIB - HELD_BACK for boot in boots)
+    assert cache.images() == []
+    walt.heal()
+    assert all(boot.booted for boot in Fleet(httpd, 6).boots())
+
+
+@pytest.mark.parametrize("kind", ["fin", "rst", "silence"])
+@pytest.mark.parametrize("mpm", MPMS)
+def test_second_try_is_a_pause(mpm, kind, entrypoint, cache, walt):
+    """The fetch breaks off and begins again at byte 0: nodes go on where they were."""
+    httpd = entrypoint(cache=cache.path, server=server_of(mpm), mpm=mpm, vhost=HASTY % walt.url)
+    httpd.tolerate_log("proxy")
+    walt.rate(2 * MIB)
+    walt.fault("boot.img", kind, at_byte=MIB - HELD_BACK - 1)
+    boots = Fleet(httpd, 8 if mpm != "prefork" else 4).boots()
+    assert all(boot.booted and not boot.resumes for boot in boots), boots
+    assert fetched(walt) == 2
+
+
+def test_walt_server_restarts_in_the_middle(entrypoint, cache, walt, node):
+    """It breaks off, refuses connections for some seconds, and is back: the node sees a pause."""
+    walt.set_image(mib=2)
+    httpd = entrypoint(cache=cache.path)
+    httpd.tolerate_log("proxy")
+    walt.rate(MIB)
+    fleet = Fleet(httpd, 1)
+    wait_until(lambda: [request.sent > HALF for request in walt.requests("boot.img")] == [True], what="a part of the image")
+    walt.down()
+    threading.Timer(2.5, walt.up).start()
+    boot = fleet.boots()[0]
+    assert boot.booted and boot.resumes == 0, boot
+    assert boot.image_sha256 == image_digest("default", 2)
+
+
+def test_second_try_that_differs(entrypoint, cache, walt, readers):
+    """A wrong bit that the second try has not: who holds it is reset and starts over, who does not goes on with the second try."""
+    httpd = entrypoint(cache=cache.path)
+    httpd.tolerate_log("ended short|answered with 404")
+    walt.fault("boot.img", "flip", at_byte=HALF)
+    ahead = readers(httpd)
+    reply = ahead.rest()
+    assert reply.ended == "RST" and len(reply.body) <= MIB - HELD_BACK
+    wait_until(cache.images, what="the image")
+    resumed = httpd.get(IMG % "192-168-152-7", headers=[("Range", "bytes=%d-" % len(reply.body))])
+    assert resumed.status == 404
+    assert fetched(walt) == 2
+    assert readers(httpd).rest().body == content()
+
+
+def test_who_holds_no_wrong_byte_goes_on(entrypoint, cache, walt):
+    """The wrong bit lies in what is held back: nobody notices."""
+    httpd = entrypoint(cache=cache.path, server=FOUR_PROCESSES)
+    walt.rate(4 * MIB)
+    walt.fault("boot.img", "flip", at_byte=MIB - 100)
+    boots = Fleet(httpd, 6).boots()
+    assert all(boot.booted and not boot.resumes for boot in boots), boots
+    assert fetched(walt) == 2
+
+
+def test_image_changes_between_two_tries(entrypoint, cache, walt, readers, node):
+    """The rest of the old image can't be had any more: who holds the start of it is reset, and starts over."""
+    httpd = entrypoint(cache=cache.path, vhost=HASTY % walt.url)
+    httpd.tolerate_log("proxy|ended short|answered with 404")
+    old = content()
+    walt.fault("boot.img", "silence", at_byte=HALF)
+    reader = readers(httpd)
+    assert reader.await_bytes(HALF - HELD_BACK) == old[:len(reader.body)]
+    new = walt.set_image(image="new")
+    reply = reader.rest()
+    assert reply.ended == "RST" and reply.body == old[:len(reply.body)]
+    assert httpd.get(IMG % "192-168-152-7", headers=[("Range", "bytes=%d-" % len(reply.body))]).status == 404
+    boot = node(httpd).boot()
+    assert boot.booted and boot.image_sha256 == new
+
+
+@pytest.mark.parametrize("mpm", MPMS)
+def test_fetching_process_is_killed(mpm, entrypoint, cache, walt):
+    """-9 in the middle: another process goes on with the same file, and at most two nodes are asked to come again for that."""
+    httpd = entrypoint(cache=cache.path, server=server_of(mpm), mpm=mpm)
+    walt.fault("boot.img", "silence", at_byte=HALF)
+    httpd.tolerate_log("ended short")
+    seen = {}
+    fleet = Fleet(httpd, 10 if mpm != "prefork" else 4, resuming=lambda boot: seen.setdefault(boot.node, boot.bytes))
+    await_fetch(walt)
+    wait_until(lambda: httpd.error_log.count("boot.sig") >= 0 and len(walt.requests("boot.sig")) >= 2 * len(fleet.threads),
+               what="the nodes' requests")
+    victim = fetcher(httpd)
+    os.kill(victim, signal.SIGKILL)
+    boots = fleet.boots()
+    assert all(boot.booted and boot.resumes <= 2 for boot in boots), boots
+    assert fetched(walt) == 2
+    assert cache.parts() == [] and len(cache.images()) == 1
+
+
+def test_graceful_restart_in_the_middle(entrypoint, cache, walt):
+    """Fetch and readers of the old generation go on, and nodes that come now are readers too."""
+    walt.set_image(mib=2)
+    httpd = entrypoint(cache=cache.path)
+    walt.rate(MIB // 2)
+    fleet = Fleet(httpd, 4)
+    wait_until(lambda: [request.sent > HALF for request in walt.requests("boot.img")] == [True], what="a part of the image")
+    httpd.graceful()
+    late = Fleet(httpd, 4, first=50)
+    boots = fleet.boots() + late.boots()
+    assert all(boot.booted and not boot.resumes for boot in boots), boots
+    assert fetched(walt) == 1
+    assert httpd.error_log.count("streamed") == 7
+
+
+def test_resume_joins_at_its_byte(entrypoint, cache, walt, readers):
+    """A node that lost its link while the fetch is under way has the next byte when it comes."""
+    httpd = entrypoint(cache=cache.path)
+    walt.fault("boot.img", "silence", at_byte=HALF, seconds=2)
+    first = readers(httpd, 1)
+    first.await_bytes(1000)
+    second = readers(httpd, 2, headers=[("Range", "bytes=100000-")])
+    assert second.await_bytes(1000)[:1000] == content()[100000:101000]
+    beyond = readers(httpd, 3, headers=[("Range", "bytes=%d-" % MIB)])
+    reply = second.rest()
+    assert reply.status == 206 and reply.body == content()[100000:]
+    assert reply.header("Content-Range") == "bytes 100000-%d/%d" % (MIB - 1, MIB)
+    assert beyond.rest().status == 416
+    assert first.rest().body == content()
+    assert fetched(walt) == 1
+
+
+@pytest.mark.parametrize("options, status, expected", [
+    (dict(method="HEAD"), 200, b""),
+    (dict(headers=[("Range", "bytes=10-19")]), 206, content()[10:20]),
+    (dict(headers=[("Range", "bytes=-5")]), 206, content()[-5:]),
+    (dict(headers=[("Range", "bytes=0-")]), 206, content()),
+    (dict(headers=[("Range", "bytes=5-"), ("If-Range", '"another"')]), 200, content()),
+], ids=["HEAD", "a range", "the end", "all as a range", "If-Range"])
+def test_others_wait_for_the_whole(options, status, expected, entrypoint, cache, walt, readers):
+    """What is not the plain way of a node is answered from the verified file alone."""
+    httpd = entrypoint(cache=cache.path)
+    walt.fault("boot.img", "silence", at_byte=HALF, seconds=1.5)
+    node = readers(httpd)
+    node.await_bytes(1000)
+    other = readers(httpd, 8, **options)
+    node.await_bytes(HALF - HELD_BACK)
+    assert not other.has_come()
+    reply = other.wire.rest(head_only=options.get("method") == "HEAD")
+    assert reply.status == status and reply.body == expected
+    assert node.rest().body == content()
+
+
+def test_conditions_are_met_while_it_is_fetched(entrypoint, cache, walt, readers):
+    """If-None-Match of the very image that is on its way: 304."""
+    httpd = entrypoint(cache=cache.path)
+    walt.fault("boot.img", "silence", at_byte=HALF, seconds=1)
+    node = readers(httpd)
+    node.await_bytes(1000)
+    other = readers(httpd, 8, headers=[("If-None-Match", '"%s"' % image_digest("default", 1))])
+    assert other.rest().status == 304
+    assert node.rest().body == content()
+
+
+def test_nobody_slows_the_fetch(entrypoint, cache, walt, readers):
+    """Two nodes that read nothing at all, the fetch's own among them: the image is there all the same, and theirs later."""
+    walt.set_image(mib=16)
+    httpd = entrypoint(cache=cache.path)
+    walt.rate(16 * MIB)
+    sleepers = [readers(httpd, number) for number in (1, 2)]
+    wait_until(cache.images, 30, "the image")
+    for sleeper in sleepers:
+        assert sleeper.rest().body == content(mib=16)
+    assert fetched(walt) == 1
+
+
+def test_evicted_while_it_is_sent(entrypoint, cache, walt, readers):
+    """An image that is removed as soon as it is published still goes to those who began before."""
+    walt.set_image(mib=8)
+    httpd = entrypoint(cache=cache.path)
+    walt.rate(16 * MIB)
+    sleepers = [readers(httpd, number) for number in (1, 2)]
+    wait_until(cache.images, 30, "the image")
+    os.unlink(cache.image(cache.images()[0]))
+    for sleeper in sleepers:
+        assert sleeper.rest().body == content(mib=8)
+
+
+@pytest.fixture
+def disk_that_fills(folder, monkeypatch):
+    """httpd's pwrite() says ENOSPC behind the first half of a MiB, as a disk without a way to reserve blocks does."""
+    source, shim = os.path.join(folder, "full.c"), os.path.join(folder, "full.so")
+    with open(source, "w") as file:
+        file.write("""#define _GNU_SOURCE
+            #include <dlfcn.h>
+            #include <errno.h>
+            #include <unistd.h>
+            ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t at)
+            {
+                if (at >= %d) { errno = ENOSPC; return -1; }
+                return ((ssize_t (*)(int, const void *, size_t, off64_t))dlsym(RTLD_NEXT, "pwrite64"))(fd, bytes, length, at);
+            }
+            ssize_t pwrite(int fd, const void *bytes, size_t length, off_t at) { return pwrite64(fd, bytes, length, at); }
+            """ % HALF)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", shim, source, "-ldl"], check=True)
+    monkeypatch.setenv("HTTPD_PRELOAD", shim)
+
+
+def test_disk_fills_in_the_middle(disk_that_fills, entrypoint, cache, walt, readers, node):
+    """One warning; who has a part is reset and starts over, and from then on the image is relayed."""
+    httpd = entrypoint(cache=cache.path)
+    httpd.expect_log("can't write an image in WaltVpnCacheRoot")
+    httpd.tolerate_log("ended short|answered with 404")
+    walt.rate(4 * MIB)
+    nodes = [readers(httpd, number) for number in (1, 2, 3)]
+    for number, reader in enumerate(nodes, 1):
+        reply = reader.rest()
+        assert reply.body == content()[:len(reply.body)]
+        assert reply.ended == "RST" if len(reply.body) < MIB else reply.status == 200
+        if reply.ended == "RST":
+            resumed = httpd.get(IMG % ("192-168-152-%d" % number), headers=[("Range", "bytes=%d-" % len(reply.body))])
+            assert resumed.status == 404
+    assert all(boot.booted for boot in Fleet(httpd, 3).boots())
+    assert cache.names() == []
+    assert httpd.error_log.count("can't write an image") == 1
+
+
+ONE_PROCESS = "StartServers 1\nServerLimit 1\nThreadsPerChild 4\nMaxRequestWorkers 4\nMinSpareThreads 1\nMaxSpareThreads 4\n"
+
+
+def test_readers_hold_no_thread(entrypoint, cache, walt):
+    """Twenty nodes on a slow link and four threads: the rest of the server is there, and no node has to come again."""
+    httpd = entrypoint(cache=cache.path, server=ONE_PROCESS + "AsyncRequestWorkerFactor 20")
+    httpd.tolerate_log("AH00484|AH03490|AH10159")
+    walt.rate(MIB // 4)
+    fleet = Fleet(httpd, 20)
+    wait_until(lambda: len(walt.requests("boot.sig")) >= 40, 20, "the nodes' requests")
+    assert not cache.images()
+    for _ in range(5):
+        assert httpd.get("/walt-vpn/server", timeout=3).status == 200
+    assert not cache.images(), "the fetch is over: nothing was shown"
+    boots = fleet.boots()
+    assert all(boot.booted and not boot.resumes for boot in boots), boots
+    assert fetched(walt) == 1
+
+
+@pytest.mark.parametrize("mpm, server", [
+    ("worker", ONE_PROCESS),
+    ("prefork", "StartServers 4\nServerLimit 4\nMaxRequestWorkers 4\nMinSpareServers 1\nMaxSpareServers 4")], ids=["worker", "prefork"])
+def test_turns_where_a_reader_holds_a_thread(mpm, server, entrypoint, cache, walt):
+    """Eight nodes and four threads: each comes to its bytes in turn, none starts over, and others are answered too."""
+    walt.set_image(mib=3)
+    httpd = entrypoint(cache=cache.path, server=server, mpm=mpm)
+    httpd.tolerate_log("AH00484|AH00161|AH00286|AH10159|ended short")
+    walt.rate(MIB // 4)
+    fleet = Fleet(httpd, 8, patience=8)
+    wait_until(lambda: walt.requests("boot.img"), what="the fetch")
+    for _ in range(2):
+        assert httpd.get("/walt-vpn/server", timeout=15).status == 200
+    assert not cache.images(), "the fetch is over: nothing was shown"
+    boots = fleet.boots(60)
+    assert all(boot.booted for boot in boots), boots
+    assert any(boot.resumes for boot in boots)
+    assert fetched(walt) == 1
