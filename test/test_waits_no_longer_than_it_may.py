@@ -65,6 +65,5 @@ def test_link_that_stops_until_nodes_give_up(nodes, entrypoint, cache, walt):
     assert all(boot.outcome is Outcome.GAVE_UP for boot in boots), boots
     assert cache.images() == [] and len(cache.parts()) == 1
     wait_until(lambda: len(cache.images()) == 1, 20, "the image")
-    walt.rate(None)
     assert all(boot.booted for boot in Fleet(httpd, nodes).boots())
     assert fetched(walt) == 1

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Measures this module beside the configurations that WalT documents, and prints tables in Markdown.
 
-    make bench [SECTIONS="storm slow bulk small growth"]
+    make bench [SECTIONS="storm cold behind slow bulk small growth"]
 
 Everything is on loopback, with one WalT server, the same nodes and Debian's settings for all. What the nodes check is said in
 nodes.c. Times depend on the machine, which is named above the tables; what carries over are the ratios.
@@ -22,6 +22,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 
 import processes
+from boot_client import BootClient
 from boot_files import image_pieces
 from contestants import ALL, BUILT, HAPROXY, NGINX, PROXY_PASS, Cached, FilesOnDisk, Images, Walt, allow_descriptors
 from httpd import Httpd, httpd_binary
@@ -158,6 +159,41 @@ def storm(bench):
         ", ".join("%.1f (%s)" % (seconds[kind] / seconds[Cached], kind.title) for kind in (NGINX, HAPROXY, PROXY_PASS))))
 
 
+def cold(bench):
+    """One node, as strict as the firmware, with a link of its own, on an image of 64 MiB that is new to the entrypoint."""
+    rates = [(125, 12.5), (12.5, 12.5), (12.5, 125), (4, 12.5)]
+    rows = []
+
+    def boot(kind, walt, rate):
+        with bench.running(kind, walt) as instance:
+            told = BootClient("127.0.0.1", instance.port, "10.0.0.0", instance.server_name, rate=rate).boot()
+        say("%s at %g B/s: %s" % (kind.title, rate, told))
+        return {"seconds": told.seconds if told.booted else float("inf"), "resumes": told.resumes}
+
+    for link, own in rates:
+        with Walt(bench.images(1, 64), link * 1e6) as walt:
+            runs = in_turn({Cached: 3, HAPROXY: 3}, lambda kind: boot(kind, walt, own * 1e6))
+        ours, relayed = (median_of(runs[kind], "seconds") for kind in (Cached, HAPROXY))
+        rows.append(["%g / %g" % (link, own), "%.2f" % (64 * MIB / (min(link, own) * 1e6)), "%.2f" % relayed, "%.2f" % ours,
+                     "%.2f" % (ours / relayed), "%d" % max(run["resumes"] for run in runs[Cached])])
+    print("\n## Cold: one node boots an image of 64 MiB that is not cached (link to the WalT server / the node's own, MB/s)")
+    table(["", "s at least", "s through " + HAPROXY.title, "s through " + Cached.title, "ratio", "resumes"], rows)
+
+
+def behind(bench):
+    """40 and 200 nodes on an image of 24 MiB that crosses a link of 0.4 MB/s."""
+    rows, fetch = [], 24 * MIB / 0.4e6
+    with Walt(bench.images(1, 24), 0.4e6) as walt:
+        for nodes, kind in ((40, Cached), (200, Cached), (40, HAPROXY)):
+            result = bench.boot(kind, walt, nodes, probe_seconds=1.6 * fetch, limit=2 * fetch)
+            rows.append(["%d" % nodes, kind.title, "%d" % result["booted"], "%.1f" % result["last"],
+                         "%.2f" % (result["last"] / fetch), "%d" % result["resumes"],
+                         "%d" % (result["failed"] + result["late"]), "%.0f" % result["mib"]] + probe_cells(result))
+    print("\n## Behind a slow link: an image of 24 MiB that is new, 0.4 MB/s to the WalT server (%.0f s for one fetch)" % fetch)
+    table(["nodes", "", "booted", "s until the last", "to a fetch", "resumes", "not booted after %.0f s" % (2 * fetch),
+           "MiB across the link", "failed probes", "p50 ms", "max ms"], rows)
+
+
 FACTOR = "AsyncRequestWorkerFactor 10"
 
 
@@ -275,7 +311,7 @@ def growth(bench):
     table(["nodes", "images"] + heads, rows)
 
 
-SECTIONS = {section.__name__: section for section in (storm, slow, bulk, small, growth)}
+SECTIONS = {section.__name__: section for section in (storm, cold, behind, slow, bulk, small, growth)}
 
 
 def version(*command):
