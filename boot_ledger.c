@@ -39,6 +39,9 @@ typedef _Atomic apr_uint64_t trouble;
 /* What a fetch of a dead process left is of use for so long: nodes resume within 50 s. */
 #define FETCH_FORGOTTEN apr_time_from_sec(60)
 
+/* Larger than any process's number can be. */
+#define NO_PROCESS 0x7fffffffu
+
 /* A node that was sent away to fetch an image is back by then, or another one is sent. */
 #define CALL_AGAIN apr_time_from_sec(1)
 
@@ -584,6 +587,13 @@ int boot_ledger_fetch_begin(int entrypoint, const char *digest, dev_t device, in
     return (int)(fetch - shared->fetches);
 }
 
+/* Is somebody at this fetch, or may somebody go on with it? */
+static int is_of_use(const ledger_fetch *fetch)
+{
+    return is_alive((pid_t)fetch->process)
+           || apr_time_now() - (apr_time_t)fetch->touched < FETCH_FORGOTTEN;
+}
+
 int boot_ledger_fetch_of(dev_t device, ino_t inode)
 {
     int i;
@@ -592,8 +602,7 @@ int boot_ledger_fetch_of(dev_t device, ino_t inode)
         const ledger_fetch *fetch = &shared->fetches[i];
 
         if (fetch->process && fetch->inode == inode && fetch->device == device
-            && (is_alive((pid_t)fetch->process)
-                || apr_time_now() - (apr_time_t)fetch->touched < FETCH_FORGOTTEN))
+            && is_of_use(fetch))
             return i;
     }
     return -1;
@@ -665,6 +674,27 @@ int boot_ledger_fetch_call(int place)
 
     return now - called >= (apr_uint64_t)CALL_AGAIN
            && atomic_compare_exchange_strong(&fetch->called, &called, now);
+}
+
+void boot_ledger_fetch_leave(int place)
+{
+    if (place >= 0)
+        shared->fetches[place].process = NO_PROCESS;
+}
+
+int boot_ledger_fetch_forget(void)
+{
+    int i, forgotten = 0;
+
+    for (i = 0; i < LEDGER_FETCHES; i++) {
+        ledger_fetch *fetch = &shared->fetches[i];
+        apr_uint32_t process = fetch->process;
+
+        if (process == 0 || is_of_use(fetch))
+            continue;
+        forgotten += atomic_compare_exchange_strong(&fetch->process, &process, 0);
+    }
+    return forgotten;
 }
 
 void boot_ledger_fetch_end(int place)

@@ -199,7 +199,13 @@ int boot_ledger_is_proven(apr_uint64_t run);
 /* Is the caller, alone among all processes for a while, to send a node away that will fetch it? */
 int boot_ledger_fetch_call(int place);
 
+/* It is given up by this process, but another may go on with it, as if this one had died. */
+void boot_ledger_fetch_leave(int place);
+
 void boot_ledger_fetch_end(int place);
+
+/* Free the places of fetches that nobody went on with in time.  Returns how many there were. */
+int boot_ledger_fetch_forget(void);
 
 /* The fetch at a place, to read from; it may become another one's at any time. */
 const ledger_fetch *boot_ledger_fetch_at(int place);

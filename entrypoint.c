@@ -15,6 +15,7 @@
 #include "apr_lib.h"
 #include "apr_strings.h"
 #include "http_core.h"
+#include "mpm_common.h"
 #include "mod_proxy.h"
 
 #include <arpa/inet.h>
@@ -600,6 +601,20 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
     return OK;
 }
 
+/* Now and then, in the parent: what no process went on with is cleared. */
+static int walt_vpn_monitor(apr_pool_t *p, server_rec *main_server)
+{
+    const server_rec *s;
+
+    if (!boot_ledger_fetch_forget())
+        return DECLINED;
+    for (s = main_server; s; s = s->next) {
+        if (entrypoint_of(s) && entrypoint_of(s)->folder)
+            image_folder_sweep(p, entrypoint_of(s)->folder);
+    }
+    return DECLINED;
+}
+
 static void walt_vpn_child_init(apr_pool_t *pchild, server_rec *main_server)
 {
     apr_status_t rv = image_digest_child_init(pchild);
@@ -637,5 +652,6 @@ void entrypoint_register_hooks(void)
 {
     ap_hook_check_config(walt_vpn_check_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_post_config(walt_vpn_post_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_monitor(walt_vpn_monitor, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_init(walt_vpn_child_init, NULL, NULL, APR_HOOK_MIDDLE);
 }

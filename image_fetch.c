@@ -40,6 +40,7 @@ typedef struct {
     apr_off_t reached;          /* most bytes that a try brought */
     apr_time_t moved;           /* when that became more */
     int fruitless;              /* tries since then */
+    int is_left;                /* its node has another image by now; others may want this one */
 } fetch;
 
 static apr_status_t begin_image(walt_query *query)
@@ -121,7 +122,8 @@ static int try_again(fetch *fetch, const walt_query *query)
     if (now - fetch->moved >= SILENCE_MAX || (!is_down && ++fetch->fruitless >= TRIES_MAX))
         return 0;
     apr_sleep(is_down ? PAUSE_DOWN : PAUSE);
-    return image_part_can_try_again(&fetch->image->part) && is_still_wanted(fetch);
+    fetch->is_left = image_part_can_try_again(&fetch->image->part) && !is_still_wanted(fetch);
+    return !fetch->is_left && image_part_can_try_again(&fetch->image->part);
 }
 
 /* Ask for the image until it has come whole, or there is no point in it any more.  1: whole. */
@@ -152,6 +154,19 @@ static int bring(fetch *fetch)
     return 0;
 }
 
+/* The image does not come, or not by way of this node. */
+static void give_up(fetch *fetch, image_state why)
+{
+    if (!fetch->is_left) {
+        image_part_abandon(&fetch->image->part, why);
+        return;
+    }
+    image_part_leave(&fetch->image->part);
+    fetch->can_grow = 0;
+    if (*fetch->sender)
+        (*fetch->sender)->state = SENDER_BROKEN;
+}
+
 image_state image_fetch(request_rec *r, walt_vpn_request *request, image *missing,
                         image_sender **sender, int *tries)
 {
@@ -164,7 +179,7 @@ image_state image_fetch(request_rec *r, walt_vpn_request *request, image *missin
     if (bring(&fetch))
         state = image_part_publish(&missing->part);
     else
-        image_part_abandon(&missing->part, state = fetch.state);
+        give_up(&fetch, state = fetch.state);
     /* Its node has the rest, or learns that there is none. */
     if (*sender)
         offer(&fetch);

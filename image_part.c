@@ -167,10 +167,12 @@ void image_part_drop(image_part *part)
 
 void image_part_leave(image_part *part)
 {
-    if (part->place < 0)
+    if (part->place < 0) {
         image_part_drop(part);
-    else
-        image_part_close(part);
+        return;
+    }
+    boot_ledger_fetch_leave(part->place);
+    image_part_close(part);
 }
 
 /* ------------------------------------------------------------------ fetching */

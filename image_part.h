@@ -57,7 +57,7 @@ image_state image_part_look(image_part *part);
 /* Somebody else has published it: let the file go that look() made the caller's. */
 void image_part_drop(image_part *part);
 
-/* The caller does not fetch it after all: let it go as look() found it. */
+/* The caller does not fetch it (any more), but another may: let it go with what is in it. */
 void image_part_leave(image_part *part);
 
 /* ---- for the one who fetches it */

@@ -239,10 +239,22 @@ static void put_summary(page *page, const walt_vpn_entrypoint *entrypoint,
     end_table(page, 1);
 }
 
+/* How many nodes are sent bytes of this run of a fetch. */
+static unsigned count_readers(apr_uint64_t run)
+{
+    ledger_boot boot;
+    unsigned readers = 0;
+    int place;
+
+    for (place = 0; place < LEDGER_BOOTS; place++)
+        readers += boot_ledger_boot(place, &boot) && boot.state == BOOT_RUNNING && boot.run == run;
+    return readers;
+}
+
 static void put_fetches(page *page, int entrypoint)
 {
     static const char *const columns[] = {
-        "Image", "Progress", "Received", "Size", "Rate", "Seconds", NULL
+        "Image", "Progress", "Received", "Size", "Rate", "Seconds", "Nodes reading", NULL
     };
     apr_array_header_t *fetches = apr_array_make(page->r->pool, 4, sizeof(ledger_fetch));
     ledger_fetch fetch;
@@ -266,6 +278,7 @@ static void put_fetches(page *page, int entrypoint)
             put_bytes(page, "Size", running->size);
         put_rate(page, "Rate", running->position, running->began);
         put_seconds(page, "Seconds", apr_time_now() - running->began);
+        put_number(page, "Readers", count_readers(running->run));
         end_row(page);
     }
     end_table(page, fetches->nelts);

@@ -8,11 +8,10 @@ import threading
 import pytest
 
 import wire
-from boot_client import BootClient, Outcome
+from boot_client import Outcome
 from boot_files import MIB, image_digest, image_pieces
 from fleet import Fleet, fetched
-from httpd import PROJECT
-from processes import children, wait_until
+from processes import wait_until
 from test_fetches_an_image_once import FOUR_PROCESSES, await_fetch, fetcher
 from test_tries_again_until_a_node_boots import HASTY
 
@@ -72,7 +71,9 @@ def readers():
 
 
 def server_of(mpm):
-    return FOUR_PROCESSES if mpm != "prefork" else ""
+    """Several processes from the start; with the worker MPM of so many threads that no turns are taken."""
+    many = FOUR_PROCESSES.replace("ThreadsPerChild 4", "ThreadsPerChild 32").replace(" 32\nMin", " 256\nMin")
+    return {"event": FOUR_PROCESSES, "worker": many.replace("MaxSpareThreads 32", "MaxSpareThreads 256"), "prefork": ""}[mpm]
 
 
 @pytest.mark.parametrize("mpm", MPMS)
@@ -184,6 +185,36 @@ def test_image_changes_between_two_tries(entrypoint, cache, walt, readers, node)
     assert boot.booted and boot.image_sha256 == new
 
 
+def test_image_changes_for_the_fetching_node_alone(entrypoint, cache, walt, readers):
+    """The others still have the old image, which is fetched on by way of one of them."""
+    httpd = entrypoint(cache=cache.path, vhost=HASTY % walt.url)
+    httpd.tolerate_log("proxy|ended short|answered with 404")
+    walt.fault("boot.img", "silence", at_byte=HALF)
+    first = readers(httpd, 1)
+    first.await_bytes(1000)
+    fleet = Fleet(httpd, 4)
+    wait_until(lambda: len(walt.requests("boot.sig")) >= 9, what="the nodes' requests")
+    walt.set_image("192.168.152.1", "new")
+    assert first.rest().ended == "RST"
+    boots = fleet.boots()
+    assert all(boot.booted and boot.image_sha256 == image_digest("default", 1) for boot in boots), boots
+    assert fetched(walt) == 2
+
+
+def test_restart_in_the_middle(entrypoint, cache, walt):
+    """SIGHUP ends all children at once: their nodes are reset, resume, and boot; no child crashes over its readers."""
+    walt.set_image(mib=2)
+    httpd = entrypoint(cache=cache.path)
+    httpd.tolerate_log("ended short|proxy")
+    walt.rate(MIB // 2)
+    fleet = Fleet(httpd, 6)
+    wait_until(lambda: [request.sent > HALF for request in walt.requests("boot.img")] == [True], what="a part of the image")
+    httpd.restart()
+    boots = fleet.boots()
+    assert all(boot.booted for boot in boots), boots
+    assert {boot.image_sha256 for boot in boots} == {image_digest("default", 2)}
+
+
 @pytest.mark.parametrize("mpm", MPMS)
 def test_fetching_process_is_killed(mpm, entrypoint, cache, walt):
     """-9 in the middle: another process goes on with the same file, and at most two nodes are asked to come again for that."""
@@ -215,7 +246,7 @@ def test_graceful_restart_in_the_middle(entrypoint, cache, walt):
     boots = fleet.boots() + late.boots()
     assert all(boot.booted and not boot.resumes for boot in boots), boots
     assert fetched(walt) == 1
-    assert httpd.error_log.count("streamed") == 7
+    wait_until(lambda: httpd.error_log.count("streamed") == 7, what="a line for each boot")
 
 
 def test_resume_joins_at_its_byte(entrypoint, cache, walt, readers):
