@@ -16,6 +16,7 @@
 #include "image_fetch.h"
 #include "image_sender.h"
 #include "reply_guard.h"
+#include "server_fault.h"
 
 #include "http_protocol.h"
 #include "http_request.h"
@@ -29,7 +30,7 @@
 /* ------------------------------------------------------------------ boot.sig */
 
 /* Send the boot.sig of the node of r as the WalT server gave it. */
-static int answer_signature(request_rec *r)
+static int answer_signature(request_rec *r, const walt_vpn_request *request)
 {
     boot_signature signature = { 0 };
     walt_query query;
@@ -40,8 +41,11 @@ static int answer_signature(request_rec *r)
     boot_signature_ask(r, &query, &signature, &tries);
     if (!query.whole)
         return query.status;
-    if (query.status == HTTP_OK && (digest = boot_signature_digest(&signature)))
+    if (query.status == HTTP_OK) {
+        if (!(digest = boot_signature_digest(&signature)))
+            return server_fault_no_signature(r, request);
         boot_watch_digest(r, digest);
+    }
     r->status = query.status;
     r->headers_out = apr_table_overlay(r->pool, query.headers, r->headers_out);
     if (query.content_type)
@@ -235,7 +239,7 @@ static int walt_vpn_handler(request_rec *r)
     if (r->method_number != M_GET)
         return DECLINED;
     if (request->boot.file == BOOT_FILE_SIG)
-        return answer_signature(r);
+        return answer_signature(r, request);
     if (request->boot.file == BOOT_FILE_IMG && request->entrypoint->folder)
         return answer_image(r, request);
     return DECLINED;

@@ -27,6 +27,8 @@ typedef struct {
     ledger_counter answers[WALT_VPN_ANSWERS];   /* requests by how they were answered */
     ledger_counter to_nodes;    /* bytes of bodies sent */
     ledger_counter from_server; /* bytes of bodies received from the WalT server */
+    ledger_counter no_signatures;       /* boot.sig that were none */
+    ledger_counter misnamed;    /* requests below /walt-vpn/ under a name of no entrypoint */
 } ledger_entrypoint;
 
 typedef enum {

@@ -439,6 +439,11 @@ static void complete_answer(request_rec *r, const walt_vpn_request *request)
         boot_watch_answer(r, WALT_VPN_REFUSED, "by the configuration of this httpd");
         return;
     }
+    if (r->status == HTTP_NOT_FOUND && request->answer == WALT_VPN_RELAYED
+        && request->boot.node[0])
+        boot_watch_answer(r, WALT_VPN_RELAYED,
+                          apr_psprintf(r->pool, "so says what %s leads to: it does not know the "
+                                       "node, or is no WalT server", request->entrypoint->where));
     if (request->answer == WALT_VPN_REFUSED || !ap_is_HTTP_SERVER_ERROR(r->status))
         return;
     switch (r->status) {

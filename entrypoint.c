@@ -227,6 +227,8 @@ static const char *set_server(cmd_parms *cmd, void *dummy, int argc, char *const
     entrypoint->server = cmd->server;
     entrypoint->host = host;
     entrypoint->directive = cmd->directive;
+    entrypoint->where = apr_psprintf(cmd->pool, "WaltVpnServer %s (%s:%d)", value,
+                                     cmd->directive->filename, cmd->directive->line_num);
     /* The form that mod_proxy gives a worker's name: no default port, brackets kept. */
     entrypoint->url = apr_pstrcat(cmd->pool, "http://", ap_strchr_c(host, ':') ? "[" : "", host,
                                   ap_strchr_c(host, ':') ? "]" : "",
@@ -382,15 +384,6 @@ static int has_server_name(const ap_directive_t *directive)
     return 0;
 }
 
-/* "WaltVpnServer value (file:line)", or the LoadModule line when no server is configured. */
-static const char *where(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint)
-{
-    if (!entrypoint)
-        return "LoadModule walt_vpn_module";
-    return apr_psprintf(p, "WaltVpnServer %s (%s:%d)", entrypoint->value,
-                        entrypoint->directive->filename, entrypoint->directive->line_num);
-}
-
 static const walt_vpn_entrypoint *first_entrypoint(const server_rec *s)
 {
     for (; s; s = s->next) {
@@ -463,8 +456,10 @@ static int walt_vpn_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t
 
     (void)plog;
     if (fault) {
+        const walt_vpn_entrypoint *first = first_entrypoint(main_server);
+
         ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, main_server, "%s: mod_walt_vpn "
-                     "%s", where(ptemp, first_entrypoint(main_server)), fault);
+                     "%s", first ? first->where : "LoadModule walt_vpn_module", fault);
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     for (s = main_server; s; s = s->next) {
@@ -474,7 +469,7 @@ static int walt_vpn_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t
             continue;
         if ((fault = entrypoint_fault(ptemp, s, entrypoint))) {
             ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s, "%s: %s",
-                         where(ptemp, entrypoint), fault);
+                         entrypoint->where, fault);
             return HTTP_INTERNAL_SERVER_ERROR;
         }
         entrypoint->boot_only = config_of(s)->expose == EXPOSE_BOOT;
@@ -579,10 +574,10 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
         if (entrypoint->place < 0)
             ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s, "%s: nothing is counted of more than %d "
                          "entrypoints; stop and start httpd if there are fewer by now",
-                         where(ptemp, entrypoint), LEDGER_ENTRYPOINTS);
+                         entrypoint->where, LEDGER_ENTRYPOINTS);
         if ((fault = define_worker(pconf, s, entrypoint->url))) {
             ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s, "%s: mod_proxy refuses "
-                         "the worker %s: %s", where(ptemp, entrypoint), entrypoint->url, fault);
+                         "the worker %s: %s", entrypoint->where, entrypoint->url, fault);
             return HTTP_INTERNAL_SERVER_ERROR;
         }
         keep_caches_out(pconf, ptemp, s, entrypoint);

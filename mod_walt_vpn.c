@@ -10,17 +10,20 @@
  */
 #include "walt_vpn.h"
 #include "boot_files.h"
+#include "boot_ledger.h"
 #include "boot_watch.h"
 #include "entrypoint.h"
 #include "image_feeder.h"
 #include "reply_guard.h"
 #include "request_record.h"
+#include "server_fault.h"
 #include "status_page.h"
 #include "walt_query.h"
 
 #include "apr_lib.h"
 #include "apr_strings.h"
 #include "http_core.h"
+#include "http_main.h"
 #include "http_protocol.h"
 #include "http_request.h"
 
@@ -114,6 +117,42 @@ static walt_vpn_request *judge(request_rec *r, const char *rest)
     return request;
 }
 
+/* The names of an entrypoint, for people. */
+static const char *names_of(apr_pool_t *p, const server_rec *s)
+{
+    const char *names = s->server_hostname;
+    int i;
+
+    for (i = 0; s->names && i < s->names->nelts; i++)
+        names = apr_pstrcat(p, names, ", ", APR_ARRAY_IDX(s->names, i, const char *), NULL);
+    for (i = 0; s->wild_names && i < s->wild_names->nelts; i++)
+        names = apr_pstrcat(p, names, ", ", APR_ARRAY_IDX(s->wild_names, i, const char *), NULL);
+    return names;
+}
+
+/*
+ * Somebody asks for what is below /walt-vpn/, but not by a name of the entrypoint: by its address,
+ * perhaps, or a misspelt one.  It is not ours; it is said once for each name, and counted.
+ */
+static void note_misnamed(const request_rec *r)
+{
+    const server_rec *s = entrypoint_of(r->server) ? r->server : ap_server_conf;
+    const char *name = r->hostname ? r->hostname : "no name";
+    ledger_entrypoint *counters;
+
+    if (r->prev || !r->parsed_uri.path || !boot_request_rest(r->parsed_uri.path))
+        return;
+    while (s && !entrypoint_of(s))
+        s = s->next;
+    if (!s)
+        return;
+    if ((counters = boot_ledger_entrypoint(entrypoint_of(s)->place)))
+        counters->misnamed++;
+    if (!boot_ledger_refused_before(apr_pstrcat(r->pool, "misnamed ", name, NULL)))
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s was asked for under \"%s\", the "
+                      "entrypoint's names are: %s", BOOT_PREFIX, name, names_of(r->pool, s));
+}
+
 /*
  * Judge a request as the client sent it: httpd normalises the path before translate_name, and
  * what it would quietly repair or answer with 400 (which a node takes for its file) is answered
@@ -124,8 +163,10 @@ static int walt_vpn_post_read_first(request_rec *r)
     const char *rest = rest_of(r, r->parsed_uri.path);
     walt_vpn_request *request;
 
-    if (!rest)
+    if (!rest) {
+        note_misnamed(r);
         return DECLINED;
+    }
     request = judge(r, rest);
     if (r->method_number == M_GET) {
         const char *range = apr_table_get(r->headers_in, "Range");
@@ -340,6 +381,7 @@ static void register_hooks(apr_pool_t *p)
     walt_query_register_hooks();
     boot_files_register_hooks();
     image_feeder_register_hooks();
+    server_fault_register_hooks();
     boot_watch_register_hooks();
     status_page_register_hooks();
 }

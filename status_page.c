@@ -230,6 +230,8 @@ static void put_summary(page *page, const walt_vpn_entrypoint *entrypoint,
     put_moment(labelled(page, "Counted since"), "Since", boot_ledger_began());
     for (i = 0; i < WALT_VPN_ANSWERS; i++)
         put_number(labelled(page, answers[i].label), answers[i].key, counters->answers[i]);
+    put_number(labelled(page, "boot.sig that were none"), "NoSignatures", counters->no_signatures);
+    put_number(labelled(page, "Asked for by another name"), "Misnamed", counters->misnamed);
     put_bytes(labelled(page, "Sent to nodes"), "ToNodes", to_nodes);
     put_bytes(labelled(page, "From the WalT server"), "FromServer", from_server);
     put_bytes(labelled(page, "Saved by the cache"), "Saved",

@@ -10,6 +10,7 @@
  * image_fetch.c      fetching an image from the WalT server, and trying again where that fails
  * image_feeder.c     nodes that are sent an image while it is fetched, without a thread each
  * image_sender.c     sending an image to a node, whole or while it is fetched
+ * server_fault.c     what is wrong with the WalT server, as the administrator should hear it
  * boot_signature.c   asking the WalT server for a node's boot.sig
  * walt_query.c       asking the WalT server on the entrypoint's own account
  * image_cache.c      finding the image that a node wants
@@ -40,6 +41,7 @@ typedef struct {
     apr_port_t port;
     const char *url;            /* http://host[:port]/walt-vpn/, the worker's name */
     const ap_directive_t *directive;    /* where WaltVpnServer stands */
+    const char *where;          /* the same for people: "WaltVpnServer value (file:line)" */
     const server_rec *server;   /* in which it stands */
     int boot_only;              /* WaltVpnExpose boot */
     const struct image_folder *folder;  /* WaltVpnCacheRoot; NULL: images are relayed */

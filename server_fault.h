@@ -1,0 +1,17 @@
+/*
+ * server_fault.h: what is wrong with the WalT server, as the administrator should hear it.
+ */
+#ifndef WALT_VPN_SERVER_FAULT_H
+#define WALT_VPN_SERVER_FAULT_H
+
+#include "request_record.h"
+
+/*
+ * What came for a node's boot.sig is no signature: warn of it, count it, and return the status that
+ * the node is answered with.
+ */
+int server_fault_no_signature(request_rec *r, const walt_vpn_request *request);
+
+void server_fault_register_hooks(void);
+
+#endif
