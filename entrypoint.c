@@ -473,6 +473,7 @@ static int walt_vpn_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t
             return HTTP_INTERNAL_SERVER_ERROR;
         }
         entrypoint->boot_only = config_of(s)->expose == EXPOSE_BOOT;
+        entrypoint->exposed_unsaid = config_of(s)->expose == EXPOSE_UNSET;
         if ((fault = set_folder(pconf, ptemp, entrypoint, config_of(s)))) {
             ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s, "%s", fault);
             return HTTP_INTERNAL_SERVER_ERROR;
@@ -586,12 +587,6 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
                          "can't be made; name a folder elsewhere", entrypoint->folder->root);
             return HTTP_INTERNAL_SERVER_ERROR;
         }
-        /* At start the configuration is read twice; say it for the pass that stays. */
-        if (ap_state_query(AP_SQ_MAIN_STATE) != AP_SQ_MS_CREATE_PRE_CONFIG)
-            ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s, "%s is the WalT VPN HTTP entrypoint of "
-                         "%s, exposing %s", s->server_hostname, entrypoint->url,
-                         entrypoint->boot_only ? "what nodes boot from"
-                                               : "everything below " BOOT_PREFIX);
     }
     return OK;
 }

@@ -17,6 +17,7 @@
 #include "reply_guard.h"
 #include "request_record.h"
 #include "server_fault.h"
+#include "site_check.h"
 #include "status_page.h"
 #include "walt_query.h"
 
@@ -377,6 +378,7 @@ static void register_hooks(apr_pool_t *p)
     body_filter = ap_register_input_filter("WALT_VPN_BODY", filter_body, NULL, AP_FTYPE_RESOURCE);
     ap_hook_insert_filter(walt_vpn_insert_filter, NULL, NULL, APR_HOOK_MIDDLE);
     entrypoint_register_hooks();
+    site_check_register_hooks();
     reply_guard_register_hooks();
     walt_query_register_hooks();
     boot_files_register_hooks();

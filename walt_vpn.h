@@ -5,6 +5,10 @@
  *
  * mod_walt_vpn.c     claiming a request and passing it on
  * status_page.c      the section on mod_status's page
+ * site_check.c       what in the configuration keeps nodes from booting, or opens more than they need
+ * leftover_check.c   what is still passed on below /walt-vpn/ without this module
+ * resolver_check.c   have the WalT servers an address?
+ * name_check.c       do the names of an entrypoint lead to it?
  * entrypoint.c       what the directives make of a server: refusing to start, the generated worker
  * boot_files.c       answering boot.sig and boot.img
  * image_fetch.c      fetching an image from the WalT server, and trying again where that fails
@@ -44,6 +48,7 @@ typedef struct {
     const char *where;          /* the same for people: "WaltVpnServer value (file:line)" */
     const server_rec *server;   /* in which it stands */
     int boot_only;              /* WaltVpnExpose boot */
+    int exposed_unsaid;         /* no WaltVpnExpose: all is the default */
     const struct image_folder *folder;  /* WaltVpnCacheRoot; NULL: images are relayed */
     int place;                  /* of its counters in the ledger; -1: none */
 } walt_vpn_entrypoint;
