@@ -86,6 +86,9 @@ def load_line(module, ours):
 # What is told of a node's own trouble: tests judge nodes by what became of them.
 NODE_TROUBLE = r"\[walt_vpn:warn\] .* node [0-9.]+ \([0-9a-f.:]+\): "
 
+# What start and configtest warn of wherever a test is not about it: none is on port 80, few say what they expose.
+OF_A_TEST = r"\[walt_vpn:warn\] .*: (nodes ask port 80 alone|everything below /walt-vpn/ is exposed)"
+
 
 class DidNotStart(Exception):
     """With everything httpd said."""
@@ -116,7 +119,7 @@ class Httpd:
         self.server_name = server_name or self.server_name
         self.fixed_port = fixed_port
         self.expected_log = []
-        self.tolerated_log = [NODE_TROUBLE]
+        self.tolerated_log = [NODE_TROUBLE, OF_A_TEST]
         self.crash_at_stop = False
         self.process = None
         self.port = None
@@ -175,6 +178,18 @@ class Httpd:
         run = subprocess.run(self.command("-t"), env=self.environment(), timeout=60,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
         return run.returncode, run.stdout
+
+    def warnings(self):
+        """What configtest says of a configuration that it accepts, line by line."""
+        status, said = self.configtest()
+        lines = said.splitlines()
+        assert (status, lines[-1:]) == (0, ["Syntax OK"]), said
+        return lines[:-1]
+
+    def place(self, text, nth=0):
+        """file:line of the line of the configuration that begins so."""
+        with open(self.conf) as conf:
+            return "%s:%d" % (self.conf, [n for n, line in enumerate(conf, 1) if line.startswith(text)][nth])
 
     # Life
 

@@ -25,6 +25,15 @@ def free_port(address="127.0.0.1"):
                 continue
 
 
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+            return True
+    except OSError:
+        return False
+
+
 def wait_until(condition, seconds=10.0, what="the condition"):
     """Polls, because neither httpd nor its rivals tell when they are ready."""
     end = time.monotonic() + seconds

@@ -24,7 +24,7 @@ import time
 
 from boot_client import BootClient, Outcome
 from fleet import CacheFolder, Fleet
-from httpd import log_objections
+from httpd import OF_A_TEST, log_objections
 from processes import wait_until
 from proxies import WaltVpn
 from stand_in import WaltServer
@@ -48,7 +48,7 @@ HARMLESS = (Outcome.BOOTED, Outcome.CORRUPT, Outcome.RESTARTS, Outcome.HTTP_ERRO
 LONGEST = 60
 
 # What the faults may leave in the error log; of httpd itself only that children are killed and that they are all busy.
-TOLERATED = ["proxy", "was answered with [45]", "ended short", "is damaged: removed", "AH10392", "AH03490", "AH00484", "AH00161"]
+TOLERATED = [OF_A_TEST, "proxy", "was answered with [45]", "ended short", "is damaged: removed", "AH10392", "AH03490", "AH00484", "AH00161"]
 
 
 class Trouble(Exception):

@@ -75,9 +75,10 @@ def test_a_worker_for_less_than_ours_counts_there(httpd, walt):
 
 
 def test_a_proxypass_of_the_same_url_is_such_a_worker(httpd, walt):
-    """Whoever comes from the documented ProxyPass line may leave it there, with its settings."""
+    """Whoever comes from the documented ProxyPass line may leave it there, with its settings, for a while."""
     ours = httpd('ProxyPass "/walt-vpn/" "%s/walt-vpn/" disablereuse=off keepalive=on\n' % walt.url + SERVER % walt.location,
                  server=ONE_CHILD)
+    ours.expect_log("ProxyPass .* it passes requests below /walt-vpn/ on")
     assert connections(ours, walt) == 1
 
 

@@ -250,7 +250,7 @@ def test_htaccess(httpd):
 def test_accepted(lines, why, httpd):
     """And what is right is taken."""
     ours = httpd("<VirtualHost *:@PORT@>\n%s\n</VirtualHost>" % lines, start=False)
-    assert ours.configtest() == (0, "Syntax OK\n")
+    assert ours.configtest()[0] == 0
 
 
 def test_a_macro(httpd):
@@ -258,4 +258,4 @@ def test_a_macro(httpd):
     ours = httpd("<VirtualHost *:@PORT@>\nUse Entrypoint entry.example.org walt.example.org\n</VirtualHost>", start=False,
                  server="<Macro Entrypoint $name $walt>\nServerName $name\nWaltVpnServer $walt\n</Macro>",
                  modules=("macro",) + OURS)
-    assert ours.configtest() == (0, "Syntax OK\n")
+    assert ours.configtest()[0] == 0

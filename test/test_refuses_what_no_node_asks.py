@@ -51,6 +51,7 @@ def test_methods(entrypoint, walt, expose, method):
 def test_disguises(entrypoint, walt, target):
     """httpd makes a path below /walt-vpn/ of these, and a ProxyPass from before would still take it there."""
     ours = entrypoint(vhost='WaltVpnExpose boot\nProxyPass "/walt-vpn/" "%s/walt-vpn/"' % walt.url)
+    ours.expect_log("ProxyPass .* it passes requests below /walt-vpn/ on")
     for rest in (NODE, "enroll?fake_requester_ip=1.2.3.4", "server"):
         for _ in range(2):          # said once
             assert ours.get(target + rest).status == 404, rest

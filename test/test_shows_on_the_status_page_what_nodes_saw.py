@@ -245,6 +245,7 @@ def test_two_entrypoints(httpd, walt, another_walt):
         <VirtualHost *:@PORT@>
             ServerName three.example.org
         </VirtualHost>""" % (walt.location, status_page.LOCATION, walt.location, another_walt.location))
+    ours.expect_log(r"httpd does not listen on \*:1 of its <VirtualHost>")
     for name, count in (("one.example.org", 1), ("two.example.org", 2)):
         for _ in range(count):
             assert ours.get("/walt-vpn/server", host=name).status == 200
@@ -266,6 +267,7 @@ def test_what_is_shown_is_escaped(entrypoint, walt, cache):
     ours = entrypoint(vhost="ServerAlias entry.example.org\n" + status_page.LOCATION, modules=status_page.MODULES,
                       cache=cache.path + "<b>&", server_name="'%s'" % name.replace("'", "\\'"))
     ours.server_name = "entry.example.org"
+    ours.expect_log("httpd refuses such a name with 400")
     assert ours.get(BOOT_IMG, headers=[("User-Agent", hostile), ("X-Forwarded-For", hostile)]).status == 200
     for path in ("/walt-vpn/" + hostile, "/walt-vpn/per-ip/%3Cscript%3E/boot.sig", BOOT_SIG + "?" + hostile):
         ours.get(path)
