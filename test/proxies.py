@@ -28,6 +28,11 @@ class WaltVpn(Httpd):
             options["modules"] = ("rewrite",) + tuple(options.get("modules", ENTRYPOINT))
         super().__init__(folder, "WaltVpnServer %s\n%s" % (walt.location, vhost), server, **options)
 
+    @property
+    def location(self):
+        """host:port, as the WaltVpnServer of an entrypoint in front of this one."""
+        return "%s:%d" % (self.server_name, self.port)
+
 
 class ProxyPass(Httpd):
     """The documented httpd site."""
