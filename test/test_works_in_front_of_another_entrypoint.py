@@ -11,6 +11,7 @@ import wire
 from boot_client import Outcome
 from fleet import CacheFolder, Fleet, fetched
 from link import Link
+from processes import accepts_connections, wait_until
 from proxies import WaltVpn
 
 MIB = 4
@@ -125,6 +126,7 @@ def test_the_inner_one_is_down_and_up_again(chain, node):
     made.inner.fixed_port = made.inner.port
     assert made.outer.get("/walt-vpn/server").status in (502, 503)
     made.inner.start()
+    wait_until(lambda: accepts_connections(made.inner.port))
     assert node(made.outer).boot().booted
 
 
