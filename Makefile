@@ -18,6 +18,7 @@
 #   make faults         nodes against a WalT server that fails: a table
 #   make fuzz           the judgement of requests, for a while     (FUZZ_SECONDS=600)
 #   make deb            the Debian package, in build/deb
+#   make rpm            an RPM in Fedora's layout, in build/rpm
 #   make fresh          all of this on minimal Debian systems that it makes: a table
 #                                                        (SUITES="bookworm trixie")
 
@@ -77,7 +78,7 @@ check: mod_walt_vpn.so
 		$(PYTHON) -m pytest --last-failed --last-failed-no-failures none --ignore=test/firmware $(PYTEST_FLAGS) test; }
 
 test:
-	test/install build run test compare browser
+	test/install build run test compare browser rpm
 	$(MAKE) --no-print-directory all
 	$(if $(wildcard test/firmware/install),$(MAKE) --no-print-directory test-firmware)
 	$(MAKE) --no-print-directory check
@@ -145,9 +146,13 @@ deb:
 	@test/install build run test deb
 	@debian/build.sh
 
+rpm:
+	@test/install build rpm
+	@packaging/rpm/build.sh
+
 fresh:
 	@test/install fresh
 	@test/fresh/run.sh $(SUITES)
 
-.PHONY: deb fresh soak
+.PHONY: deb rpm fresh soak
 .PHONY: all install clean check test test-firmware run bench compare picture static fuzz faults

@@ -1,0 +1,68 @@
+"""The spec file builds an RPM in the layout of Fedora's httpd, from whose files alone httpd starts and a node boots."""
+
+import glob
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+
+import pytest
+
+from httpd import PROJECT
+
+BUILD = os.path.join(PROJECT, "packaging", "rpm", "build.sh")
+SPEC = os.path.join(PROJECT, "packaging", "rpm", "mod_walt_vpn.spec")
+
+
+def read(*path):
+    with open(os.path.join(*path)) as file:
+        return file.read()
+
+
+@pytest.fixture
+def root(folder):
+    """A folder with what is in the RPM, unpacked as / would have it."""
+    if not shutil.which("rpmbuild"):
+        pytest.skip("rpmbuild is not installed (test/install rpm)")
+    done = subprocess.run([BUILD, folder + "/rpm"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+    assert done.returncode == 0, done.stdout
+    [package] = glob.glob(folder + "/rpm/RPMS/*/mod_walt_vpn-1*.rpm")
+    subprocess.run(["rpm2archive", package], check=True)
+    with tarfile.open(package + ".tgz") as archive:
+        archive.extractall(folder + "/root")
+    return folder + "/root"
+
+
+def test_a_node_boots_from_its_files(root, httpd, walt, node):
+    """conf.modules.d, then conf.d with the example site, which ships as a document and is written two names into."""
+    [example] = glob.glob(root + "/usr/share/doc/**/walt-entry.conf", recursive=True)
+    site = read(example).replace("walt.lab.example.org", walt.location).replace("*:80", "*:@PORT@")
+    settings = read(root, "etc/httpd/conf.d/walt_vpn.conf").replace("/var/cache", root + "/var/cache")
+    ours = httpd(start=False, modules=["proxy", "proxy_http"], server_name="walt-entry.example.org",
+                 vhost=site, server=read(root, "etc/httpd/conf.modules.d/10-walt_vpn.conf") + settings)
+    os.symlink(glob.glob(root + "/usr/lib*/httpd/modules")[0], ours.folder + "/modules")
+    if os.getuid() == 0:
+        shutil.chown(root + "/var/cache/httpd/walt_vpn", "www-data")
+    os.chmod(root, 0o755)
+    assert os.listdir(ours.folder + "/modules") == ["mod_walt_vpn.so"] and "apache2" not in site + settings
+    assert ours.configtest() == (0, "Syntax OK\n")
+    assert node(ours.start()).boot().booted
+    assert len(glob.glob(root + "/var/cache/httpd/walt_vpn/*.img")) == 1
+
+
+def test_it_is_loaded_after_what_it_stands_on(root, httpd, walt):
+    """By the order of names that httpd reads conf.modules.d in; loaded before, it says so, and so does a httpd without proxy."""
+    files = ["00-proxy.conf"] + os.listdir(root + "/etc/httpd/conf.modules.d")
+    assert sorted(files) == ["00-proxy.conf", "10-walt_vpn.conf"]
+    ours = httpd("WaltVpnServer " + walt.location, start=False, modules=(),
+                 server=read(root, "etc/httpd/conf.modules.d/10-walt_vpn.conf"))
+    os.symlink(glob.glob(root + "/usr/lib*/httpd/modules")[0], ours.folder + "/modules")
+    status, said = ours.configtest()
+    assert status == 1 and "write LoadModule proxy_module above LoadModule walt_vpn_module" in said
+
+
+def test_the_two_packages_have_one_version():
+    """That of debian/changelog, whose form is checked by dpkg."""
+    version = re.match(r"mod-walt-vpn \((\S+)\)", read(PROJECT, "debian", "changelog")).group(1)
+    assert re.search(r"(?m)^Version: +(\S+)$", read(SPEC)).group(1) == version
