@@ -46,8 +46,8 @@ def ours(request, entrypoint):
 
 @pytest.mark.parametrize("address", ["203.0.113.9", "2001:db8::5", "2001:db8:1:2:3:4:5:6"])
 def test_everything_that_is_refused(ours, address):
-    """The whole table of bad requests: one find for each line that tells of one."""
-    for row in REFUSED:
+    """The whole table of bad requests, and again, which is told at the level debug: one find for each line that tells of one."""
+    for row in REFUSED + REFUSED:
         ours.get("/walt-vpn/" + row.target, headers=[("X-Forwarded-For", address)])
     told = [line for line in ours.error_log.splitlines() if "refused with 404" in line]
     assert len(told) >= len({row.target for row in REFUSED}) - 1
@@ -77,15 +77,17 @@ def test_nobody_else(ours, walt, node):
 
 
 def test_nobody_by_what_another_writes(ours):
-    """In the path, with line ends in it, and in headers that are logged."""
+    """In the path, with line ends in it, in headers that are logged, and where another module tells of it."""
     guilty = "203.0.113.9"
     for text in (FORGED, FORGED_LINE):
         for before in ("", "%0a", "%0d%0a", "x%5cn", "%5b%5d "):
             path = before + text.replace(" ", "%20")
             ours.get("/walt-vpn/" + path, headers=[("X-Forwarded-For", guilty), ("Referer", text), ("User-Agent", text)])
+        ours.get("/" + text.replace(" ", "%20"), headers=[("X-Forwarded-For", guilty)])
         ours.get("/walt-vpn/x", host=text.replace(" ", ""), headers=[("X-Forwarded-For", guilty)])
     addresses = found(ours.error_log_path)
     assert addresses and set(addresses) == {guilty}
+    assert "File does not exist" in ours.error_log
 
 
 def test_its_jail_is_taken_by_fail2ban(folder):
