@@ -11,7 +11,7 @@
 #                                                        (PORT=8080 WALT_SERVER=host[:port] NODE=ip)
 #   make test           build, and test everything
 #   make test-firmware  boot iPXE, UEFI and Linux in QEMU through it, and resume with curl, wget and others
-#   make bench          how fast, beside the same: tables (SECTIONS="storm cold behind slow bulk small growth")
+#   make bench          how fast, beside the same: tables (SECTIONS="storm cold behind slow bulk small growth chain")
 #   make picture        docs/status.png: the status page during a storm of nodes
 #   make compare        it and the configurations that WalT documents: a table of who does what
 #   make static         cppcheck
@@ -105,7 +105,7 @@ compare:
 
 # Its programs in C are no part of the module.
 bench:
-	@test/install build run compare
+	@test/install build run compare bench
 	@$(MAKE) --no-print-directory --silent all build/bench/walt build/bench/nodes
 	@$(PYTHON) test/bench/bench.py $(SECTIONS)
 

@@ -13,14 +13,14 @@ class Fleet:
     >>> boots = Fleet(entrypoint, 40).boots()
     """
 
-    def __init__(self, entrypoint, nodes, first=1, **options):
-        """nodes: how many, or their addresses; options as for BootClient."""
+    def __init__(self, entrypoint, nodes, first=1, address="127.0.0.1", **options):
+        """nodes: how many, or their addresses; address: of the entrypoint; options as for BootClient."""
         if isinstance(nodes, int):
             nodes = ["192.168.%d.%d" % divmod(number, 250) for number in range(first, first + nodes)]
         self.results = {}
         self.threads = []
         for ip in nodes:
-            client = BootClient("127.0.0.1", entrypoint.port, ip, entrypoint.server_name, **options)
+            client = BootClient(address, entrypoint.port, ip, entrypoint.server_name, **options)
             self.threads.append(threading.Thread(target=self.boot, args=(client,), daemon=True))
             self.threads[-1].start()
 
