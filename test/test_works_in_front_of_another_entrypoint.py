@@ -22,7 +22,7 @@ NODE = "192.168.152.7"
 HASTY = '<Proxy "http://%s/walt-vpn/">\nProxySet timeout=1 disablereuse=on retry=0\n</Proxy>'
 
 Chain = collections.namedtuple("Chain", "outer inner link outer_cache inner_cache")
-Place = collections.namedtuple("Place", "location")
+Place = collections.namedtuple("Place", "location port server_name", defaults=(0, ""))
 
 
 @pytest.fixture
@@ -62,6 +62,19 @@ def test_boots_nodes_with_one_image_across_each_link(chain, walt):
     assert len(made.link.asked("/boot.img")) == 1 and fetched(walt) == 1
     assert made.outer_cache.images() == made.inner_cache.images() == [digest]
     assert b"\r\nHost: localhost" in made.link.asked("/boot.img")[0].request
+
+
+def test_a_node_is_sent_what_has_come_while_the_rest_is_on_its_way(chain, walt):
+    """Through both: behind a slow link to the WalT server no link waits for the one behind it."""
+    made = chain()
+    walt.rate(1 << 20)
+    fleet = Fleet(made.outer, [NODE])
+    with Link(made.outer.port) as nodes_own:
+        second = Fleet(Place("", nodes_own.port, made.outer.server_name), ["192.168.152.8"])
+        wait_until(lambda: any(one.replied > 1 << 20 for one in nodes_own.asked("/boot.img")), what="the first MiB")
+        assert made.inner_cache.images() == made.outer_cache.images() == []
+        assert [boot.outcome for boot in fleet.boots() + second.boots()] == [Outcome.BOOTED] * 2
+    assert fetched(walt) == 1
 
 
 def test_setup_check_gets_the_walt_servers_answer(chain):
