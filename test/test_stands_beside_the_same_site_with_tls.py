@@ -92,7 +92,7 @@ def test_a_download_that_breaks_off_does_not_end_like_a_whole_one(site, walt, ce
     """By TLS, too: no close notify, and no clean end, before the last byte."""
     made = site()
     made.reconfigure(server=made.server.replace("WaltVpnCacheRoot", "WaltVpnCacheRoot none\n#"))
-    made.graceful()
+    made.restart()
     made.tolerate_log(r"\[proxy")
     walt.fault("boot.img", "fin", at_byte=1 << 19)
     context = ssl.create_default_context(cafile=certificate)

@@ -148,7 +148,7 @@ def test_with_ProxyPreserveHost_the_inner_one_needs_an_alias(chain, node):
     made = chain(outer="ProxyPreserveHost On")
     assert node(made.outer).boot().outcome is Outcome.HTTP_ERROR
     made.inner.reconfigure(vhost="ServerAlias %s\n%s" % (made.outer.server_name, made.inner.vhost))
-    made.inner.graceful()
+    made.inner.restart()
     assert node(made.outer).boot().booted
 
 
@@ -157,9 +157,10 @@ def test_the_inner_one_can_tell_the_nodes_own_address(chain):
     made = chain()
     made.inner.reconfigure(modules=["remoteip"] + made.inner.modules, vhost=made.inner.vhost
                            + "RemoteIPHeader X-Forwarded-For\nRemoteIPInternalProxy 127.0.0.1\n")
-    made.inner.graceful()
+    made.inner.restart()
     for name in ("server", "per-ip/192-168-152-7/boot.sig"):
         with socket.create_connection(("127.0.0.1", made.outer.port), 10, source_address=("127.0.0.2", 0)) as connection:
             connection.sendall(wire.request("/walt-vpn/" + name, made.outer.server_name))
             assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
-        assert re.search('(?m)^127.0.0.2 "localhost.*" "GET /walt-vpn/%s ' % name, made.inner.access_log)
+        told = '(?m)^127.0.0.2 "localhost.*" "GET /walt-vpn/%s ' % name
+        wait_until(lambda: re.search(told, made.inner.access_log), what="the line with the node's address")
