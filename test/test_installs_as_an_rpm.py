@@ -1,6 +1,7 @@
 """The spec file builds an RPM in the layout of Fedora's httpd, from whose files alone httpd starts and a node boots."""
 
 import glob
+import io
 import os
 import re
 import shutil
@@ -28,8 +29,9 @@ def root(folder):
     done = subprocess.run([BUILD, folder + "/rpm"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
     assert done.returncode == 0, done.stdout
     [package] = glob.glob(folder + "/rpm/RPMS/*/mod_walt_vpn-1*.rpm")
-    subprocess.run(["rpm2archive", package], check=True)
-    with tarfile.open(package + ".tgz") as archive:
+    with open(package, "rb") as file:
+        unpacked = subprocess.run(["rpm2archive", "-"], stdin=file, stdout=subprocess.PIPE, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(unpacked)) as archive:
         archive.extractall(folder + "/root")
     return folder + "/root"
 
