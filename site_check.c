@@ -34,7 +34,7 @@ static void warn(const server_rec *s, const char *where, const char *fault)
     ap_log_error(APLOG_MARK, form | APLOG_WARNING, 0, s, "%s%s%s", where, *where ? ": " : "", fault);
 }
 
-static void warn_of(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint, const char *fault)
+static void warn_of(const walt_vpn_entrypoint *entrypoint, const char *fault)
 {
     warn(entrypoint->server, entrypoint->where, fault);
 }
@@ -59,11 +59,11 @@ static void check(apr_pool_t *p, server_rec *main_server, const walt_vpn_entrypo
     int i;
 
     for (i = 0; i < faults->nelts; i++)
-        warn_of(p, entrypoint, APR_ARRAY_IDX(faults, i, const char *));
+        warn_of(entrypoint, APR_ARRAY_IDX(faults, i, const char *));
     if (no_address)
-        warn_of(p, entrypoint, no_address);
+        warn_of(entrypoint, no_address);
     if (entrypoint->exposed_unsaid)
-        warn_of(p, entrypoint, "everything below " BOOT_PREFIX " is exposed; write WaltVpnExpose boot, "
+        warn_of(entrypoint, "everything below " BOOT_PREFIX " is exposed; write WaltVpnExpose boot, "
                 "which is all that nodes need, or WaltVpnExpose all if more is meant to be");
 }
 
