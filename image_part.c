@@ -344,6 +344,7 @@ image_state image_part_publish(image_part *part)
         image_part_abandon(part, IMAGE_NO_ROOM);
         return IMAGE_NO_ROOM;
     }
+    image_folder_is_sound(part->open);
     return IMAGE_READY;
 }
 
@@ -355,7 +356,6 @@ void image_part_settle(image_part *part)
         return;
     if (fsync(part->fd) == 0) {
         (void)fsync(part->open->fd);
-        image_folder_is_sound(part->open);
     }
     else {
         image_folder_trouble(part->open, "can't keep an image", errno);
