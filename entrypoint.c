@@ -122,22 +122,16 @@ static int is_dns_name(const char *host)
     }
 }
 
-/*
- * Split "host[:port]" into *host (lower case, in pool, without brackets) and *port (80 unless
- * said).  Returns NULL, or what is wrong and what to write instead.
- */
-static const char *split_host_port(apr_pool_t *pool, const char *value, char **host,
-                                   apr_port_t *port)
-{
-    static const char form[] = "write a host name, an IPv4 address or a bracketed IPv6 address, "
-                               "and :port if it is not 80";
-    unsigned char address[sizeof(struct in6_addr)];
-    const char *colon, *end;
+static const char host_form[] = "write a host name, an IPv4 address or a bracketed IPv6 address, "
+                                "and :port if it is not 80";
 
+/* What is wrong with a "host[:port]" at first sight, before it is taken apart; NULL: nothing. */
+static const char *sight_fault(apr_pool_t *pool, const char *value)
+{
     if (*value == '\0')
-        return apr_psprintf(pool, "the value is empty; %s", form);
+        return apr_psprintf(pool, "the value is empty; %s", host_form);
     if (strpbrk(value, " \t\r\n"))
-        return apr_psprintf(pool, "there is a space in it; %s", form);
+        return apr_psprintf(pool, "there is a space in it; %s", host_form);
     if (ap_strstr_c(value, "://"))
         return "this is a URL; write the host alone, without http:// and without a path";
     if (ap_strchr_c(value, '@'))
@@ -145,45 +139,63 @@ static const char *split_host_port(apr_pool_t *pool, const char *value, char **h
     if (ap_strchr_c(value, '/'))
         return "a path has no place here (it is always /walt-vpn/); write what stands before "
                "the '/'";
+    return NULL;
+}
+
+/* Take the host from a "host[:port]" into *host, in pool, without brackets; *end is set behind it.
+ * Returns NULL, or what is wrong. */
+static const char *take_host(apr_pool_t *pool, const char *value, char **host, const char **end)
+{
+    unsigned char address[sizeof(struct in6_addr)];
+
     if (*value == '[') {
-        if (!(end = ap_strchr_c(value, ']')))
+        if (!(*end = ap_strchr_c(value, ']')))
             return "the IPv6 address is not closed; add a ']' behind it";
-        *host = apr_pstrmemdup(pool, value + 1, (apr_size_t)(end - value) - 1);
-        if (inet_pton(AF_INET6, *host, address) != 1)
-            return "what stands in the brackets is not an IPv6 address; mend it, or write the "
-                   "server's name";
-        colon = end + 1;
+        *host = apr_pstrmemdup(pool, value + 1, (apr_size_t)(*end - value) - 1);
+        ++*end;
+        return inet_pton(AF_INET6, *host, address) == 1 ? NULL
+               : "what stands in the brackets is not an IPv6 address; mend it, or write the "
+                 "server's name";
     }
-    else {
-        colon = ap_strchr_c(value, ':');
-        if (colon && ap_strchr_c(colon + 1, ':'))
-            return apr_psprintf(pool, "an IPv6 address needs brackets; write [%s]", value);
-        if (!colon)
-            colon = value + strlen(value);
-        *host = apr_pstrmemdup(pool, value, (apr_size_t)(colon - value));
-        if (!is_dns_name(*host))
-            return apr_psprintf(pool, "\"%s\" is not a host name; %s", *host, form);
-        if (strspn(*host, "0123456789.") == strlen(*host)
-            && inet_pton(AF_INET, *host, address) != 1)
-            return apr_psprintf(pool, "\"%s\" is not an IPv4 address; %s", *host, form);
-    }
-    *port = 80;
-    if (*colon) {
-        apr_int64_t number = -1;
+    *end = ap_strchr_c(value, ':');
+    if (*end && ap_strchr_c(*end + 1, ':'))
+        return apr_psprintf(pool, "an IPv6 address needs brackets; write [%s]", value);
+    if (!*end)
+        *end = value + strlen(value);
+    *host = apr_pstrmemdup(pool, value, (apr_size_t)(*end - value));
+    if (!is_dns_name(*host))
+        return apr_psprintf(pool, "\"%s\" is not a host name; %s", *host, host_form);
+    if (strspn(*host, "0123456789.") == strlen(*host) && inet_pton(AF_INET, *host, address) != 1)
+        return apr_psprintf(pool, "\"%s\" is not an IPv4 address; %s", *host, host_form);
+    return NULL;
+}
 
-        if (*colon == ':' && apr_isdigit(colon[1])) {
-            char *rest;
+/*
+ * Split "host[:port]" into *host (lower case, in pool, without brackets) and *port (80 unless
+ * said).  Returns NULL, or what is wrong and what to write instead.
+ */
+static const char *split_host_port(apr_pool_t *pool, const char *value, char **host,
+                                   apr_port_t *port)
+{
+    const char *colon, *fault = sight_fault(pool, value);
+    apr_int64_t number = -1;
+    char *rest;
 
-            number = apr_strtoi64(colon + 1, &rest, 10);
-            if (*rest)
-                number = -1;
-        }
-        if (number < 1 || number > 65535)
-            return apr_psprintf(pool, "\"%s\" is not a port; write a number from 1 to 65535 "
-                                "behind a ':', or nothing for port 80", colon);
-        *port = (apr_port_t)number;
-    }
+    if (fault || (fault = take_host(pool, value, host, &colon)))
+        return fault;
     ap_str_tolower(*host);
+    *port = 80;
+    if (*colon == '\0')
+        return NULL;
+    if (*colon == ':' && apr_isdigit(colon[1])) {
+        number = apr_strtoi64(colon + 1, &rest, 10);
+        if (*rest)
+            number = -1;
+    }
+    if (number < 1 || number > 65535)
+        return apr_psprintf(pool, "\"%s\" is not a port; write a number from 1 to 65535 behind a "
+                            "':', or nothing for port 80", colon);
+    *port = (apr_port_t)number;
     return NULL;
 }
 

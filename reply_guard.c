@@ -450,6 +450,22 @@ static apr_status_t walk_brigade(relay *state, const walt_vpn_request *request,
     return APR_SUCCESS;
 }
 
+/*
+ * A reply that is held has come whole, or is too large to be held on: pass it on.  Without a
+ * Content-Length a node drops the data: it gets one, or an error.
+ */
+static apr_status_t release(ap_filter_t *f, relay *state, const walt_vpn_request *request,
+                            int ended)
+{
+    if (state->length < 0 && is_for_firmware(request)) {
+        if (!ended)
+            return fail_relay(f, state, HTTP_BAD_GATEWAY);
+        ap_set_content_length(f->r, state->received);
+    }
+    state->state = ended ? RELAY_OVER : RELAY_STREAMING;
+    return pass_relayed(f, state, state->held);
+}
+
 static apr_status_t filter_relay(ap_filter_t *f, apr_bucket_brigade *bb)
 {
     const walt_vpn_request *request = walt_vpn_request_of(f->r);
@@ -481,14 +497,7 @@ static apr_status_t filter_relay(ap_filter_t *f, apr_bucket_brigade *bb)
             return fail_relay(f, state, HTTP_INTERNAL_SERVER_ERROR);
         if (!ended && state->received <= HOLD_MAX)
             return APR_SUCCESS;
-        if (state->length < 0 && is_for_firmware(request)) {
-            /* Without a Content-Length a node drops the data: give it one, or an error. */
-            if (!ended)
-                return fail_relay(f, state, HTTP_BAD_GATEWAY);
-            ap_set_content_length(f->r, state->received);
-        }
-        state->state = ended ? RELAY_OVER : RELAY_STREAMING;
-        return pass_relayed(f, state, state->held);
+        return release(f, state, request, ended);
     }
     if (ended)
         state->state = RELAY_OVER;
