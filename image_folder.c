@@ -314,19 +314,30 @@ static int take_blocks(int fd, apr_off_t size)
     return 0;
 }
 
-int image_folder_make_room(const open_folder *open, const char *name, int fd, apr_off_t size)
+int image_folder_lock(const open_folder *open)
 {
-    int fits, error = 0;
-
-    /* One at a time makes room, and takes it before the next one looks. */
     while (flock(open->fd, LOCK_EX) != 0) {
         if (errno != EINTR)
             return 0;
     }
+    return 1;
+}
+
+void image_folder_unlock(const open_folder *open)
+{
+    flock(open->fd, LOCK_UN);
+}
+
+int image_folder_make_room(const open_folder *open, const char *name, int fd, apr_off_t size)
+{
+    int fits, error = 0;
+
+    if (!image_folder_lock(open))
+        return 0;
     fits = evict_for(open, name, size);
     if (fits)
         error = take_blocks(fd, size);
-    flock(open->fd, LOCK_UN);
+    image_folder_unlock(open);
     if (error)
         image_folder_trouble(open, "can't make room for an image", error);
     else if (!fits)

@@ -62,6 +62,11 @@ int image_folder_names(int folder_fd, const char *name, int fd);
 /* Remove what stands where one of our files belongs, whatever it is. */
 void image_folder_remove_foreign(const open_folder *open, const char *name);
 
+/* One at a time makes room, and takes it before the next one looks; and no file gets another name
+ * meanwhile, under which it would be missed.  0: that failed. */
+int image_folder_lock(const open_folder *open);
+void image_folder_unlock(const open_folder *open);
+
 /*
  * Make room for a file on its way, open under this name, of this many bytes: evict images, the
  * least recently used first, and take the blocks.  Being sent does an evicted image no harm: its

@@ -326,9 +326,21 @@ int image_part_can_try_again(const image_part *part)
     return part->fd >= 0 && is_named(part);
 }
 
-image_state image_part_publish(image_part *part)
+/* Give the file its name in the folder.  0, or an errno. */
+static int rename_part(const image_part *part)
 {
     image_name name = part_name(part), published = image_name_of(part->digest, ".img");
+    int locked = image_folder_lock(part->open);
+    int error = renameat(part->open->fd, name.text, part->open->fd, published.text) ? errno : 0;
+
+    if (locked)
+        image_folder_unlock(part->open);
+    return error;
+}
+
+image_state image_part_publish(image_part *part)
+{
+    int error;
 
     if (write_buffer(part) != APR_SUCCESS) {
         image_part_abandon(part, IMAGE_NO_ROOM);
@@ -339,8 +351,8 @@ image_state image_part_publish(image_part *part)
     image_digest_note(part->fd, part->digest);
     /* Before it has its name: who finds that trusts what nodes hold of it. */
     boot_ledger_fetch_proven(part->place);
-    if (renameat(part->open->fd, name.text, part->open->fd, published.text) != 0) {
-        image_folder_trouble(part->open, "can't publish an image", errno);
+    if ((error = rename_part(part)) != 0) {
+        image_folder_trouble(part->open, "can't publish an image", error);
         image_part_abandon(part, IMAGE_NO_ROOM);
         return IMAGE_NO_ROOM;
     }

@@ -245,7 +245,8 @@ class Soak:
         """Nothing but sound images, and not more than fit."""
         def settled():
             return not self.cache.parts()
-        wait_until(settled, 30, "the end of the last fetches (%s)" % self.cache.parts())
+        # What a killed process was fetching is kept for a minute, in case a node goes on with it.
+        wait_until(settled, 100, "the end of the last fetches (%s)" % self.cache.parts())
         if self.cache.bytes() > 5 * MIB:
             raise Trouble("the folder holds %d bytes" % self.cache.bytes())
         strangers = [name for name in self.cache.names() if name[:64] not in self.cache.images()]
