@@ -1,7 +1,7 @@
 # mod_walt_vpn: plain make, so that a distribution's flags reach compiler and linker.
 #
 #   make                build mod_walt_vpn.so            (APXS=/path/to/apxs CFLAGS=... LDFLAGS=...)
-#   make install        install it                       (DESTDIR=...)
+#   make install        install it, and walt-vpn-check   (DESTDIR=... PREFIX=/usr/local)
 #   make check          test it with what is installed   (PYTEST_FLAGS=...)
 #   make clean
 #
@@ -54,11 +54,21 @@ mod_walt_vpn.so: $(OBJECTS) exports.map
 %.o: %.c $(wildcard *.h)
 	$(CC) $(CPPFLAGS) $(NEEDED_CPPFLAGS) $(CFLAGS) $(NEEDED_CFLAGS) -c -o $@ $<
 
+# Where walt-vpn-check and the manual pages go; httpd's modules are where apxs says.
+PREFIX ?= /usr/local
+
 install: mod_walt_vpn.so
 	install -D -m 644 mod_walt_vpn.so $(DESTDIR)$(LIBEXECDIR)/mod_walt_vpn.so
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin share/walt-vpn share/man/man1 share/man/man5)
+	install check/walt-vpn-check $(DESTDIR)$(PREFIX)/share/walt-vpn
+	install -m 644 check/*.py $(DESTDIR)$(PREFIX)/share/walt-vpn
+	ln -sf ../share/walt-vpn/walt-vpn-check $(DESTDIR)$(PREFIX)/bin
+	install -m 644 man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
+	ln -sf mod_walt_vpn.5 $(DESTDIR)$(PREFIX)/share/man/man5/walt_vpn.5
 
 clean:
-	rm -rf $(OBJECTS) mod_walt_vpn.so build test/__pycache__ test/*/__pycache__
+	rm -rf $(OBJECTS) mod_walt_vpn.so build check/__pycache__ test/__pycache__ test/*/__pycache__
 
 # Debian's python3, which has Debian's modules, even where PATH has another one before it.
 PYTHON       ?= /usr/bin/python3

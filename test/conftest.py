@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from boot_client import BootClient
 from fleet import CacheFolder
-from httpd import Httpd
+from httpd import PROJECT, Httpd, httpd_binary, module_folder
 from proxies import WaltVpn
 from stand_in import WaltServer
 
@@ -159,3 +159,43 @@ def node():
         return BootClient("127.0.0.1", entrypoint.port, ip, options.pop("http_host", host), **options)
 
     return make
+
+
+# A resolver that knows what a test says: {name: [address, ...]}; of a name without an address, that there is no such name,
+# and of None, that no name server answered.
+RESOLVER = """
+import socket
+names, ask = %r, socket.getaddrinfo
+def getaddrinfo(host, *arguments, **options):
+    addresses = names.get(host, [host])
+    if not addresses:
+        problem = socket.EAI_AGAIN if addresses is None else socket.EAI_NONAME
+        raise socket.gaierror(problem, "Temporary failure in name resolution" if addresses is None else "Name or service not known")
+    return [entry for address in addresses for entry in ask(address, *arguments, **options)]
+socket.getaddrinfo = getaddrinfo
+"""
+
+
+@pytest.fixture
+def check(folder):
+    """check(*arguments, at=an Httpd, names={}, user=None): runs walt-vpn-check, about the entrypoints of that httpd if it is given;
+    (exit status, what it said). names: what they resolve to; user: who runs it."""
+    resolver = os.path.join(folder, "resolver")
+    os.mkdir(resolver)
+
+    def run(*arguments, at=None, names=None, user=None):
+        with open(os.path.join(resolver, "sitecustomize.py"), "w") as file:
+            file.write(RESOLVER % (names or {}))
+        command, place, environment = [], os.path.join(PROJECT, "check"), dict(os.environ, PYTHONPATH=resolver)
+        if user:    # for whom a project in root's home is closed, and a Python there
+            place = shutil.copytree(place, os.path.join(folder, "check"))
+            command = ["setpriv", "--reuid=" + user, "--clear-groups"]
+            environment["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"
+        command += [os.path.join(place, "walt-vpn-check"), *arguments]
+        if at:
+            command += ["--httpd", "%s -f %s" % (httpd_binary(), at.conf), "--modules", module_folder(), "--port", str(at.port)]
+        done = subprocess.run(command, env=environment, timeout=60, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+        return done.returncode, done.stdout
+
+    return run

@@ -1,0 +1,261 @@
+"""The checks of an entrypoint, from its WalT server to a node that boots. Each tells the report what it found."""
+
+import re
+
+import image_folder
+import questions
+from boot_client import BootClient, Outcome
+from report import Verdict
+
+SETUP_PATIENCE = 2      # seconds in which walt-server-setup wants its answer
+MIB = 1 << 20
+
+LOOK_AT_BOTH = "look at the error log of httpd, and whether it is mod_walt_vpn that answers there"
+REMEDIES = {
+    Outcome.HANGS: "the reply ended short without a reset, as it does behind a mere proxy; " + LOOK_AT_BOTH,
+    Outcome.WEDGED: "take that header out of the site's replies (Header unset NAME)",
+    Outcome.CORRUPT: "the image is not the signed one; " + LOOK_AT_BOTH,
+    Outcome.RESTARTS: "look at the error log of httpd, and at the WalT server",
+    Outcome.HTTP_ERROR: "see whether the WalT server knows the node and its image (walt node show, on the WalT server)",
+    Outcome.REDIRECTED: "nodes are not redirected by mod_walt_vpn: another site or server answers; type: apachectl -S",
+    Outcome.NOT_UNDERSTOOD: LOOK_AT_BOTH,
+    Outcome.GAVE_UP: "look at the error log of httpd, at the WalT server and at the link to it",
+    Outcome.UNREACHABLE: "see whether httpd runs and whether a firewall stands between",
+    Outcome.UNDECIDED: "give it more time with --limit",
+}
+
+
+def at(address, port):
+    return "port %d of %s" % (port, address)
+
+
+# ------------------------------------------------------------------ the WalT server
+
+def host_and_port(location):
+    """Of a WaltVpnServer, which httpd has accepted."""
+    host, port = re.fullmatch(r"(\[.*\]|[^:]*)(?::(\d+))?", location).groups()
+    return host.strip("[]"), int(port or 80)
+
+
+def check_walt_server(report, entrypoint, options):
+    """Asks the WalT server itself; returns its name, or None."""
+    host, port = host_and_port(entrypoint.walt_server)
+    try:
+        addresses = questions.resolve(host, options.timeout)
+    except questions.Unresolved as problem:
+        report.critical("the WalT server %s does not resolve: %s" % (host, problem),
+                        "mend WaltVpnServer (%s), or write an address there" % entrypoint.place)
+        return None
+    address, answer = first_answer(addresses, port, host, options.timeout)
+    who = "the WalT server%s, %s" % (" " + host if host != address else "", at(address, port))
+    if isinstance(answer, questions.Unanswered):
+        report.critical("%s: %s" % (who, answer), "restart its service, or give it more time with --timeout" if answer.reached
+                        else "see that it runs, and that the firewalls between let this machine connect")
+        return None
+    if answer.problem:
+        report.critical("%s, does not tell its name: %s" % (who, answer.problem),
+                        "name the WalT server in WaltVpnServer (%s)" % entrypoint.place)
+        return None
+    report.performance.append("walt_server=%.3fs;%d" % (answer.seconds, SETUP_PATIENCE))
+    text = "%s, says %s in %.3f s" % (who, answer.name, answer.seconds)
+    if answer.seconds < SETUP_PATIENCE:
+        report.ok(text)
+    else:
+        report.note(text, "walt-server-setup wants this within %d s: look at the load of the WalT server" % SETUP_PATIENCE)
+    return answer.name
+
+
+def first_answer(addresses, port, host, seconds):
+    """(address, Answer or Unanswered) of the first that takes a connection, as httpd does; else of the last."""
+    for address in addresses:
+        try:
+            return address, questions.ask(address, port, host, seconds)
+        except questions.Unanswered as problem:
+            result = problem
+            if problem.reached:
+                break
+    return address, result
+
+
+# ------------------------------------------------------------------ the name, and what it leads to
+
+def check_name(report, name, options):
+    """The addresses of the name, or None if none were found."""
+    try:
+        return questions.resolve(name, options.timeout)
+    except questions.Unresolved as problem:
+        if problem.temporary:
+            report.unknown("%s: %s" % (name, problem), "see that this machine has a name server (/etc/resolv.conf)")
+        else:
+            report.critical("%s does not resolve: %s" % (name, problem), "have an address entered for it in the DNS")
+        return None
+
+
+def tell_name(report, name, addresses):
+    """Which machine the name leads to, as seen from here."""
+    own = questions.own_addresses()
+    foreign = [address for address in addresses if address not in own and not questions.is_loopback(address)]
+    if all(map(questions.is_loopback, addresses)):
+        report.note("%s is %s, which is this machine for itself alone" % (name, ", ".join(addresses)),
+                    "ask from another machine what it is there: walt-vpn-check http://%s" % name)
+    elif foreign:
+        report.note("%s is %s, which is no address of this machine" % (name, ", ".join(foreign)),
+                    "right if a router or another server passes port 80 on to this one; else mend the DNS")
+    else:
+        report.ok("%s is %s, of this machine" % (name, ", ".join(addresses)))
+
+
+def problem_there(answer, expected):
+    """(what is wrong with the answer of an address, the remedy), or None."""
+    if answer.status in (401, 403):
+        return answer.problem, "let nodes in: the site restricts access (Require); type: apachectl -S"
+    if answer.status >= 500:
+        return answer.problem, "look at the error log of httpd, and at the WalT server"
+    if answer.problem:
+        return (answer.problem + ": this is not the entrypoint",
+                "another site takes the name or the port; see which is first for it: apachectl -S")
+    if expected and answer.name != expected:
+        return ("it says %s, and the WalT server %s: this is not its entrypoint" % (answer.name, expected),
+                "another site takes the name or the port; see which is first for it: apachectl -S")
+    return None
+
+
+def check_address(address, port, name, expected, options):
+    """(verdict, text, remedy) of asking one address for the entrypoint; of a good one the remedy is None."""
+    where = at(address, port)
+    try:
+        answer = questions.ask(address, port, name, options.timeout)
+    except questions.Unanswered as problem:
+        text = "%s, %s: %s" % (name, where, problem)
+        if not problem.reached:
+            return (Verdict.CRITICAL, text,
+                    "start httpd, let it \"Listen %d\", and open the firewall for that port" % port)
+        if not expected:
+            return Verdict.UNKNOWN, text, "ask again when the WalT server answers"
+        return Verdict.CRITICAL, text, "see what listens there: ss -ltnp sport = :%d" % port
+    problem = problem_there(answer, expected)
+    if problem and answer.status >= 500 and not expected:
+        return Verdict.UNKNOWN, "%s, %s: %s" % (name, where, problem[0]), "ask again when the WalT server answers"
+    if problem:
+        return Verdict.CRITICAL, "%s, %s: %s" % (name, where, problem[0]), problem[1]
+    text = "%s, %s, says %s in %.3f s" % (name, where, answer.name, answer.seconds)
+    return Verdict.OK, text + (", as the WalT server does" if expected else ""), None
+
+
+def is_listening(address, listens, port):
+    """Does a Listen line cover this address?"""
+    return any(number == port and where in ("", "::" if ":" in address else "0.0.0.0", address) for where, number in listens)
+
+
+def check_port(report, name, addresses, expected, configuration, options):
+    """Asks each address of this machine for the entrypoint by name, and those of the name; returns one that leads to it."""
+    own = questions.own_addresses()
+    mine = [address for address in addresses if address in own or questions.is_loopback(address)]
+    others = [address for address in own if address not in mine and is_listening(address, configuration.listens, options.port)]
+    if not mine and not others:
+        report.critical("nothing in httpd's configuration listens on port %d, which nodes ask" % options.port,
+                        "write \"Listen %d\" (in Debian in /etc/apache2/ports.conf)" % options.port)
+    results = {address: check_address(address, options.port, name, expected, options)
+               for address in dict.fromkeys(mine + others + addresses)}
+    good = [address for address in results if results[address][0] is Verdict.OK]
+    # What nodes come by: the name's address. Where a router passes them on, or only this machine's hosts file knows the name,
+    # it may be any that is not loopback's.
+    gates = [address for address in mine if not questions.is_loopback(address)] \
+        or [address for address in others if not questions.is_loopback(address)] or mine + others
+    for address, (verdict, text, remedy) in results.items():
+        if verdict is not Verdict.OK and address not in mine + others:
+            verdict = Verdict.NOTE if set(good) & set(addresses) else Verdict.UNKNOWN
+            remedy = "ask from another machine: walt-vpn-check http://%s" % name
+        elif verdict is not Verdict.OK and (address not in gates or set(good) & set(gates)
+                                            and (":" in address or address in others)):
+            verdict = Verdict.NOTE
+        report.say(verdict, text, remedy)
+    return next((address for address in gates + list(results) if address in good), None)
+
+
+def check_aliases(report, entrypoint, address, expected, options):
+    """Asks for the other names where the first one leads to the entrypoint. That one does not resolve may be meant so."""
+    for alias in entrypoint.aliases:
+        verdict, text, remedy = check_address(address, options.port, alias, expected, options)
+        report.say(verdict, text, remedy)
+        try:
+            questions.resolve(alias, options.timeout)
+        except questions.Unresolved as problem:
+            report.note("%s does not resolve: %s" % (alias, problem),
+                        "if nodes use it, have an address entered for it in the DNS")
+
+
+# ------------------------------------------------------------------ the cache
+
+def check_folder(report, entrypoint, user):
+    """How full the folder is. That httpd can use it is known: it would have refused its configuration."""
+    folder = entrypoint.folder
+    if not folder:
+        report.note("no cache folder: each image is relayed from the WalT server for each node",
+                    "keep them, with WaltVpnCacheRoot in %s" % entrypoint.place.rpartition(":")[0])
+        return
+    what = "cache folder %s" % folder.path
+    try:
+        free = image_folder.free(folder.path)
+        contents = image_folder.contents(folder.path)
+    except FileNotFoundError:
+        report.note("%s is not there" % what, "httpd makes it when it starts")
+    except OSError as problem:
+        report.note("%s can be used; how full it is only root and %s may see (%s)" % (what, user, problem.strerror),
+                    "type: sudo walt-vpn-check")
+    else:
+        tell_room(report, what, folder, contents, free)
+
+
+def tell_room(report, what, folder, contents, free):
+    number = len(contents.images)
+    text = "%s: %d image%s, %.0f of %.0f MiB, and %.0f MiB free on its disk" % (
+        what, number, "" if number == 1 else "s", contents.bytes / MIB, folder.size / MIB, free / MIB)
+    largest = max(contents.images.values(), default=0)
+    report.performance.append("cache=%dB;;;0;%d" % (contents.bytes, folder.size))
+    if free < min(largest, folder.size - contents.bytes):
+        report.note(text, "there is no room for another image like the largest: it will be relayed; make some")
+    else:
+        report.ok(text)
+
+
+# ------------------------------------------------------------------ nodes
+
+def boot_node(report, address, port, host, node, options, known=()):
+    """Boots one emulated node; returns its Boot."""
+    boot = BootClient(address, port, node, host, options.patience, options.limit, options.rate).boot(known)
+    story = ["%s from byte %d: status %d" % reply for reply in boot.replies]
+    text = "\n".join([str(boot)] + story)
+    if boot.booted:
+        report.ok(text)
+    elif boot.outcome is Outcome.UNDECIDED:
+        report.unknown(text, REMEDIES[boot.outcome])
+    else:
+        report.critical(text, REMEDIES[boot.outcome])
+    return boot
+
+
+def check_nodes(report, address, port, host, options, folder=None):
+    """Boots --node, and warms for --warm: an image that several nodes boot is downloaded once."""
+    if options.node:
+        boot_node(report, address, port, host, options.node, options)
+    known = set()
+    for node in options.warm or ():
+        boot = boot_node(report, address, port, host, node, options, known)
+        if boot.booted:
+            known.add(boot.image_sha256)
+    if known and folder:
+        tell_kept(report, folder, known)
+
+
+def tell_kept(report, folder, digests):
+    """Whether what was warmed is in the folder now, where that can be seen."""
+    try:
+        kept = digests & set(image_folder.contents(folder.path).images)
+    except OSError:
+        return
+    if kept == digests:
+        report.ok("in %s now: %s" % (folder.path, ", ".join(digest[:12] for digest in sorted(kept))))
+    else:
+        report.critical("not in %s: %s" % (folder.path, ", ".join(digest[:12] for digest in sorted(digests - kept))),
+                        "look at the error log of httpd, and whether WaltVpnCacheSize is large enough")

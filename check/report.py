@@ -1,0 +1,52 @@
+"""What walt-vpn-check says: lines in plain words, each with a remedy if it needs one, and one verdict on all of them."""
+
+import enum
+
+
+class Verdict(enum.Enum):
+    """Of a line, and of all: the worst of theirs. How bad; the exit status; that of a monitoring plugin."""
+
+    OK = (0, 0, 0)
+    NOTE = (1, 0, 0)
+    UNKNOWN = (2, 2, 3)
+    CRITICAL = (3, 1, 2)
+
+
+class Report:
+    """Lines for the administrator, under a title for each entrypoint."""
+
+    def __init__(self):
+        self.lines = []
+        self.verdict = Verdict.OK
+        self.summary = ""       # the first line that is as bad as the verdict
+        self.performance = []   # as monitoring plugins tell it
+
+    def title(self, text):
+        self.lines.append(text)
+
+    def say(self, verdict, text, remedy=None):
+        self.lines.append("  %-8s  %s" % (verdict.name.lower() if verdict.value[0] < 2 else verdict.name,
+                                          text.replace("\n", "\n            ")))
+        if remedy:
+            self.lines.append("            -> %s" % remedy)
+        if verdict.value[0] > max(self.verdict.value[0], Verdict.NOTE.value[0]):
+            self.verdict, self.summary = verdict, text.partition("\n")[0].rstrip(":")
+
+    def ok(self, text):
+        self.say(Verdict.OK, text)
+
+    def note(self, text, remedy=None):
+        self.say(Verdict.NOTE, text, remedy)
+
+    def unknown(self, text, remedy):
+        self.say(Verdict.UNKNOWN, text, remedy)
+
+    def critical(self, text, remedy):
+        self.say(Verdict.CRITICAL, text, remedy)
+
+    def text(self, good, plugin):
+        """All of it; the first line is the summary, or what is good if nothing is bad."""
+        head = "WALT-VPN %s: %s" % (self.verdict.name, self.summary or good)
+        if plugin and self.performance:
+            head += " | " + " ".join(self.performance)
+        return "\n".join([head] + self.lines)

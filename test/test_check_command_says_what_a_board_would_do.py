@@ -1,0 +1,127 @@
+"""walt-vpn-check http://name --node IP, against a WalT server that fails as one can: what a board would do, and the exit status."""
+
+import re
+
+import pytest
+
+import processes
+
+NODE = ("--node", "192.168.152.7")
+STALLED = ("--patience", "0.3")
+
+
+def test_a_node_that_boots(check, walt):
+    status, text = check(walt.url, *NODE)
+    assert status == 0
+    assert text.startswith("WALT-VPN OK: %s: node 192.168.152.7 boots\n%s, as seen from here\n" % (walt.url, walt.url))
+    assert re.search(r"ok +127\.0\.0\.1, port %d of 127\.0\.0\.1, says walt\.example\.org in \d" % walt.port, text)
+    assert re.search(r"ok +node 192\.168\.152\.7: booted \(1049178 bytes, 0 resumes, .*\n"
+                     r" +boot\.sig from byte 0: status 200\n +boot\.img from byte 0: status 200\n", text)
+
+
+FAILURES = [    # the file, how the WalT server fails, what the board does, what to do
+    ("boot.sig", dict(kind="status", status=404), "reports an HTTP error", "walt node show"),
+    ("boot.sig", dict(kind="no-digest"), "starts over: what it got instead of the file has no valid signature", "the WalT server"),
+    ("boot.sig", dict(kind="status", status=500), "starts over: what it got instead", "the WalT server"),
+    ("boot.sig", dict(kind="fin", at_byte=1), "hangs: waits for bytes that never come", "behind a mere proxy"),
+    ("boot.sig", dict(kind="wrong-digest"), "starts over: boot.img is not the file that boot.sig vouches for", "signed one"),
+    ("boot.sig", dict(kind="raw", reply="HTTP/1.1 302 Found\r\nLocation: https://x/\r\nContent-Length: 0\r\n\r\n"),
+     "fails: it was redirected", "apachectl -S"),
+    ("boot.sig", dict(kind="raw", reply="HTTP/1.1 200 OK\r\n\r\n"), "fails: it does not understand", "mod_walt_vpn"),
+    ("boot.sig", dict(kind="raw", reply="HTTP/1.1 200 OK\r\nX-Long: %s\r\n\r\n" % ("x" * 200)), "wedged", "Header unset"),
+    ("boot.sig", dict(kind="silence"), "gives up: resuming brought nothing new", "the link to it"),
+    ("boot.img", dict(kind="fin", at_byte=1000), "hangs: waits for bytes that never come", "behind a mere proxy"),
+    ("boot.img", dict(kind="rst", at_byte=1000, times=1), "starts over: boot.img is not the file", "signed one"),
+    ("boot.img", dict(kind="flip", at_byte=1000), "starts over: boot.img is not the file", "signed one"),
+    ("boot.img", dict(kind="silence", at_byte=0), "gives up: resuming brought nothing new", "the link to it"),
+]
+
+
+@pytest.mark.parametrize("file, fault, does, remedy", FAILURES,
+                         ids=["%s %s" % (row[0], " ".join(map(str, list(row[1].values())[:2])).splitlines()[0]) for row in FAILURES])
+def test_a_node_that_does_not(check, walt, file, fault, does, remedy):
+    walt.fault(file, **dict({"times": None}, **fault))
+    status, text = check(walt.url, *NODE, *STALLED)
+    assert status == 1
+    assert text.startswith("WALT-VPN CRITICAL: node 192.168.152.7: " + does)
+    assert re.search(r"(?m)^  CRITICAL  node .*\n(?:    .*\n)*? +-> .*" + remedy, text)
+
+
+def test_a_node_that_takes_too_long(check, walt):
+    """Whether it would boot can't be told."""
+    walt.fault("boot.img", "slow", rate=20000)
+    status, text = check(walt.url, *NODE, "--limit", "0.5")
+    assert status == 2
+    assert text.startswith("WALT-VPN UNKNOWN: node 192.168.152.7: is still busy: the time for it is over [boot.img: after 0.5 s]")
+    assert "-> give it more time with --limit\n" in text
+
+
+def test_a_rate_that_is_too_low(check, walt):
+    """The limit holds while the node is slow by itself, too."""
+    status, text = check(walt.url, *NODE, "--limit", "0.5", "--rate", "1000")
+    assert status == 2 and "is still busy" in text
+
+
+def test_an_entrypoint_that_nobody_reaches(check):
+    port = processes.free_port()
+    status, text = check("http://127.0.0.1:%d" % port, *NODE)
+    assert status == 1
+    assert text.splitlines()[0] == "WALT-VPN CRITICAL: 127.0.0.1, port %d of 127.0.0.1: Connection refused" % port
+    assert "boot.sig" not in text
+
+
+def test_an_entrypoint_that_is_silent(check, walt):
+    walt.freeze()
+    status, text = check(walt.url, "--timeout", "0.5")
+    walt.thaw()
+    assert status == 1 and "did not answer within 0.5 s" in text.splitlines()[0]
+
+
+def test_an_entrypoint_whose_walt_server_is_down(check, entrypoint, walt):
+    ours = entrypoint(server_name="localhost")
+    ours.tolerate_log("proxy")
+    walt.down()
+    status, text = check("http://localhost:%d" % ours.port)
+    assert status == 1
+    assert re.search("CRITICAL +localhost, port %d of 127.0.0.1: status 503\n +-> look at the error log of httpd there" % ours.port, text)
+
+
+def test_a_name_that_does_not_resolve(check):
+    status, text = check("http://walt-entry.test", names={"walt-entry.test": []})
+    assert status == 1
+    assert text.splitlines()[0] == "WALT-VPN CRITICAL: walt-entry.test does not resolve: Name or service not known"
+
+
+def test_the_host_it_asks_for(check, walt):
+    assert check(walt.url, *NODE, "--host", "entrypoint.example.org")[0] == 0
+    assert {request.header("host") for request in walt.requests()} == {"entrypoint.example.org"}
+
+
+def test_a_monitoring_plugin_that_is_content(check, entrypoint, cache):
+    status, text = check("--nagios", at=entrypoint(server_name="localhost", cache=cache.path))
+    assert status == 0
+    assert re.fullmatch(r"WALT-VPN OK: localhost: in order \| walt_server=\d\.\d{3}s;2 cache=0B;;;0;1073741824",
+                        text.splitlines()[0])
+
+
+@pytest.mark.parametrize("fault, status", [(dict(kind="status", status=404), 2), (dict(kind="slow", rate=100), 3)])
+def test_a_monitoring_plugin_that_is_not(check, walt, fault, status):
+    """CRITICAL and UNKNOWN have the numbers there that WARNING and CRITICAL lack here."""
+    walt.fault("boot.sig", **fault)
+    assert check(walt.url, *NODE, "--nagios", "--limit", "0.5")[0] == status
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (["https://walt-entry.test"], "https://walt-entry.test: nodes know plain http://name[:port] only"),
+    (["walt-entry.test"], "nodes know plain http://name[:port] only"),
+    (["http://walt-entry.test/walt-vpn/"], "nodes know plain http://name[:port] only"),
+    (["http://walt-entry.test:99999"], "nodes know plain http://name[:port] only"),
+    (["http://walt-entry.test", "--node", "node1"], "node1 is not an IPv4 address as 192.168.152.7"),
+    (["http://walt-entry.test", "--timeout", "0"], "0: write a number greater than zero"),
+    (["--port", "0"], "0: write a number from 1 to 65535"),
+    (["--host", "x"], "--host goes with http://name"),
+    (["--purge", "../x"], '../x: write "all", or the first 8 or more digits of an image\'s SHA-256'),
+    (["--purge", "all", "http://walt-entry.test"], "--purge stands alone")])
+def test_what_it_does_not_understand(check, arguments, said):
+    status, text = check(*arguments)
+    assert status == 2 and said in text
