@@ -1,6 +1,7 @@
 """The checks of an entrypoint, from its WalT server to a node that boots. Each tells the report what it found."""
 
 import re
+import time
 
 import image_folder
 import questions
@@ -245,17 +246,25 @@ def check_nodes(report, address, port, host, options, folder=None):
         if boot.booted:
             known.add(boot.image_sha256)
     if known and folder:
-        tell_kept(report, folder, known)
+        tell_kept(report, folder, known, options.timeout)
 
 
-def tell_kept(report, folder, digests):
-    """Whether what was warmed is in the folder now, where that can be seen."""
+def tell_kept(report, folder, digests, seconds):
+    """Whether what was warmed is in the folder, where that can be seen. The last node may have it a moment before the folder."""
+    deadline = time.monotonic() + seconds
     try:
-        kept = digests & set(image_folder.contents(folder.path).images)
+        while digests - set(image_folder.contents(folder.path).images) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        missing = digests - set(image_folder.contents(folder.path).images)
     except OSError:
         return
-    if kept == digests:
-        report.ok("in %s now: %s" % (folder.path, ", ".join(digest[:12] for digest in sorted(kept))))
-    else:
-        report.critical("not in %s: %s" % (folder.path, ", ".join(digest[:12] for digest in sorted(digests - kept))),
+    if missing:
+        report.critical("not in %s: %s" % (folder.path, short_names(missing)),
                         "look at the error log of httpd, and whether WaltVpnCacheSize is large enough")
+    else:
+        report.ok("in %s now: %s" % (folder.path, short_names(digests)))
+
+
+def short_names(digests):
+    """As the log has them."""
+    return ", ".join(digest[:12] for digest in sorted(digests))

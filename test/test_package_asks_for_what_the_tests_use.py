@@ -35,16 +35,3 @@ def test_build_depends_are_the_packages_that_the_makefile_installs():
     needed = build_depends()
     assert {package for package, nocheck in needed.items() if nocheck} == listed(CHECK)
     assert {package for package, nocheck in needed.items() if not nocheck} - {"debhelper-compat", "dh-apache2"} == listed(BUILD)
-
-
-def test_manual_page_tells_every_directive():
-    """And none that the module does not have."""
-    directives = set(re.findall(r'AP_INIT_\w+\("(\w+)"', read("entrypoint.c")))
-    assert directives
-    assert set(re.findall(r"(?m)^\.It Ic (WaltVpn\w+)", read("debian", "mod_walt_vpn.5"))) == directives
-
-
-def test_manual_page_shows_the_example_site():
-    """The lines that the package installs as walt-entry.conf."""
-    lines = [line for line in read("conf", "walt-entry.conf").splitlines() if not line.startswith("#")]
-    assert "\n".join(lines) in read("debian", "mod_walt_vpn.5")
