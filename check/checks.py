@@ -250,7 +250,7 @@ def check_nodes(report, address, port, host, options, folder=None):
 
 
 def tell_kept(report, folder, digests, seconds):
-    """Whether what was warmed is in the folder, where that can be seen. The last node may have it a moment before the folder."""
+    """Whether what was warmed is in the folder, where that can be seen. A node may have its image a moment before that."""
     deadline = time.monotonic() + seconds
     try:
         while digests - set(image_folder.contents(folder.path).images) and time.monotonic() < deadline:

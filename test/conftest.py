@@ -169,8 +169,8 @@ names, ask = %r, socket.getaddrinfo
 def getaddrinfo(host, *arguments, **options):
     addresses = names.get(host, [host])
     if not addresses:
-        problem = socket.EAI_AGAIN if addresses is None else socket.EAI_NONAME
-        raise socket.gaierror(problem, "Temporary failure in name resolution" if addresses is None else "Name or service not known")
+        raise socket.gaierror(*((socket.EAI_AGAIN, "Temporary failure in name resolution") if addresses is None
+                                else (socket.EAI_NONAME, "Name or service not known")))
     return [entry for address in addresses for entry in ask(address, *arguments, **options)]
 socket.getaddrinfo = getaddrinfo
 """
@@ -178,8 +178,8 @@ socket.getaddrinfo = getaddrinfo
 
 @pytest.fixture
 def check(folder):
-    """check(*arguments, at=an Httpd, names={}, user=None): runs walt-vpn-check, about the entrypoints of that httpd if it is given;
-    (exit status, what it said). names: what they resolve to; user: who runs it."""
+    """check(*arguments, at=an Httpd, names={}, user=None): runs walt-vpn-check, about the entrypoints of that httpd if one is
+    given; (exit status, what it said). names: what they resolve to; user: who runs it."""
     resolver = os.path.join(folder, "resolver")
     os.mkdir(resolver)
 
@@ -193,7 +193,8 @@ def check(folder):
             environment["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"
         command += [os.path.join(place, "walt-vpn-check"), *arguments]
         if at:
-            command += ["--httpd", "%s -f %s" % (httpd_binary(), at.conf), "--modules", module_folder(), "--port", str(at.port)]
+            command += ["--httpd", "%s -f %s" % (httpd_binary(), at.conf), "--modules", module_folder()]
+            command += ["--port", str(at.port)]
         done = subprocess.run(command, env=environment, timeout=60, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
         return done.returncode, done.stdout

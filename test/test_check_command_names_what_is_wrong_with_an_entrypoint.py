@@ -163,7 +163,7 @@ def test_a_walt_server_that_is_down(check, ours, walt):
     assert status == 1
     assert first_line(text) == "WALT-VPN CRITICAL: the WalT server, port %d of 127.0.0.1: Connection refused" % walt.port
     assert has_remedy(text, "Connection refused", "see that it runs, and that the firewalls between let this machine connect")
-    assert has_remedy(text, "%s, port %d of 127.0.0.1: status 503" % (NAME, ours.port), "ask again when the WalT server answers")
+    assert has_remedy(text, "%s, port %d of 127.0.0.1: status 503" % (NAME, ours.port), "when the WalT server answers")
     assert has_remedy(text, "no node was tried", "mend the above first")
 
 
@@ -206,14 +206,16 @@ def test_something_else_than_a_walt_server(check, ours, walt, reply, said):
     walt.fault("/walt-vpn/server", "raw", reply=reply)
     status, text = check(at=ours, names=HERE)
     assert status == 1
-    assert has_remedy(text, "the WalT server, .*, does not tell its name: .*" + re.escape(said), "name the WalT server in WaltVpnServer")
+    assert has_remedy(text, "the WalT server, .*, does not tell its name: .*" + re.escape(said),
+                      "name the WalT server in WaltVpnServer")
 
 
 def test_a_slow_walt_server(check, ours, walt):
     walt.fault("/walt-vpn/server", "silence", seconds=2.2)
     status, text = check(at=ours, names=HERE)
     assert status == 0
-    assert has_remedy(text, r"the WalT server, .* says walt.example.org in 2\.\d{3} s", "walt-server-setup wants this within 2 s")
+    assert has_remedy(text, r"the WalT server, .* says walt.example.org in 2\.\d{3} s",
+                      "walt-server-setup wants this within 2 s")
 
 
 # The folder
@@ -265,4 +267,5 @@ def test_an_ordinary_user(check, entrypoint, cache, folder, monkeypatch):
     ours = entrypoint(server_name=NAME, cache=cache.path)
     status, text = check(at=ours, names=HERE, user="nobody")
     assert status == 0
-    assert has_remedy(text, "cache folder .* can be used; how full it is only root and www-data may see", "sudo walt-vpn-check")
+    assert has_remedy(text, "cache folder .* can be used; how full it is only root and www-data may see",
+                      "sudo walt-vpn-check")

@@ -8,6 +8,7 @@ import pytest
 
 from boot_files import image_digest
 from fleet import fetched
+from httpd import our_module
 
 NODES = ("192.168.152.7", "192.168.152.8", "192.168.152.9")
 
@@ -51,8 +52,7 @@ def test_warm_a_node_that_has_no_image(check, ours, cache, walt, images):
     walt.fault("152-7/boot.sig", "status", status=404)
     status, text = check("--warm", NODES[0], NODES[2], at=ours)
     assert status == 1
-    assert text.splitlines()[0] == "WALT-VPN CRITICAL: node %s: reports an HTTP error [boot.sig: 404] (0 bytes, 0 resumes, 0.0 s)" % (
-        NODES[0])
+    assert text.startswith("WALT-VPN CRITICAL: node %s: reports an HTTP error [boot.sig: 404] " % NODES[0])
     assert cache.images() == [images[1]]
 
 
@@ -134,7 +134,6 @@ def test_purge_during_a_download(check, full, images, cache, node):
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_purge_by_another_user(check, entrypoint, cache, folder, monkeypatch):
     """Neither root nor the folder's owner."""
-    from httpd import our_module
     monkeypatch.setenv("MOD_WALT_VPN", shutil.copy(our_module(), folder))
     ours = entrypoint(server_name="localhost", cache=cache.path)
     status, text = check("--purge", "all", at=ours, user="nobody")
