@@ -11,6 +11,7 @@ from report import Verdict
 SETUP_PATIENCE = 2      # seconds in which walt-server-setup wants its answer
 MIB = 1 << 20
 
+NAME_SERVER = "see that this machine has a name server (/etc/resolv.conf)"
 LOOK_AT_BOTH = "look at the error log of httpd, and whether it is mod_walt_vpn that answers there"
 REMEDIES = {
     Outcome.HANGS: "the reply ended short without a reset, as it does behind a mere proxy; " + LOOK_AT_BOTH,
@@ -45,7 +46,8 @@ def check_walt_server(report, entrypoint, options):
         addresses = questions.resolve(host, options.timeout)
     except questions.Unresolved as problem:
         report.critical("the WalT server %s does not resolve: %s" % (host, problem),
-                        "mend WaltVpnServer (%s), or write an address there" % entrypoint.place)
+                        NAME_SERVER if problem.temporary
+                        else "mend WaltVpnServer (%s), or write an address there" % entrypoint.place)
         return None
     address, answer = first_answer(addresses, port, host, options.timeout)
     who = "the WalT server%s, %s" % (" " + host if host != address else "", at(address, port))
@@ -86,7 +88,7 @@ def check_name(report, name, options):
         return questions.resolve(name, options.timeout)
     except questions.Unresolved as problem:
         if problem.temporary:
-            report.unknown("%s: %s" % (name, problem), "see that this machine has a name server (/etc/resolv.conf)")
+            report.unknown("%s: %s" % (name, problem), NAME_SERVER)
         else:
             report.critical("%s does not resolve: %s" % (name, problem), "have an address entered for it in the DNS")
         return None

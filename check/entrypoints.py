@@ -14,6 +14,7 @@ import subprocess
 COMMANDS = ("apache2ctl", "httpd", "apachectl")
 MODULES = ("/usr/lib/apache2/modules", "/usr/lib64/httpd/modules", "/usr/lib/httpd/modules", "/usr/local/apache2/modules")
 SIZES = {"": 0, "K": 10, "M": 20, "G": 30}
+SAY_HOW = "say how httpd is called with --httpd COMMAND"
 SECONDS = 30            # for httpd to read its configuration: it resolves names on the way
 
 
@@ -65,7 +66,10 @@ def httpd_command():
 
 def read(command=None, modules=None):
     """The Configuration. command: how httpd is called, if not as usual; modules: the folder of its modules."""
-    command = shlex.split(command) if command else [httpd_command()]
+    try:
+        command = shlex.split(command) if command else [httpd_command()]
+    except ValueError as problem:
+        raise NotRead("%s: %s" % (command, problem), SAY_HOW)
     if not command[0]:
         raise NotRead("there is no httpd here", "name the entrypoint, as in: walt-vpn-check http://walt-entry.example.org")
     folder = next((folder for folder in ([modules] if modules else MODULES)
@@ -85,7 +89,7 @@ def dump(command, mod_info):
     except subprocess.TimeoutExpired:
         raise NotRead("%s has not read its configuration after %d s" % (command[0], SECONDS), "type: %s -t" % command[0])
     except OSError as problem:
-        raise NotRead("%s: %s" % (command[0], problem.strerror), "say how httpd is called with --httpd COMMAND")
+        raise NotRead("%s: %s" % (command[0], problem.strerror), SAY_HOW)
     if run.returncode:
         said = "\n".join(line for line in run.stderr.splitlines() if "info_module is already loaded" not in line)
         if os.geteuid() and re.search("[Pp]ermission denied|does not exist or is empty", said):
@@ -113,9 +117,9 @@ class Server:
 
 
 def servers(text):
-    """The main server, and the virtual hosts. Sections that are narrower than a server say nothing about it."""
+    """The main server, and the virtual hosts. None of the directives that count may stand in a section narrower than these."""
     made = [Server()]
-    file, line, narrower = "", "", 0
+    file, line = "", ""
     server = made[0]
     for said in map(str.strip, text.splitlines()):
         if said.startswith("#"):
@@ -126,9 +130,7 @@ def servers(text):
             made.append(server)
         elif said.lower() == "</virtualhost>":
             server = made[0]
-        elif said.startswith("<"):
-            narrower += -1 if said.startswith("</") else 1
-        elif said and not narrower:
+        elif said and not said.startswith("<"):
             directive, _, rest = said.partition(" ")
             server.said.setdefault(directive.lower(), []).append((arguments(rest), "%s:%s" % (file, line)))
     return made
@@ -169,7 +171,7 @@ def listen(words):
 def parse(text):
     """The Configuration in httpd's answer."""
     if not re.search(r"(?m)^# In file: ", text):
-        raise NotRead("httpd says nothing about its configuration", "say how httpd is called with --httpd COMMAND")
+        raise NotRead("httpd says nothing about its configuration", SAY_HOW)
     made = servers(text)
     root = re.search(r'(?m)^ServerRoot: "(.*)"$', text)
     root = root.group(1) if root else "/"

@@ -48,13 +48,15 @@ def resolve(name, seconds):
         except (OSError, UnicodeError) as problem:
             temporary = getattr(problem, "errno", None) == socket.EAI_AGAIN
             result.append(Unresolved(getattr(problem, "strerror", None) or str(problem), temporary))
+        except Exception as problem:    # an error in here must not pass for silence
+            result.append(problem)
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(seconds)
     if not result:
         raise Unresolved("no name server answered within %g s" % seconds, temporary=True)
-    if isinstance(result[0], Unresolved):
+    if isinstance(result[0], Exception):
         raise result[0]
     return result[0]
 

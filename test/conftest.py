@@ -161,13 +161,15 @@ def node():
     return make
 
 
-# A resolver that knows what a test says: {name: [address, ...]}; of a name without an address, that there is no such name,
-# and of None, that no name server answered.
+# A resolver that knows what a test says: {name: [address, ...]}; of a name without an address, that there is no such name, and
+# of None, that no name server answered; for a number it takes as many seconds.
 RESOLVER = """
-import socket
+import socket, time
 names, ask = %r, socket.getaddrinfo
 def getaddrinfo(host, *arguments, **options):
     addresses = names.get(host, [host])
+    if isinstance(addresses, (int, float)):
+        time.sleep(addresses)
     if not addresses:
         raise socket.gaierror(*((socket.EAI_AGAIN, "Temporary failure in name resolution") if addresses is None
                                 else (socket.EAI_NONAME, "Name or service not known")))

@@ -4,6 +4,7 @@ import os
 import pwd
 import re
 import shutil
+import time
 
 import pytest
 
@@ -65,6 +66,20 @@ def test_no_name_server(check, ours):
     assert status == 2
     assert first_line(text) == "WALT-VPN UNKNOWN: %s: Temporary failure in name resolution" % NAME
     assert has_remedy(text, "Temporary failure", "/etc/resolv.conf")
+
+
+def test_a_slow_name_server(check, ours):
+    """It is not waited for."""
+    started = time.monotonic()
+    status, text = check("--timeout", "0.5", at=ours, names={NAME: 50})
+    assert status == 2 and has_remedy(text, "no name server answered within 0.5 s", "/etc/resolv.conf")
+    assert time.monotonic() - started < 40
+
+
+def test_what_nobody_has_thought_of(check, ours):
+    """When the check itself fails, here on an address that is none, nothing is known of nodes."""
+    status, text = check("--nagios", at=ours, names={NAME: [7]})
+    assert status == 3 and "walt-vpn-check itself failed: " in text
 
 
 def test_a_name_that_only_this_machine_knows(check, ours):
@@ -193,6 +208,8 @@ def test_a_walt_server_without_an_address(check, httpd):
     assert status == 1
     assert first_line(text) == "WALT-VPN CRITICAL: the WalT server walt.test does not resolve: Name or service not known"
     assert has_remedy(text, "walt.test does not resolve", r"mend WaltVpnServer \(.*httpd.conf:\d+\)")
+    status, text = check(at=ours, names=dict(HERE, **{"walt.test": None}))
+    assert status == 1 and has_remedy(text, "walt.test does not resolve: Temporary failure", "/etc/resolv.conf")
 
 
 @pytest.mark.parametrize("reply, said", [

@@ -116,6 +116,7 @@ def test_no_python(folder):
 
 @pytest.mark.parametrize("arguments, said, remedy", [
     (["--httpd", "no-httpd"], "no-httpd: No such file or directory", "say how httpd is called with --httpd COMMAND"),
+    (["--httpd", "httpd -f 'x"], "httpd -f 'x: No closing quotation", "say how httpd is called with --httpd COMMAND"),
     (["--httpd", "true"], "httpd says nothing about its configuration", "say how httpd is called with --httpd COMMAND"),
     (["--modules", "/nowhere"], "mod_info.so, through which httpd tells its configuration, is not found",
      "name the folder of httpd's modules, as in: walt-vpn-check --modules /nowhere")])

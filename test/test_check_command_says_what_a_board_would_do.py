@@ -58,8 +58,9 @@ def test_a_node_that_takes_too_long(check, walt):
 
 def test_a_rate_that_is_too_low(check, walt):
     """The limit holds while the node is slow by itself, too."""
-    status, text = check(walt.url, *NODE, "--limit", "0.5", "--rate", "1000")
+    status, text = check(walt.url, *NODE, "--limit", "0.5", "--rate", "5000")
     assert status == 2 and "is still busy" in text
+    assert float(re.search(r"resumes, (\S+) s\)", text).group(1)) < 5
 
 
 def test_an_entrypoint_that_nobody_reaches(check):
