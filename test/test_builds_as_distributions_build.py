@@ -34,6 +34,8 @@ def copy(tmp_path):
     place.mkdir()
     for name in filter(SOURCES.fullmatch, os.listdir(PROJECT)):
         shutil.copy(os.path.join(PROJECT, name), str(place))
+    for name in ("check", "man"):
+        shutil.copytree(os.path.join(PROJECT, name), str(place / name), ignore=shutil.ignore_patterns("__pycache__"))
     return place
 
 
@@ -63,7 +65,10 @@ def test_everything_from_outside_reaches_compiler_and_linker(copy, tmp_path):
     assert make(copy, "install", "DESTDIR=%s" % (tmp_path / "root")).returncode == 0
     installed = str(tmp_path / "root") + apxs("LIBEXECDIR") + "/mod_walt_vpn.so"
     assert os.path.exists(installed) and os.stat(installed).st_mode & 0o777 == 0o644
-    assert files(tmp_path / "root") == [os.path.relpath(installed, str(tmp_path / "root"))]
+    others = ["bin/walt-vpn-check", "share/man/man1/walt-vpn-check.1", "share/man/man5/mod_walt_vpn.5",
+              "share/man/man5/walt_vpn.5"] + ["share/walt-vpn/" + name for name in files(copy / "check")]
+    assert set(files(tmp_path / "root")) == {os.path.relpath(installed, str(tmp_path / "root"))} | {
+        "usr/local/" + name for name in others}
 
     assert make(copy, "clean").returncode == 0
     assert files(copy) == pristine
