@@ -179,7 +179,8 @@ def check_port(report, name, addresses, expected, configuration, options):
 def check_aliases(report, entrypoint, address, expected, options):
     """Asks for the other names where the first one leads to the entrypoint. That one does not resolve may be meant so."""
     for alias in entrypoint.aliases:
-        verdict, text, remedy = check_address(address, options.port, alias, expected, options)
+        asked = "[%s]" % alias if ":" in alias and "[" not in alias else alias
+        verdict, text, remedy = check_address(address, options.port, asked, expected, options)
         report.say(verdict, text, remedy)
         try:
             questions.resolve(alias, options.timeout)

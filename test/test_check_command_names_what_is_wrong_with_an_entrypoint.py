@@ -105,10 +105,11 @@ def test_one_of_two_addresses(check, ours):
 
 
 def test_an_alias(check, entrypoint):
-    ours = entrypoint(vhost="ServerAlias other.test *.pattern.test", server_name=NAME)
+    ours = entrypoint(vhost="ServerAlias other.test *.pattern.test 2001:db8::7", server_name=NAME)
     status, text = check(at=ours, names=dict(HERE, **{"other.test": []}))
     assert status == 0
     assert re.search("ok +other.test, port %d of 127.0.0.1, says walt.example.org" % ours.port, text)
+    assert re.search(r"ok +\[2001:db8::7\], port %d of 127.0.0.1, says walt.example.org" % ours.port, text)
     assert re.search("note +other.test does not resolve", text) and "pattern" not in text
 
 

@@ -11,12 +11,13 @@ from httpd import PROJECT
 
 STRING = r'"((?:[^"\\]|\\.)*)"'
 ANY_STRING = STRING.replace("(", "(?:", 1)
-CALL = re.compile(r'(?s)\b(ap_log_\w*error|complain|apr_psprintf|apr_pstrcat|image_folder_trouble)\(((?:%s|[^"])*?)\);'
-                  % ANY_STRING)
+ARGUMENTS = r'\(((?:%s|[^"])*?)\);' % ANY_STRING
+LOGGED = re.compile(r"(?s)\b(?:ap_log_\w*error|image_folder_trouble|boot_watch_answer)" + ARGUMENTS)
+MADE = re.compile(r"(?s)\b(?:complain|apr_psprintf|apr_pstrcat)" + ARGUMENTS)
 RETURNED = re.compile(r"(?s)\breturn ((?:%s\s*)+);" % ANY_STRING)
 
 # Where a text is made that is logged elsewhere.
-COMPLAINING = ("entrypoint.c", "image_folder.c")
+COMPLAINING = ("entrypoint.c", "image_folder.c", "leftover_check.c", "name_check.c", "resolver_check.c")
 
 
 def read(*path):
@@ -38,9 +39,9 @@ def joined(literals):
 
 
 def fragment(message):
-    """The longest part of a message that no value is put into, up to its remedy."""
-    parts = [re.split(r"[;(]|: |, as in |, with ", part)[0] for part in re.split(r"%[-+.0-9]*l?[a-z]?", message)]
-    return max(parts, key=len).strip(" :,.\"")
+    """The first three words or more in a message that no value is put into, or none."""
+    parts = [part.strip(" :,.\"") for part in re.split(r"%[-+.0-9]*l?[a-z]?|\(|: |, as in |, with ", message.split(";")[0])]
+    return next((part for part in parts if len(part.split()) > 2), "")
 
 
 def messages():
@@ -48,12 +49,11 @@ def messages():
     found = []
     for path in sorted(glob.glob(os.path.join(PROJECT, "*.c"))):
         name, text = os.path.basename(path), re.sub(r"(?s)/\*.*?\*/", "", read(path))
-        said = [arguments for call, arguments in CALL.findall(text)
-                if name in COMPLAINING or call in ("ap_log_rerror", "ap_log_error", "ap_log_cerror", "image_folder_trouble")]
+        said = LOGGED.findall(text)
         if name in COMPLAINING:
-            said += RETURNED.findall(text)
+            said += MADE.findall(text) + RETURNED.findall(text)
         found += [(name, fragment(message)) for literals in said for message in joined(literals)]
-    return sorted({(name, part) for name, part in found if len(part.split()) > 2})
+    return sorted({(name, part) for name, part in found if part})
 
 
 @pytest.mark.parametrize("name, part", messages(), ids=["%s: %s" % pair for pair in messages()])
