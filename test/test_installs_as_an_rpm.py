@@ -65,6 +65,14 @@ def test_it_is_loaded_after_what_it_stands_on(root, httpd, walt):
     assert status == 1 and "write LoadModule proxy_module above LoadModule walt_vpn_module" in said
 
 
+def test_the_command_comes_with_it(root):
+    """And the manual pages."""
+    done = subprocess.run([root + "/usr/bin/walt-vpn-check", "--help"], stdout=subprocess.PIPE, universal_newlines=True)
+    assert done.returncode == 0 and "--node" in done.stdout
+    pages = {name.split(".")[0] for name in os.listdir(root + "/usr/share/man/man1") + os.listdir(root + "/usr/share/man/man5")}
+    assert pages == {"walt-vpn-check", "mod_walt_vpn", "walt_vpn"}
+
+
 def test_the_two_packages_have_one_version():
     """That of debian/changelog, whose form is checked by dpkg."""
     version = re.match(r"mod-walt-vpn \((\S+)\)", read(PROJECT, "debian", "changelog")).group(1)
