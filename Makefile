@@ -40,8 +40,8 @@ APU_FLAGS   = $(eval APU_FLAGS := $(shell $(call ask_apxs,APU_CONFIG) --includes
 # headers: their warnings are not ours to mend.
 NEEDED_CPPFLAGS  = -isystem $(INCLUDEDIR) \
                    $(patsubst -I%,-isystem %,$(filter-out -I/usr/include,$(APR_FLAGS) $(APU_FLAGS)))
-NEEDED_CFLAGS   := -std=c11 -fPIC -Wall -Wextra
-NEEDED_LDFLAGS  := -shared -Wl,--as-needed -Wl,--version-script=exports.map
+NEEDED_CFLAGS   := -std=c11 -fPIC -pthread -Wall -Wextra
+NEEDED_LDFLAGS  := -shared -pthread -Wl,--as-needed -Wl,--version-script=exports.map
 
 SOURCES := $(wildcard *.c)
 OBJECTS := $(SOURCES:.c=.o)

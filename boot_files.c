@@ -21,16 +21,29 @@
 #include "http_protocol.h"
 #include "http_request.h"
 
-/* How long a request may wait for another's fetch: a little less than the node waits for it. */
+/* How long a request may wait, for its turn and for another's fetch: a little less than the node
+ * waits for it. */
 #define WAIT_MAX apr_time_from_sec(45)
 
 /* A handler's result: it is worth asking again. */
 #define ASK_AGAIN (-100)
 
+/* Why a node is sent away before its question was asked. */
+static const char not_its_turn[] = "still waiting for its turn";
+
+/* The wait for a file was too long: the node is reset, and asks again. */
+static int answer_late(request_rec *r, walt_vpn_request *request, const char *why)
+{
+    boot_watch_send_away(r, request, why);
+    r->status = HTTP_GATEWAY_TIME_OUT;          /* for the log alone */
+    reply_guard_reset(r);
+    return DONE;
+}
+
 /* ------------------------------------------------------------------ boot.sig */
 
 /* Send the boot.sig of the node of r as the WalT server gave it. */
-static int answer_signature(request_rec *r, const walt_vpn_request *request)
+static int answer_signature(request_rec *r, walt_vpn_request *request)
 {
     boot_signature signature = { 0 };
     walt_query query;
@@ -38,7 +51,8 @@ static int answer_signature(request_rec *r, const walt_vpn_request *request)
     const char *digest;
     int tries = 0;
 
-    boot_signature_ask(r, &query, &signature, &tries);
+    if (!boot_signature_ask(r, &query, &signature, &tries, r->request_time + WAIT_MAX))
+        return answer_late(r, request, not_its_turn);
     if (!query.whole)
         return query.status;
     if (query.status == HTTP_OK) {
@@ -107,15 +121,6 @@ static int answer_growing(image_sender *sender)
     return image_sender_end(sender);
 }
 
-/* The wait for an image was too long: the node is reset, and asks again. */
-static int answer_late(request_rec *r, walt_vpn_request *request)
-{
-    boot_watch_send_away(r, request);
-    r->status = HTTP_GATEWAY_TIME_OUT;          /* for the log alone */
-    reply_guard_reset(r);
-    return DONE;
-}
-
 /* Find the image, or another's fetch of it that r can be sent: then *sender is set. */
 static image_state find_image(request_rec *r, walt_vpn_request *request, const char *digest,
                               image **found, image_sender **sender)
@@ -161,7 +166,7 @@ static int answer_digest(request_rec *r, walt_vpn_request *request, const char *
     image_state state = find_image(r, request, digest, &image, &sender);
 
     if (state == IMAGE_LATE)
-        return answer_late(r, request);
+        return answer_late(r, request, "still being fetched");
     if (holds_others(r, request, sender ? sender->place
                                         : state == IMAGE_MISSING ? image->part.place : -1)) {
         if (state == IMAGE_MISSING)
@@ -204,7 +209,8 @@ static int answer_image(request_rec *r, walt_vpn_request *request)
     do {
         const char *digest;
 
-        boot_signature_ask(r, &query, &signature, &tries);
+        if (!boot_signature_ask(r, &query, &signature, &tries, r->request_time + WAIT_MAX))
+            return answer_late(r, request, not_its_turn);
         if (!query.whole)
             return answer_failure(r, request, query.status);
         if (query.status != HTTP_OK || !(digest = boot_signature_digest(&signature)))

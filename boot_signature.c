@@ -6,6 +6,7 @@
  */
 #include "boot_signature.h"
 #include "image_folder.h"
+#include "question_line.h"
 
 #include "apr_lib.h"
 #include "apr_strings.h"
@@ -64,7 +65,8 @@ const char *boot_signature_path(apr_pool_t *pool, const walt_vpn_request *reques
     return apr_pstrcat(pool, "per-ip/", node, "/", file, NULL);
 }
 
-void boot_signature_ask(request_rec *r, walt_query *query, boot_signature *signature, int *tries)
+int boot_signature_ask(request_rec *r, walt_query *query, boot_signature *signature, int *tries,
+                       apr_time_t deadline)
 {
     memset(query, 0, sizeof(*query));
     query->rest = boot_signature_path(r->pool, walt_vpn_request_of(r), "boot.sig");
@@ -77,9 +79,11 @@ void boot_signature_ask(request_rec *r, walt_query *query, boot_signature *signa
     }
     do {
         signature->length = 0;
-        walt_query_ask(r, query);
+        if (!question_line_ask(r, query, deadline))
+            return 0;
         ++*tries;
     } while (!query->whole && boot_signature_try_again(r, query, *tries));
+    return 1;
 }
 
 const char *boot_signature_digest(const boot_signature *signature)

@@ -22,10 +22,11 @@ const char *boot_signature_path(apr_pool_t *pool, const walt_vpn_request *reques
                                 const char *file);
 
 /*
- * Ask for the boot.sig of the node of r, again if need be.  query->whole: it arrived.  *tries
- * counts the questions of a request.
+ * Ask for the boot.sig of the node of r when it is its turn, again if need be.  query->whole: it
+ * arrived.  *tries counts the questions of a request.  0: its turn did not come by the deadline.
  */
-void boot_signature_ask(request_rec *r, walt_query *query, boot_signature *signature, int *tries);
+int boot_signature_ask(request_rec *r, walt_query *query, boot_signature *signature, int *tries,
+                       apr_time_t deadline);
 
 /* The digest in line 1 of a boot.sig, in lower case in its pool; NULL: there is none. */
 const char *boot_signature_digest(const boot_signature *signature);

@@ -334,14 +334,15 @@ static void walt_vpn_watch(request_rec *r)
 
 /* ------------------------------------------------------------------ log lines */
 
-void boot_watch_send_away(request_rec *r, walt_vpn_request *request)
+void boot_watch_send_away(request_rec *r, walt_vpn_request *request, const char *why)
 {
-    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "boot.img is still being fetched: the connection "
-                  "is reset, so that the node asks again");
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s is %s: the connection is reset, so that the "
+                  "node asks again",
+                  request->boot.file == BOOT_FILE_SIG ? "boot.sig" : "boot.img", why);
     request->sent_away = 1;
     boot_watch_answer(r, request->watch && request->watch->begun ? request->answer
                                                                  : WALT_VPN_FAILED,
-                      "still being fetched, so reset");
+                      apr_pstrcat(r->pool, why, ", so reset", NULL));
 }
 
 /* The node and the client that speaks for it: what a line about a node begins with. */

@@ -18,9 +18,9 @@ void boot_watch_answer(request_rec *r, walt_vpn_answer answer, const char *reaso
 /* The request is refused with this status, for this reason; said in the error log. */
 void boot_watch_refused(request_rec *r, int status, const char *reason);
 
-/* The node is reset, because its image is still being fetched, and asks again; said in the error
+/* The node is reset, because its file is "still" what why says, and asks again; said in the error
  * log.  What it has got stays an answer. */
-void boot_watch_send_away(request_rec *r, walt_vpn_request *request);
+void boot_watch_send_away(request_rec *r, walt_vpn_request *request, const char *why);
 
 /* An answer's name, as WALT_VPN_ANSWER and the status page have it. */
 const char *boot_watch_answer_name(walt_vpn_answer answer);

@@ -9,6 +9,7 @@
 #include "boot_request.h"
 #include "image_digest.h"
 #include "image_folder.h"
+#include "question_line.h"
 
 #include "ap_listen.h"
 #include "ap_mmn.h"
@@ -564,6 +565,15 @@ static void keep_caches_out(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *s,
     (void)command->AP_TAKE1(&parms, NULL, BOOT_PREFIX);     /* it takes any path */
 }
 
+/* There is no shared memory, or it can't be used. */
+static int refuse_for_memory(const server_rec *main_server, apr_status_t rv)
+{
+    ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, rv, main_server, "mod_walt_vpn can't get "
+                 "its shared memory; free some, or raise the limit that httpd was started with "
+                 "(\"ulimit -v\")");
+    return HTTP_INTERNAL_SERVER_ERROR;
+}
+
 static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
                                 server_rec *main_server)
 {
@@ -571,18 +581,17 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
     apr_status_t rv;
 
     (void)plog;
-    if ((rv = boot_ledger_open(main_server->process->pool)) != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, rv, main_server, "mod_walt_vpn "
-                     "can't get its shared memory; free some, or raise the limit that httpd was "
-                     "started with (\"ulimit -v\")");
-        return HTTP_INTERNAL_SERVER_ERROR;
-    }
+    if ((rv = boot_ledger_open(main_server->process->pool)) != APR_SUCCESS)
+        return refuse_for_memory(main_server, rv);
     for (s = main_server; s; s = s->next) {
         walt_vpn_entrypoint *entrypoint = own_entrypoint(s);
         const char *fault;
 
         if (!entrypoint)
             continue;
+        rv = question_line_open(&entrypoint->line, entrypoint->url, main_server->process->pool);
+        if (rv != APR_SUCCESS)
+            return refuse_for_memory(main_server, rv);
         entrypoint->place = boot_ledger_entrypoint_place(s->server_hostname, entrypoint->url);
         if (entrypoint->place < 0)
             ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s, "%s: nothing is counted of more than %d "

@@ -102,7 +102,8 @@ static int is_still_wanted(const fetch *fetch)
     walt_query query;
     const char *digest;
 
-    boot_signature_ask(fetch->r, &query, &signature, fetch->tries);
+    (void)boot_signature_ask(fetch->r, &query, &signature, fetch->tries,
+                             fetch->moved + SILENCE_MAX);
     if (!query.whole || query.status != HTTP_OK)
         return ap_is_HTTP_SERVER_ERROR(query.status);   /* not known: the image will tell */
     digest = boot_signature_digest(&signature);

@@ -330,7 +330,7 @@ int image_sender_end(image_sender *sender)
         boot_watch_answer(r, WALT_VPN_FAILED, "its fetch failed, so reset");
         break;
     case SENDER_CALLED:
-        boot_watch_send_away(r, request);
+        boot_watch_send_away(r, request, "still being fetched");
         break;
     default:
         return OK;

@@ -16,6 +16,7 @@
  * image_sender.c     sending an image to a node, whole or while it is fetched
  * server_fault.c     what is wrong with the WalT server, as the administrator should hear it
  * boot_signature.c   asking the WalT server for a node's boot.sig
+ * question_line.c    one question at a time, or as many as the WalT server answers fast
  * walt_query.c       asking the WalT server on the entrypoint's own account
  * image_cache.c      finding the image that a node wants
  * image_part.c       an image on its way into the folder
@@ -51,6 +52,7 @@ typedef struct {
     int exposed_unsaid;         /* no WaltVpnExpose: all is the default */
     const struct image_folder *folder;  /* WaltVpnCacheRoot; NULL: images are relayed */
     int place;                  /* of its counters in the ledger; -1: none */
+    struct question_line *line; /* before its WalT server; shared by all who name that one */
 } walt_vpn_entrypoint;
 
 #endif
