@@ -1,5 +1,6 @@
 """The stand-in WalT server as tests hold it: started, watched, and broken on purpose."""
 
+import collections
 import json
 import os
 import signal
@@ -39,6 +40,9 @@ class Request:
 
     def __repr__(self):
         return "<%s -> %s, %d bytes>" % (self.line, self.status, self.sent)
+
+
+Signatures = collections.namedtuple("Signatures", "computed at_once peak_kib")
 
 
 class WaltServer:
@@ -108,6 +112,10 @@ class WaltServer:
         """What would have harmed the real server: {"kind": ..., "target": ...}. Kinds: "directory" and "enroll-key" end
         its daemon, "traversal" gives away its files, "impersonation" honours fake_requester_ip."""
         return self.order("dangers")
+
+    def signatures(self):
+        """Those that it computed since it was cleared: how many, how many most at once, and the memory that the latter took."""
+        return Signatures(**self.order("signatures"))
 
     def fatal_events(self):
         return [danger for danger in self.dangers() if danger["kind"] in ("directory", "enroll-key")]

@@ -1,5 +1,6 @@
 """The stand-in WalT server answers as the real one was seen to, and breaks as it is told."""
 
+import contextlib
 import hashlib
 import time
 
@@ -30,6 +31,48 @@ def test_boot_sig_vouches_for_boot_img(walt):
     first, second, third = sig.body.decode().splitlines()
     assert first == hashlib.sha256(image.body).hexdigest() == image_digest("default", 1)
     assert second.startswith("ts: ") and third.startswith("rsa2048: ") and len(bytes.fromhex(third[9:])) == 256
+
+
+def ask_at_once(walt, paths):
+    """The replies to requests of which none has been answered when the last one is sent."""
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(wire.Wire(walt.port)) for _ in paths]
+        for connection, path in zip(connections, paths):
+            connection.send(wire.request(path, "walt.example.org"))
+        return [connection.rest() for connection in connections]
+
+
+def test_cache_of_signatures_is_no_lock(walt):
+    """Each boot.sig that is asked for before the first one is done is computed too, in memory of its own; then none is."""
+    digest = walt.set_image(image="new to it", mib=24)
+    assert walt.signatures() == (0, 0, 0)
+    for reply in ask_at_once(walt, [NODE + "boot.sig"] * 4):
+        assert reply.body.startswith(digest.encode())
+    computed, at_once, peak_kib = walt.signatures()
+    assert computed == 4 and at_once == 4
+    assert peak_kib > 2 * 24 * 1024, "at least two were at it at the same time"
+    for _ in range(2):
+        assert ask(walt, NODE + "boot.sig").body.startswith(digest.encode())
+    assert walt.signatures().computed == 4
+    walt.clear()
+    assert walt.signatures() == (0, 0, 0)
+
+
+def test_signature_takes_the_whole_image_into_memory_once(walt):
+    walt.set_image(image="new and large", mib=48)
+    ask(walt, NODE + "boot.sig")
+    computed, at_once, peak_kib = walt.signatures()
+    assert (computed, at_once) == (1, 1)
+    assert 48 * 1024 < peak_kib < 2 * 48 * 1024
+
+
+def test_signature_of_another_image_is_another_computation(walt):
+    digests = [walt.set_image(ip, "of " + ip, 1) for ip in ("10.0.0.11", "10.0.0.12")]
+    for _ in range(2):
+        for number, digest in zip((11, 12), digests):
+            assert ask(walt, "/walt-vpn/per-ip/10-0-0-%d/boot.sig" % number).body.startswith(digest.encode())
+    assert walt.signatures().computed == 2
+    assert walt.signatures().at_once == 1
 
 
 def test_image_has_a_length_and_nothing_to_resume_by(walt):
@@ -65,6 +108,7 @@ def test_enroll(walt):
     (NODE, "directory", True),
     (NODE + ".", "directory", True),
     (NODE + "/", "directory", True),
+    (NODE + "overlays", "directory", True),
     (NODE + "../../etc/passwd", "traversal", False),
     (NODE + "%2e%2e/secret", "traversal", False),
     (NODE + "..%2fsecret", "traversal", False),

@@ -16,12 +16,15 @@ import argparse
 import errno
 import fcntl
 import json
+import os
 import posixpath
 import re
 import signal
 import socket
 import struct
+import subprocess
 import sys
+import tempfile
 import termios
 import time
 
@@ -33,6 +36,7 @@ from boot_files import MIB, boot_sig, image_digest, image_pieces
 from processes import free_port
 
 FQDN = "walt.example.org"
+SIGNER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "signer.py")
 DEADLY_KEY_SIZES = range(64 * 1024, 208 * 1024 + 1)
 SECRET = b"root:x:0:0:root:/root:/bin/bash\n"
 
@@ -88,12 +92,59 @@ class Record:
         return fields
 
 
+class Signatures:
+    """Makes the digests of images that boot.sig vouches for. What is known comes from a cache, which is no lock: each one that
+    is asked for before the first one of that image is done is computed again."""
+
+    def __init__(self):
+        self.files = {}
+        self.known = {}
+        self.clear()
+
+    def clear(self):
+        self.computed = 0
+        self.at_once = 0
+        self.peak = 0               # KiB of those at once
+        self.running = {}           # process: KiB
+
+    def file_of(self, image):
+        """A file with its content, which has no name and ends with this process."""
+        if image not in self.files:
+            file = self.files[image] = tempfile.TemporaryFile()
+            file.writelines(image_pieces(*image))
+            file.flush()
+        return self.files[image]
+
+    def digest(self, image):
+        file = self.file_of(image)
+        status = os.fstat(file.fileno())
+        key = status.st_ino, status.st_mtime_ns, status.st_size
+        if key not in self.known:
+            self.known[key] = self.compute(file)
+        return self.known[key]
+
+    def compute(self, file):
+        self.computed += 1
+        with open("/proc/self/fd/%d" % file.fileno(), "rb") as image:   # with a place to read at of its own
+            process = subprocess.Popen([sys.executable, "-IS", SIGNER], stdin=image, stdout=subprocess.PIPE,
+                                       universal_newlines=True)
+        self.running[process] = 0
+        self.at_once = max(self.at_once, len(self.running))
+        with process:
+            self.running[process] = int(process.stdout.readline())
+            self.peak = max(self.peak, sum(self.running.values()))
+            digest = process.stdout.readline().strip()
+        self.running.pop(process, None)
+        return digest
+
+
 class State:
     """All that lasts longer than a request."""
 
     def __init__(self, image_mib):
         self.images = {}
         self.default_image = ("default", image_mib)
+        self.signatures = Signatures()
         self.last_answer = None
         self.records = []
         self.connections = set()
@@ -312,7 +363,7 @@ def walt_service(state):
     def per_ip(path):
         dashed_ip, name = path.split("/", 1)    # fails, with 500, when there is no slash
         place = posixpath.normpath("/node/" + name)
-        if place == "/node":
+        if place in ("/node", "/node/overlays"):    # the one folder in a Raspberry Pi 5's boot folder
             state.danger("directory")
             return b""
         if not place.startswith("/node/"):
@@ -326,7 +377,7 @@ def walt_service(state):
         return signature(image) if name == "boot.sig" else content(image)
 
     def signature(image):
-        digest = image_digest(*image)
+        digest = state.signatures.digest(image)
         fault = bottle.request.environ["walt.fault"]
         if fault and fault.kind == "wrong-digest":
             digest = image_digest("wrong", 1)
@@ -428,7 +479,7 @@ class Control:
         return self.listener.port
 
     def do_set_image(self, node, image, mib):
-        image_digest(image, mib)
+        self.state.signatures.file_of((image, mib))
         if node == "*":
             self.state.images.clear()
             self.state.default_image = (image, mib)
@@ -456,7 +507,12 @@ class Control:
     def do_dangers(self):
         return self.state.dangers
 
+    def do_signatures(self):
+        signatures = self.state.signatures
+        return {"computed": signatures.computed, "at_once": signatures.at_once, "peak_kib": signatures.peak}
+
     def do_clear(self):
+        self.state.signatures.clear()
         self.state.records.clear()
         self.state.dangers.clear()
         self.state.faults.clear()
@@ -473,7 +529,7 @@ def main():
     options = options.parse_args()
 
     state = State(options.image_mib)
-    image_digest(*state.default_image)
+    state.signatures.file_of(state.default_image)
     try:
         listener = Listener(state, options.address, options.port)
     except OSError as problem:
