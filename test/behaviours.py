@@ -125,7 +125,8 @@ def other_host(entrypoint, walt, patience):
 def directory(entrypoint, walt, patience):
     return all_stopped(entrypoint, walt, [
         wire.request(path, entrypoint.server_name)
-        for path in (PLACE, PLACE + ".", PLACE + "/", PLACE + "x/..", PLACE + "%2e", PLACE + "%2f", PLACE + "./.")])
+        for path in (PLACE, PLACE + ".", PLACE + "/", PLACE + "x/..", PLACE + "%2e", PLACE + "%2f", PLACE + "./.",
+                     PLACE + "overlays")])
 
 
 @behaviour("requests that leave the node's folder")

@@ -5,7 +5,7 @@
  * Whatever the judgement finds no fault with is read here as servers read it: decoded up to three
  * times, with backslashes as slashes, without ;parameters, with and without the bytes that are no
  * UTF-8 (Python's bottle drops them).  In no reading may it lie outside /walt-vpn/, be a directory
- * below per-ip/, or name a fake_requester_ip.  None of this shares code or approach with
+ * below per-ip/ (overlays in a node's folder is one), or name a fake_requester_ip.  None of this shares code or approach with
  * boot_request.c.
  *
  *     make fuzz       (FUZZ_SECONDS=600)
@@ -107,7 +107,7 @@ static void drop_invalid(text *t)
 static const char *walk(const text *path)
 {
     size_t depth = 0, start = 0, i, below_per_ip = 0;
-    int directory = 1;
+    int directory = 1, overlays = 0;
 
     for (i = 0; i <= path->length; i++) {
         const unsigned char *segment = path->bytes + start;
@@ -135,8 +135,9 @@ static const char *walk(const text *path)
             below_per_ip = length == 6 && memcmp(segment, "per-ip", 6) == 0;
         depth++;
         directory = 0;
+        overlays = length == 8 && memcmp(segment, "overlays", 8) == 0;
     }
-    if (depth > 0 && below_per_ip && (directory || depth < 3))
+    if (depth > 0 && below_per_ip && (directory || depth < 3 || (depth == 3 && overlays)))
         return "it is a directory below per-ip/";
     return NULL;
 }

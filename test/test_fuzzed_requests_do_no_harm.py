@@ -140,6 +140,8 @@ def harm_of(data):
             return "it leaves /walt-vpn/"
         if place.startswith("/walt-vpn/per-ip") and (path.endswith("/") or place.count("/") < 4) and place[16:17] in ("", "/"):
             return "it is a directory below per-ip/"
+        if re.fullmatch("/walt-vpn/per-ip/[^/]+/overlays(/;.*)?", place):
+            return "it is the directory in a node's folder"
         path, query = urllib.parse.unquote(path, errors="ignore"), urllib.parse.unquote(query)
         if "fake_requester_ip" in query:
             return "it names a requester"

@@ -52,10 +52,10 @@ class Reply:
 
 
 class Wire:
-    """A connection."""
+    """A connection. client: the address that it comes from, if that matters."""
 
-    def __init__(self, port, address="127.0.0.1", timeout=10.0):
-        self.socket = socket.create_connection((address, port), timeout=timeout)
+    def __init__(self, port, address="127.0.0.1", timeout=10.0, client=""):
+        self.socket = socket.create_connection((address, port), timeout, (client, 0))
         self.buffer = bytearray()
         self.ended = "open"
 

@@ -1,0 +1,89 @@
+"""A WalT server that is down or silent costs those in the line its worker's timeout once, not each of them."""
+
+import socket
+
+import pytest
+
+from processes import wait_until
+from questions import ask, nodes
+
+HASTY = '<Proxy "http://%s/walt-vpn/">\nProxySet timeout=2 connectiontimeout=2 disablereuse=on retry=0\n</Proxy>'
+
+
+@pytest.fixture
+def deaf():
+    """host:port of one that no connection is made to: its backlog is full."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        fillers = []
+        try:
+            for _ in range(4):
+                filler = socket.socket()
+                fillers.append(filler)
+                filler.settimeout(0.3)
+                try:
+                    filler.connect(listener.getsockname())
+                except OSError:
+                    break
+            yield "127.0.0.1:%d" % listener.getsockname()[1]
+        finally:
+            for filler in fillers:
+                filler.close()
+
+
+def test_silent(entrypoint, walt):
+    """Each question is tried three times, 2 s each; they fail together."""
+    httpd = entrypoint(vhost=HASTY % walt.location)
+    httpd.tolerate_log("proxy|was answered with 50")
+    walt.fault("boot.sig", "silence", at_byte=None, times=None)
+    questions = ask(httpd, nodes(12))
+    assert {question.wait().reply.status for question in questions} <= {502, 504}
+    assert max(question.seconds for question in questions) < 14
+    assert len(walt.requests("boot.sig")) <= 6, "not 36"
+
+
+def test_not_to_be_connected_to(entrypoint, walt, deaf):
+    httpd = entrypoint(vhost=HASTY % deaf, start=False)
+    httpd.vhost = httpd.vhost.replace(walt.location, deaf)
+    httpd.tolerate_log("proxy|was answered with 503")
+    httpd.start()
+    questions = ask(httpd, nodes(10))
+    assert {question.wait().reply.status for question in questions} == {503}
+    assert max(question.seconds for question in questions) < 8, "not 20"
+
+
+def test_an_error_after_a_while(entrypoint, walt):
+    """The WalT server's own 500 comes after some seconds: those who waited for it ask again, once for all of them."""
+    httpd = entrypoint()
+    httpd.tolerate_log("was answered with 500")
+    walt.fault("boot.sig", "status", status=500, seconds=2, times=1)
+    questions = ask(httpd, nodes(8))
+    statuses = sorted(question.wait().reply.status for question in questions)
+    assert statuses == [200] * 7 + [500]
+    assert max(question.seconds for question in questions) < 6
+
+
+def test_refused_at_once(entrypoint, walt):
+    """That costs nobody anything, and the first one after it is up again is answered."""
+    httpd = entrypoint()
+    httpd.tolerate_log("proxy|was answered with 503")
+    walt.down()
+    questions = ask(httpd, nodes(20))
+    assert {question.wait().reply.status for question in questions} == {503}
+    assert max(question.seconds for question in questions) < 5
+    walt.up()
+    question, = ask(httpd, nodes(1))
+    assert question.wait().reply.status == 200
+
+
+def test_one_that_is_not_answered_does_not_shut_the_line(entrypoint, walt):
+    """After 8 s there is a second place."""
+    httpd = entrypoint()
+    walt.fault("10-9-0-1", "silence", at_byte=None, times=1, seconds=18)
+    held = ask(httpd, ["10.9.0.1"])
+    wait_until(lambda: walt.requests("boot.sig"), what="the question")
+    behind = ask(httpd, nodes(5))
+    assert {question.wait().reply.status for question in behind} == {200}
+    assert 6 < min(question.seconds for question in behind) <= max(question.seconds for question in behind) < 16
+    assert held[0].wait().reply.status == 200

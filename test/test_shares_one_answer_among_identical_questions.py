@@ -1,0 +1,69 @@
+"""What many want to know of one node at the same time, the WalT server is asked for once, and never before they came."""
+
+from processes import wait_until
+from questions import ask, boot_sig, nodes
+
+SLOW = 0.6
+NODE = "10.5.0.1"
+
+
+def hold(httpd, walt, node, seconds=SLOW):
+    """The line is held by a question for this node."""
+    walt.fault(boot_sig(node), "silence", at_byte=None, times=1, seconds=seconds)
+    held, = ask(httpd, [node])
+    wait_until(lambda: walt.requests(boot_sig(node)), what="the question that holds the line")
+    return held
+
+
+def asked(walt):
+    return len(walt.requests(boot_sig(NODE)))
+
+
+def test_those_who_wait_for_the_same_share_it(entrypoint, walt):
+    """Also with those whose client has no share of the line left, and in other processes."""
+    httpd = entrypoint()
+    hold(httpd, walt, "10.9.0.1", 1)
+    questions = ask(httpd, [NODE] * 20)
+    replies = [question.wait().reply for question in questions]
+    assert len({(reply.status, reply.body) for reply in replies}) == 1 and replies[0].status == 200
+    assert {reply.header("Content-Type") for reply in replies} == {"text/html; charset=UTF-8"}
+    assert asked(walt) <= 2, "one for all who had come; on a busy machine the last ones may come later"
+
+
+def test_a_404_is_an_answer(entrypoint, walt):
+    httpd = entrypoint()
+    hold(httpd, walt, "10.9.0.1", 1)
+    walt.fault(boot_sig(NODE), "status", status=404, times=None)
+    replies = [question.wait().reply for question in ask(httpd, [NODE] * 8)]
+    assert [reply.status for reply in replies] == [404] * 8
+    assert asked(walt) <= 2
+
+
+def test_an_answer_is_as_fresh_as_ones_own(entrypoint, walt):
+    """One that was asked for before they came is not theirs: the node's image may have changed between."""
+    httpd = entrypoint()
+    old = walt.set_image(NODE, "old", 1)
+    held = hold(httpd, walt, NODE)
+    new = walt.set_image(NODE, "new", 1)
+    late = ask(httpd, [NODE] * 4)
+    assert all(question.wait().reply.body.startswith(new.encode()) for question in late)
+    assert held.wait().reply.status == 200 and old != new
+    assert asked(walt) == 2
+
+
+def test_other_nodes_get_their_own(entrypoint, walt):
+    httpd = entrypoint()
+    digests = {node: walt.set_image(node, "of " + node, 1) for node in nodes(4)}
+    hold(httpd, walt, "10.9.0.1")
+    for node, question in zip(digests, ask(httpd, digests)):
+        assert question.wait().reply.body.startswith(digests[node].encode())
+
+
+def test_a_large_answer_is_not_kept(entrypoint, walt):
+    """What no boot.sig can be is asked for by each."""
+    httpd = entrypoint()
+    body = "x" * 5000
+    hold(httpd, walt, "10.9.0.1", 1)
+    walt.fault(boot_sig(NODE), "raw", times=None, reply="HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + body)
+    assert [question.wait().reply.body for question in ask(httpd, [NODE] * 3)] == [body.encode()] * 3
+    assert asked(walt) == 3
