@@ -11,7 +11,7 @@
 #                                                        (PORT=8080 WALT_SERVER=host[:port] NODE=ip)
 #   make test           build, and test everything
 #   make test-firmware  boot iPXE, UEFI and Linux in QEMU through it, and resume with curl, wget and others
-#   make bench          how fast, beside the same: tables (SECTIONS="storm cold behind slow bulk small growth chain")
+#   make bench          how fast, beside the same: tables (SECTIONS="storm cold behind slow bulk small growth chain signatures")
 #   make picture        docs/status.png: the status page during a storm of nodes
 #   make compare        it and the configurations that WalT documents: a table of who does what
 #   make static         cppcheck

@@ -7,6 +7,7 @@ import hashlib
 import os
 import posixpath
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -37,7 +38,7 @@ SEEDS = [raw.bytes.encode("latin-1") for raw in RAWS] + [
 
 WORDS = [b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b":", b"/", b"//", b"..", b"/../", b"%2e", b"%2f", b"%5c", b"\\", b";", b"?",
          b"#", b"%", b"%00", b"%25", b"\xff", b"\xc3\xa9", b"HTTP/1.1", b"HTTP/1.0", b"GET ", b"POST ", b"HEAD ", b"/walt-vpn/",
-         b"per-ip/", b"boot.img", b"boot.sig", b"enroll", b"fake_requester_ip=", b"Content-Length: 5\r\n",
+         b"per-ip/", b"overlays", b"boot.img", b"boot.sig", b"enroll", b"fake_requester_ip=", b"Content-Length: 5\r\n",
          b"Transfer-Encoding: chunked\r\n", b"Range: bytes=1-\r\n", b"Range: bytes=99999999999999999999-\r\n", b"Range: bytes=-5\r\n",
          b"Connection: keep-alive\r\n", b"Host: %s\r\n" % HOST.encode(), b"Host: x\r\n", b"Expect: 100-continue\r\n", b"0\r\n\r\n",
          b"9" * 30, b"-1", b"A" * 300, b"A" * 9000]

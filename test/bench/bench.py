@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Measures this module beside the configurations that WalT documents, and prints tables in Markdown.
 
-    make bench [SECTIONS="storm cold behind slow bulk small growth chain"]
+    make bench [SECTIONS="storm cold behind slow bulk small growth chain signatures"]
 
 Everything is on loopback, with one WalT server, the same nodes and Debian's settings for all. What the nodes check is said in
 nodes.c. Times depend on the machine, which is named above the tables; what carries over are the ratios.
@@ -35,6 +35,8 @@ LINK = 125000000        # bytes a second: 1 Gb/s
 SLOW = 64 * 1024        # bytes a second of a slow node
 SLOW_SECONDS = 10       # that it is slow; then it hurries, so that the run ends
 PROGRAM = os.path.join(BUILT, "nodes")
+SIGNED_MIB = 48         # of an image whose signature is to be computed
+REBOOT_LIMIT = 90       # seconds after which who has not booted on it is not waited for
 
 # For a thousand slow nodes. Each of httpd's children takes threads + factor * idle threads connections.
 THOUSAND = "StartServers 4\nAsyncRequestWorkerFactor 20"
@@ -319,7 +321,63 @@ def chain(bench):
         print("\n## Chain: left out, see above\n", flush=True)
 
 
-SECTIONS = {section.__name__: section for section in (storm, cold, behind, slow, bulk, small, growth, chain)}
+def signed_image(bench, walt, name):
+    """An image that the stand-in server has not signed yet, for all nodes from now on."""
+    walt.set_image(image=name, mib=SIGNED_MIB)
+    path = os.path.join(bench.folder, "signed")
+    with open(path, "wb") as file:
+        file.writelines(image_pieces(name, SIGNED_MIB))
+    image_pieces.cache_clear()
+    images = Images(bench.folder, 0, SIGNED_MIB)
+    images.paths = [path]
+    walt.clear()
+    return images
+
+
+def reboot(bench, kind, nodes):
+    """So many nodes on a new image: what they say, and what the stand-in server computed for them. Of this module also how
+    long one node and then that many took, the image being new for the one and known to the others."""
+    with WaltServer() as walt, bench.running(kind, walt) as instance:
+        images = signed_image(bench, walt, "fleet")
+        result = bench.nodes("boot", instance, images, nodes=nodes, limit=REBOOT_LIMIT)
+        result.update(walt.signatures()._asdict())
+        if kind is Cached:
+            images = signed_image(bench, walt, "one first")
+            result["apart"] = sum(bench.nodes("boot", instance, images, nodes=count)["last"] for count in (1, nodes))
+    say("%s, %d nodes on a new image: %s" % (kind.title, nodes, result))
+    return result
+
+
+def has_memory(nodes):
+    """The WalT server may need as much as this for as many signatures at once."""
+    with open("/proc/meminfo") as file:
+        available = next(int(line.split()[1]) for line in file if line.startswith("MemAvailable:"))
+    return available / 1024 > 2 * nodes * SIGNED_MIB
+
+
+def signatures(bench):
+    """Nodes that reboot onto a new image all at once: what that costs the WalT server."""
+    rows, ratios = [], []
+    for nodes in (40, 200):
+        for kind in (Cached, NGINX, HAPROXY, PROXY_PASS):
+            if kind is not Cached and not has_memory(nodes):
+                rows.append(["%d" % nodes, kind.title] + ["not run: too little memory"] + [""] * 5)
+                continue
+            result = reboot(bench, kind, nodes)
+            booted = result["booted"] > 0
+            rows.append(["%d" % nodes, kind.title, "%d" % result["booted"], "%.1f" % result["first"] if booted else "-",
+                         "%.1f" % result["last"] if booted else "-", "%d" % result["computed"], "%d" % result["at_once"],
+                         "%.0f" % (result["peak_kib"] / 1024)])
+            if kind is Cached:
+                ratios.append("%d nodes take %.2f times as long as one and then %d" % (
+                    nodes, result["last"] / result["apart"], nodes))
+    print("\n## Signatures: all nodes reboot at once onto a new image of %d MiB, against the stand-in server of the tests" % SIGNED_MIB)
+    table(["nodes", "", "booted in %d s" % REBOOT_LIMIT, "s until the first", "s until the last", "signatures computed",
+           "most at once", "MiB that these take"], rows)
+    print("%s: %s.\n" % (Cached.title, "; ".join(ratios)))
+
+
+SECTIONS = {section.__name__: section for section in (storm, cold, behind, slow, bulk, small, growth, chain, signatures)}
 
 
 def version(*command):
