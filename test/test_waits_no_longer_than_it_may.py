@@ -1,10 +1,12 @@
-"""A node that waits for another's fetch holds a thread: not for ever, and not so long that the rest of the server stands."""
+"""A node that waits for another's fetch, or for its turn to be asked for, holds a thread: not for ever, and not so long that the
+rest of the server stands."""
 
 import pytest
 
 from boot_client import Outcome
 from fleet import Fleet, fetched
 from processes import wait_until
+from questions import ask, nodes as addresses
 
 HALF = 1 << 19
 RESET = "boot.img is still being fetched: the connection is reset"
@@ -43,6 +45,36 @@ def test_not_crowded(entrypoint, cache, walt):
     assert all(boot.booted and not boot.resumes for boot in boots), boots
     assert RESET not in httpd.error_log
     assert fetched(walt) == 1
+
+
+TURN = "boot.(sig|img) is still waiting for its turn: the connection is reset"
+
+
+def test_crowded_line(entrypoint, cache, walt):
+    """The same for those who wait for their turn, while the WalT server answers two of them late."""
+    httpd = entrypoint(cache=cache.path, server=ONE_PROCESS.format(4))
+    httpd.tolerate_log("AH00484|AH03490|AH10159|was answered with 504")
+    walt.fault("boot.sig", "silence", times=2, seconds=12)
+    fleet = Fleet(httpd, 5)
+    wait_until(lambda: walt.requests("boot.sig"), what="the first question")
+    assert httpd.get("/walt-vpn/server", timeout=20).status == 200
+    assert not fleet.results
+    httpd.await_log(TURN)
+    boots = fleet.boots()
+    assert all(boot.booted for boot in boots), boots
+    assert any(boot.resumes for boot in boots)
+
+
+def test_longest_wait_for_a_turn(entrypoint, walt):
+    """A little less than the node's 50 s, however slow the WalT server is; the node is reset, and asks again."""
+    httpd = entrypoint(vhost='<Proxy "%s/walt-vpn/">\nProxySet timeout=60 disablereuse=on\n</Proxy>' % walt.url)
+    httpd.tolerate_log("was answered with 504")
+    walt.fault("boot.sig", "silence", times=None, seconds=30)
+    ends = [question.wait(70) for question in ask(httpd, addresses(6), patience=70)]
+    sent_away = [question for question in ends if question.reply.ended == "RST"]
+    assert sent_away and all(40 < question.seconds < 49 for question in sent_away)
+    assert {question.reply.status for question in ends if question not in sent_away} == {200}
+    httpd.await_log(TURN)
 
 
 @pytest.mark.parametrize("nodes", [1, 6])
