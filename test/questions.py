@@ -13,12 +13,12 @@ def boot_sig(node):
 class Question:
     """One: .reply when it is over, .seconds that it took. client: the address that it comes from."""
 
-    def __init__(self, entrypoint, node, client="127.0.0.1", host=None, patience=60):
+    def __init__(self, entrypoint, node, client="", host=None, patience=60, headers=()):
         self.reply = None
         self.seconds = None
         self.connection = wire.Wire(entrypoint.port, timeout=patience, client=client)
         self.began = time.monotonic()
-        self.connection.send(wire.request(boot_sig(node), host or entrypoint.server_name))
+        self.connection.send(wire.request(boot_sig(node), host or entrypoint.server_name, headers=headers))
         self.thread = threading.Thread(target=self.listen, daemon=True)
         self.thread.start()
 
