@@ -69,7 +69,7 @@ make-deb)
 install-package)
     apt-get -qq update
     apt-get install -y /root/debs/libapache2-mod-walt-vpn_*.deb
-    apt-get install -y --no-install-recommends curl python3-bottle python3-gevent
+    apt-get install -y --no-install-recommends curl openssl python3-bottle python3-gevent
     ;;
 
 use-package)
