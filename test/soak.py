@@ -48,7 +48,7 @@ HARMLESS = (Outcome.BOOTED, Outcome.CORRUPT, Outcome.RESTARTS, Outcome.HTTP_ERRO
 LONGEST = 60
 
 # What the faults may leave in the error log; of httpd itself only that children are killed and that they are all busy.
-TOLERATED = [OF_A_TEST, "proxy", "was answered with [45]", "ended short", "is damaged: removed", "AH10392", "AH03490", "AH00484", "AH00161"]
+TOLERATED = [OF_A_TEST, "proxy", "was answered with [45]", "ended short", "is damaged: removed", "AH10392", "AH03490", "AH00484", "AH00161", "is not a signature"]
 
 
 class Trouble(Exception):

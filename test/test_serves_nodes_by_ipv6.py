@@ -35,7 +35,7 @@ def test_a_node_boots_and_resumes(by_ipv6, http_host):
     """Under a name that has an AAAA record, or by the address itself."""
     boot = BootClient("::1", by_ipv6.port, "192.168.152.7", http_host, lost_links={"boot.img": [1 << 20]}).boot()
     assert boot.booted and boot.resumes == 1, boot
-    assert "node 192.168.152.7 (::1) has image" in by_ipv6.error_log
+    by_ipv6.await_log(r"node 192.168.152.7 \(::1\) has image")
 
 
 def test_an_address_that_is_no_name_of_the_site_is_not_its_entrypoint(by_ipv6):
