@@ -88,24 +88,26 @@ static walt_vpn_answer answer_of(image_state found, const image *image)
     }
 }
 
-/*
- * The WalT server does not deliver.  An error's text that answers a resumed download would be
- * appended to the image: 404 makes the boot start over at once (facts.md 1).
- */
+/* The WalT server does not deliver. */
 static int answer_failure(request_rec *r, const walt_vpn_request *request, int status)
 {
-    if (request->resume_from == 0)
-        return status;
-    boot_watch_answer(r, WALT_VPN_FAILED, "the rest can't be had from the WalT server now");
-    return HTTP_NOT_FOUND;
+    if (request->resume_from > 0)
+        boot_watch_answer(r, WALT_VPN_FAILED, "the rest can't be had from the WalT server now");
+    return reply_guard_error(request, status);
+}
+
+/* The run that the bytes came of which the node holds, if they are unproven; 0: they are not. */
+static apr_uint64_t held_run(const request_rec *r, const walt_vpn_request *request)
+{
+    return request->resume_from == 0 ? 0
+           : boot_ledger_held_run(request->entrypoint->place, request->boot.node,
+                                  r->useragent_ip);
 }
 
 /* Does the node hold bytes, unproven, of another fetch than that at this place (-1: none)? */
 static int holds_others(const request_rec *r, const walt_vpn_request *request, int place)
 {
-    apr_uint64_t held = request->resume_from == 0 ? 0
-                        : boot_ledger_held_run(request->entrypoint->place, request->boot.node,
-                                               r->useragent_ip);
+    apr_uint64_t held = held_run(r, request);
 
     if (held && place >= 0)
         held = boot_ledger_fetch_heir(place, held, request->resume_from);
@@ -148,8 +150,10 @@ static int answer_missing(request_rec *r, walt_vpn_request *request, image *miss
     case IMAGE_READY:
         return sender ? image_sender_end(sender) : image_sender_send(r, request, missing);
     case IMAGE_NO_ROOM:
-        if (!sender || !sender->begun)
+        if (!sender || !sender->begun) {
+            boot_watch_answer(r, WALT_VPN_RELAYED, NULL);
             return DECLINED;
+        }
         break;
     default:
         if (!sender || !sender->begun)
@@ -167,6 +171,8 @@ static int answer_digest(request_rec *r, walt_vpn_request *request, const char *
 
     if (state == IMAGE_LATE)
         return answer_late(r, request, "still being fetched");
+    if (state == IMAGE_NO_ROOM && held_run(r, request) == LEDGER_RELAYED)
+        return DECLINED;        /* relayed as before */
     if (holds_others(r, request, sender ? sender->place
                                         : state == IMAGE_MISSING ? image->part.place : -1)) {
         if (state == IMAGE_MISSING)
@@ -192,6 +198,13 @@ static int answer_digest(request_rec *r, walt_vpn_request *request, const char *
     }
 }
 
+/* Nobody vouches for the image: it is relayed, but not behind bytes that somebody did vouch for. */
+static int answer_unsigned(request_rec *r, walt_vpn_request *request, int status)
+{
+    return request->resume_from == 0 || held_run(r, request) == LEDGER_RELAYED
+           ? DECLINED : answer_failure(r, request, status);
+}
+
 /* Has the image another digest than the boot.sig that this boot began with? */
 static int has_changed(const request_rec *r, const walt_vpn_request *request, const char *digest)
 {
@@ -214,7 +227,7 @@ static int answer_image(request_rec *r, walt_vpn_request *request)
         if (!query.whole)
             return answer_failure(r, request, query.status);
         if (query.status != HTTP_OK || !(digest = boot_signature_digest(&signature)))
-            return DECLINED;
+            return answer_unsigned(r, request, query.status);
         query.status = HTTP_BAD_GATEWAY;        /* unless it is known better, worth another try */
         if (has_changed(r, request, digest)) {
             /* The rest of another image would only make it fail later, at its signature. */

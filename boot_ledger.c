@@ -611,6 +611,8 @@ int boot_ledger_fetch_of(dev_t device, ino_t inode)
 void boot_ledger_fetch_adopt(int place)
 {
     shared->fetches[place].process = (apr_uint32_t)getpid();
+    if (shared->fetches[place].run == 0)
+        boot_ledger_fetch_differs(place, 0);
 }
 
 void boot_ledger_fetch_size(int place, apr_off_t size)
@@ -635,12 +637,17 @@ void boot_ledger_fetch_written(int place, apr_off_t written)
 
 void boot_ledger_fetch_differs(int place, apr_off_t position)
 {
-    if (place < 0)
+    ledger_fetch *fetch = place < 0 ? NULL : &shared->fetches[place];
+    apr_uint64_t before;
+
+    if (!fetch)
         return;
-    shared->fetches[place].written = (apr_uint64_t)position;
-    shared->fetches[place].common = (apr_uint64_t)position;
-    shared->fetches[place].before = shared->fetches[place].run;
-    shared->fetches[place].run = ++shared->last_run;
+    before = fetch->run;
+    fetch->run = 0;             /* meanwhile, also if this process dies here, nobody's */
+    fetch->written = (apr_uint64_t)position;
+    fetch->common = (apr_uint64_t)position;
+    fetch->before = before;
+    fetch->run = ++shared->last_run;
 }
 
 apr_uint64_t boot_ledger_fetch_heir(int place, apr_uint64_t run, apr_off_t position)

@@ -20,6 +20,9 @@
 
 typedef _Atomic apr_uint64_t ledger_counter;
 
+/* The run of what is relayed: nobody vouches for it, and it goes on with nothing but itself. */
+#define LEDGER_RELAYED (~(apr_uint64_t)0)
+
 /* The counters of an entrypoint, since the server was started. */
 typedef struct {
     char name[256];             /* its ServerName, NUL: a free place */

@@ -260,7 +260,9 @@ static void begin_watch(request_rec *r, watch *watch)
     watch->hold = boot_ledger_start(request->entrypoint->place, request->boot.node,
                                     r->useragent_ip, request->digest,
                                     watch->from + watch->announced, watch->from,
-                                    request->answer, request->run);
+                                    request->answer,
+                                    request->answer == WALT_VPN_RELAYED
+                                    && request->entrypoint->folder ? LEDGER_RELAYED : request->run);
 }
 
 /* Count the body in this brigade, and set marks in it. */

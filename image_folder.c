@@ -209,10 +209,10 @@ typedef struct {
 } folder_entry;
 
 /*
- * Remove a .part whose fetcher is dead: nobody holds its lock, and it is so long ago that nobody
- * will go on with it.  1: it was.
+ * Remove a .part whose fetcher is dead: nobody holds its lock; unless it is so short a time ago that
+ * somebody may go on with it, and that matters.  1: it was.
  */
-static int clear_dead_part(int folder_fd, const char *name)
+static int clear_dead_part(int folder_fd, const char *name, int also_recent)
 {
     int fd = openat(folder_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     struct stat st;
@@ -220,7 +220,8 @@ static int clear_dead_part(int folder_fd, const char *name)
 
     if (fd < 0)
         return 0;
-    dead = fstat(fd, &st) == 0 && boot_ledger_fetch_of(st.st_dev, st.st_ino) < 0
+    dead = fstat(fd, &st) == 0
+           && (also_recent || boot_ledger_fetch_of(st.st_dev, st.st_ino) < 0)
            && flock(fd, LOCK_EX | LOCK_NB) == 0 && image_folder_names(folder_fd, name, fd)
            && unlinkat(folder_fd, name, 0) == 0;
     close(fd);
@@ -250,7 +251,7 @@ static apr_array_header_t *list_folder(apr_pool_t *pool, int folder_fd, const ch
 
         if ((!published && !is_ours(item->d_name, ".part"))
             || (except && strcmp(item->d_name, except) == 0)
-            || (!published && clear_dead_part(folder_fd, item->d_name))
+            || (!published && clear_dead_part(folder_fd, item->d_name, 0))
             || fstatat(folder_fd, item->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
             continue;
         entry = apr_array_push(entries);
@@ -273,7 +274,8 @@ static int by_last_use(const void *a, const void *b)
     return one->tv_nsec < other->tv_nsec ? -1 : one->tv_nsec > other->tv_nsec;
 }
 
-/* Evict images, the least recently used first, until this many bytes fit beside what is there. */
+/* Evict images, the least recently used first, and at last what dead fetches left, until this many
+ * bytes fit beside what is there. */
 static int evict_for(const open_folder *open, const char *own, apr_off_t size)
 {
     apr_array_header_t *entries = list_folder(open->r->pool, open->fd, own);
@@ -293,6 +295,12 @@ static int evict_for(const open_folder *open, const char *own, apr_off_t size)
             ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, open->r, "evicted %s from %s to make room",
                           entry->name, open->folder->root);
         }
+    }
+    for (i = 0; i < entries->nelts && total > open->folder->size; i++) {
+        const folder_entry *entry = &APR_ARRAY_IDX(entries, i, folder_entry);
+
+        if (!entry->published && clear_dead_part(open->fd, entry->name, 1))
+            total -= entry->size;
     }
     return total <= open->folder->size;
 }

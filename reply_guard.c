@@ -298,6 +298,12 @@ int reply_guard_resume(request_rec *r, apr_off_t length)
     return OK;
 }
 
+int reply_guard_error(const walt_vpn_request *request, int status)
+{
+    return is_for_firmware(request) && request->resume_from > 0
+           && status != HTTP_RANGE_NOT_SATISFIABLE ? HTTP_NOT_FOUND : status;
+}
+
 /* ------------------------------------------------------------------ relayed replies */
 
 typedef enum {
@@ -322,6 +328,7 @@ typedef struct {
  */
 static apr_status_t fail_relay(ap_filter_t *f, relay *state, int status)
 {
+    status = reply_guard_error(walt_vpn_request_of(f->r), status);
     state->state = RELAY_OVER;
     apr_brigade_cleanup(state->held);
     ap_die(status, f->r);
@@ -369,6 +376,10 @@ static apr_status_t begin_relay(ap_filter_t *f, relay *state, const walt_vpn_req
     if (is_for_firmware(request) && is_redirect(r->status)) {
         boot_watch_answer(r, WALT_VPN_FAILED, "the WalT server redirects");
         return HTTP_BAD_GATEWAY;
+    }
+    if (ap_is_HTTP_ERROR(r->status) && reply_guard_error(request, r->status) != r->status) {
+        boot_watch_answer(r, WALT_VPN_FAILED, "the WalT server reports an error");
+        return r->status;
     }
     if (length && !ap_parse_strict_length(&state->length, length))
         state->length = -1;

@@ -27,6 +27,13 @@ void reply_guard_is_local(request_rec *r);
  */
 int reply_guard_resume(request_rec *r, apr_off_t length);
 
+/*
+ * The status of an error reply to a request: this one, but 404 for a resumed download.  The body of
+ * any other would be appended to what the node holds; 404 makes its boot start over at once
+ * (facts.md 1).
+ */
+int reply_guard_error(const walt_vpn_request *request, int status);
+
 /* The reset itself, for a reply that can't be completed. */
 void reply_guard_reset(request_rec *r);
 

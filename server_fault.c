@@ -8,6 +8,7 @@
 #include "boot_ledger.h"
 #include "boot_signature.h"
 #include "boot_watch.h"
+#include "reply_guard.h"
 
 #include "apr_optional_hooks.h"
 #include "apr_strings.h"
@@ -36,24 +37,34 @@ int server_fault_no_signature(request_rec *r, const walt_vpn_request *request)
 }
 
 /* mod_proxy gives 500 for a name that does not resolve.  It is said in its words which, and why. */
+static int say_unresolved(request_rec *asker, const walt_vpn_request *request)
+{
+    apr_pool_t *p = asker->pool;
+    apr_sockaddr_t *address;
+    char word[120];
+    apr_status_t rv = apr_sockaddr_info_get(&address, request->entrypoint->host, APR_UNSPEC,
+                                            request->entrypoint->port, 0, p);
+
+    apr_table_setn(asker->subprocess_env, "WALT_VPN_REASON",
+                   apr_pstrcat(p, request->entrypoint->where, " does not resolve: ",
+                               rv == APR_SUCCESS ? "it did not a moment ago"
+                                                 : apr_strerror(rv, word, sizeof(word)), NULL));
+    return HTTP_SERVICE_UNAVAILABLE;
+}
+
+/* mod_proxy is done with a request, and this is what becomes of it. */
 static int walt_vpn_request_status(int *status, request_rec *r)
 {
     request_rec *asker = r->main ? r->main : r;
     const walt_vpn_request *request = walt_vpn_request_of(asker);
     const char *notes = apr_table_get(r->notes, "error-notes");
-    apr_sockaddr_t *address;
-    char word[120];
-    apr_status_t rv;
 
-    if (!request || *status != HTTP_INTERNAL_SERVER_ERROR || !notes || !strstr(notes, "DNS lookup"))
+    if (!request || !ap_is_HTTP_ERROR(*status))
         return DECLINED;
-    *status = HTTP_SERVICE_UNAVAILABLE;
-    rv = apr_sockaddr_info_get(&address, request->entrypoint->host, APR_UNSPEC,
-                               request->entrypoint->port, 0, r->pool);
-    apr_table_setn(asker->subprocess_env, "WALT_VPN_REASON",
-                   apr_pstrcat(asker->pool, request->entrypoint->where, " does not resolve: ",
-                               rv == APR_SUCCESS ? "it did not a moment ago"
-                                                 : apr_strerror(rv, word, sizeof(word)), NULL));
+    if (*status == HTTP_INTERNAL_SERVER_ERROR && notes && strstr(notes, "DNS lookup"))
+        *status = say_unresolved(asker, request);
+    if (!r->main)
+        *status = reply_guard_error(request, *status);
     return OK;
 }
 

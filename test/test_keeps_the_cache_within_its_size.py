@@ -2,12 +2,15 @@
 
 import os
 import re
+import signal
 import threading
 
 import pytest
 
+import wire
 from fleet import Fleet, fetched
 from processes import wait_until
+from test_fetches_an_image_once import fetcher
 
 MIB = 1 << 20
 
@@ -142,3 +145,19 @@ def test_image_that_is_too_large_is_relayed_to_all(nodes, entrypoint, cache, wal
     httpd.expect_log("larger than WaltVpnCacheSize")
     assert all(result.booted for result in Fleet(httpd, nodes).boots())
     assert cache.names() == []
+
+
+def test_what_a_killed_fetch_left_makes_room(entrypoint, cache, walt, node):
+    """It is kept for nodes that go on with it, but not at the price of another image."""
+    httpd = entrypoint(cache=cache.path, server="WaltVpnCacheSize 1M")
+    httpd.tolerate_log("ended short")
+    walt.set_image("192.168.0.1", "one")
+    walt.fault("192-168-0-1/boot.img", "silence", at_byte=MIB // 2)
+    with httpd.connect() as reader:
+        reader.send(wire.request("/walt-vpn/per-ip/192-168-0-1/boot.img", httpd.server_name))
+        wait_until(lambda: len(reader.buffer) > 1000 or not reader.receive(), what="a part of the image")
+        os.kill(fetcher(httpd), signal.SIGKILL)
+    assert len(cache.parts()) == 1
+    other = walt.set_image("192.168.0.2", "two")
+    assert node(httpd, "192.168.0.2").boot().booted
+    assert cache.images() == [other] and cache.parts() == []
