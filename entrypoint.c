@@ -495,31 +495,47 @@ static int walt_vpn_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t
     return OK;
 }
 
-/* Has the administrator defined a worker for this URL, with or without its last slash? */
-static int has_worker(apr_pool_t *p, proxy_server_conf *conf, const char *url)
+/* The worker that the administrator has defined for this URL, with or without its last slash; NULL:
+ * there is none. */
+static const proxy_worker *own_worker(apr_pool_t *p, proxy_server_conf *conf, const char *url)
 {
     const proxy_worker *worker = ap_proxy_get_worker(p, NULL, conf, url);
     apr_size_t length;
 
     if (!worker)
-        return 0;
+        return NULL;
     length = strlen(worker->s->name_ex);
-    return strncmp(worker->s->name_ex, url, length) == 0 && length + 1 >= strlen(url);
+    return strncmp(worker->s->name_ex, url, length) == 0 && length + 1 >= strlen(url) ? worker
+                                                                                      : NULL;
+}
+
+/* How long mod_proxy waits for an answer: as the worker says, or ProxyTimeout, or Timeout. */
+static apr_interval_time_t timeout_of(const server_rec *s, const proxy_server_conf *conf,
+                                      const proxy_worker *worker)
+{
+    if (worker->s->timeout_set)
+        return worker->s->timeout;
+    return conf->timeout_set ? conf->timeout : s->timeout;
 }
 
 /*
  * Define the worker of an entrypoint in the mod_proxy configuration of its server, unless there
  * is one.  mod_proxy initialises it with its own in each child, so it must be there before.
  */
-static const char *define_worker(apr_pool_t *pconf, const server_rec *s, const char *url)
+static const char *define_worker(apr_pool_t *pconf, const server_rec *s,
+                                 walt_vpn_entrypoint *entrypoint)
 {
+    const char *url = entrypoint->url;
+    const proxy_worker *own;
     proxy_server_conf *conf = ap_get_module_config(s->module_config,
                                                    ap_find_linked_module("mod_proxy.c"));
     proxy_worker *worker;
     char *fault;
 
-    if (has_worker(pconf, conf, url))
+    if ((own = own_worker(pconf, conf, url))) {
+        entrypoint->timeout = timeout_of(s, conf, own);
         return NULL;
+    }
     if ((fault = ap_proxy_define_worker(pconf, &worker, NULL, conf, url, 0)))
         return fault;
     /* The WalT server needs 44 ms more for a small reply on a connection that was kept, and the
@@ -528,7 +544,7 @@ static const char *define_worker(apr_pool_t *pconf, const server_rec *s, const c
     worker->s->disablereuse_set = 1;
     worker->s->conn_timeout = apr_time_from_sec(CONNECT_TIMEOUT);
     worker->s->conn_timeout_set = 1;
-    worker->s->timeout = apr_time_from_sec(REPLY_TIMEOUT);
+    worker->s->timeout = entrypoint->timeout = apr_time_from_sec(REPLY_TIMEOUT);
     worker->s->timeout_set = 1;
     /* No hold-down: the first request after the WalT server is back must succeed. */
     worker->s->retry = 0;
@@ -597,7 +613,7 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
             ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s, "%s: nothing is counted of more than %d "
                          "entrypoints; stop and start httpd if there are fewer by now",
                          entrypoint->where, LEDGER_ENTRYPOINTS);
-        if ((fault = define_worker(pconf, s, entrypoint->url))) {
+        if ((fault = define_worker(pconf, s, entrypoint))) {
             ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s, "%s: mod_proxy refuses "
                          "the worker %s: %s", entrypoint->where, entrypoint->url, fault);
             return HTTP_INTERNAL_SERVER_ERROR;

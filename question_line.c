@@ -31,8 +31,9 @@
 
 /*
  * Most questions of one client that stand in the line; its others wait until one of these is done.
- * Half of the places: so a stranger never has them all, and a fleet behind one address is asked for
- * as fast as its nodes would be.  Clients share the passes of a group, by a hash that they can't
+ * Half of the places: so a stranger never has them all.  While fewer may ask, fewer are of use, one
+ * more than that: so a fleet behind one address is asked for as fast as if it had many, and in single
+ * file a stranger has two.  Clients share the passes of a group, by a hash that they can't
  * foretell: a table of all clients would have to be rid of the dead ones.
  */
 #define PASSES (PLACES / 2)
@@ -51,13 +52,26 @@
 /* How long the fastest answer is remembered, at least: the way to a WalT server may change. */
 #define FASTEST_LASTS apr_time_from_sec(60)
 
-/* A question that is asked for so long does not shut the line any more: the WalT server gives up
- * itself after 6 s.  So many may be asked at once then. */
-#define SILENCE apr_time_from_sec(8)
+/*
+ * A question that has had so much of the time that its worker waits does not shut the line any more:
+ * 8 s of 20, and the WalT server gives up itself after 6.  So many may be asked at once then.  The
+ * second one tells whether the WalT server is silent altogether.
+ */
+#define SILENCE(timeout) ((timeout) * 2 / 5)
 #define PLACES_IN_SILENCE 2
 
-/* A failure that came after this long is shared: it costs whoever has to find it out himself. */
+/* A failure that came after this long is shared, if nothing was answered meanwhile: it costs whoever
+ * has to find it out himself. */
 #define LONG_FAILURE apr_time_from_sec(1)
+
+/*
+ * A node whose question failed so while others were answered is in trouble of its own, such as an
+ * image on a disk that hangs.  For a while its questions go beside the line, so that they hold up
+ * each other and nobody else.
+ */
+#define PLACES_BESIDE 2
+#define BESIDE_LASTS apr_time_from_sec(60)
+#define BESIDE_MAX 32
 
 /* Longest sleep of a waiter before it looks what has become of the line. */
 #define SLICE apr_time_from_msec(100)
@@ -69,6 +83,9 @@
 #define ANSWERS 16
 #define PATH_ROOM 64
 #define TYPE_ROOM 64
+
+/* Longest of them, in bytes: what a boot.sig may have (facts.md 1). */
+#define ANSWER_MAX 4096
 
 /* A place to ask from; all but the mutex is guarded by the line's book. */
 typedef struct {
@@ -84,7 +101,7 @@ typedef struct {
     int status;
     char type[TYPE_ROOM];       /* its Content-Type; "": none */
     apr_size_t length;          /* bytes of its body */
-    char body[QUESTION_ANSWER_MAX];
+    char body[ANSWER_MAX];
 } line_answer;
 
 /* A failure that took long. */
@@ -92,6 +109,12 @@ typedef struct {
     apr_time_t began, ended;
     int status;
 } line_failure;
+
+/* What goes beside the line. */
+typedef struct {
+    apr_time_t until;           /* 0: a free entry */
+    char path[PATH_ROOM];
+} line_trouble;
 
 /* A line.  Times in it are of the monotonic clock, which is the same in all processes. */
 struct question_line {
@@ -104,7 +127,10 @@ struct question_line {
     apr_time_t fastest_before;  /* likewise, before that */
     apr_time_t fastest_since;
     line_failure failure;       /* the last one */
-    line_place places[PLACES];
+    apr_time_t last_answer;     /* when it came; 0: none yet */
+    line_trouble troubles[BESIDE_MAX];
+    unsigned troubled;          /* counts them */
+    line_place places[PLACES + PLACES_BESIDE];
     line_answer answers[ANSWERS];
     unsigned answered;          /* counts them */
     pthread_mutex_t passes[GROUPS][PASSES];
@@ -129,8 +155,9 @@ typedef struct {
     unsigned number;            /* among those who came; 0: not counted yet */
     pthread_mutex_t *passes;    /* those of its client */
     pthread_mutex_t *pass;      /* the one that it holds; NULL: none */
+    pthread_mutex_t *next_pass; /* the one to wait for, when it lacks one */
     line_place *place;          /* likewise */
-    line_place *awaits;         /* the one to wait for, when it has a pass */
+    line_place *awaits;         /* the one to wait for; NULL: it lacks a pass */
     const line_answer *answer;  /* of another, in r->pool */
     int status;                 /* of another's failure */
 } turn;
@@ -174,6 +201,7 @@ static int open_book(question_line *line)
     if (state == INHERITED) {
         memset(&line->failure, 0, sizeof(line->failure));
         memset(line->answers, 0, sizeof(line->answers));
+        memset(line->troubles, 0, sizeof(line->troubles));
         line->width = 1;
     }
     return state != NOT_LOCKED;
@@ -197,7 +225,7 @@ static apr_status_t make_mutexes(question_line *line)
         rv = pthread_mutexattr_setrobust(&kind, PTHREAD_MUTEX_ROBUST);
     if (rv == 0)
         rv = pthread_mutex_init(&line->book, &kind);
-    for (i = 0; rv == 0 && i < PLACES; i++)
+    for (i = 0; rv == 0 && i < PLACES + PLACES_BESIDE; i++)
         rv = pthread_mutex_init(&line->places[i].mutex, &kind);
     for (i = 0; i < GROUPS; i++) {
         for (k = 0; rv == 0 && k < PASSES; k++)
@@ -287,15 +315,18 @@ static int count_asking(question_line *line, apr_time_t *oldest)
 }
 
 /* How many may be asking now, when so many are and the first of them began then. */
-static int places_open(question_line *line, int asking, apr_time_t oldest, apr_time_t now)
+static int places_open(const turn *turn, int asking, apr_time_t oldest, apr_time_t now)
 {
+    question_line *line = turn->line;
+    apr_time_t silence = SILENCE(walt_vpn_request_of(turn->r)->entrypoint->timeout);
+
     /* A fleet that reboots onto a new image finds the line as idle as it left it. */
     if (asking == 0 && now >= line->awaited)
         line->width = 1;
     if (asking == 0 || now - oldest <= fastest_of(line) + FAST_MARGIN)
         return line->width;
     line->width = 1;
-    return now - oldest <= SILENCE ? 1 : PLACES_IN_SILENCE;
+    return now - oldest <= silence ? 1 : PLACES_IN_SILENCE;
 }
 
 /* ------------------------------------------------------------------ one question */
@@ -338,11 +369,25 @@ static line_place *find_same(const turn *turn)
 {
     int i;
 
-    for (i = 0; i < PLACES; i++) {
+    for (i = 0; i < PLACES + PLACES_BESIDE; i++) {
         line_place *place = &turn->line->places[i];
 
         if (place->began >= turn->came && strcmp(place->path, turn->path) == 0)
             return place;
+    }
+    return NULL;
+}
+
+/* The entry of what is asked for beside the line; NULL: it is not. */
+static line_trouble *find_trouble(const turn *turn, apr_time_t now)
+{
+    int i;
+
+    for (i = 0; i < BESIDE_MAX; i++) {
+        line_trouble *trouble = &turn->line->troubles[i];
+
+        if (trouble->until > now && strcmp(trouble->path, turn->path) == 0)
+            return trouble;
     }
     return NULL;
 }
@@ -357,12 +402,27 @@ static int shares_failure(const turn *turn)
            && turn->came - failure->began <= (failure->ended - failure->began) / 2;
 }
 
-/* Take one of the client's passes; 0: all are taken. */
+static void release_place(turn *turn)
+{
+    if (turn->place)
+        pthread_mutex_unlock(&turn->place->mutex);
+    turn->place = NULL;
+}
+
+static void release_pass(turn *turn)
+{
+    if (turn->pass)
+        pthread_mutex_unlock(turn->pass);
+    turn->pass = NULL;
+}
+
+/* Take one of the client's passes that are of use now; 0: all are taken. */
 static int take_pass(turn *turn)
 {
-    int i;
+    int i, count = turn->line->width < PASSES ? turn->line->width + 1 : PASSES;
 
-    for (i = 0; !turn->pass && i < PASSES; i++) {
+    turn->next_pass = &turn->passes[turn->number % (unsigned)count];
+    for (i = 0; !turn->pass && i < count; i++) {
         if (lock(&turn->passes[i], 0) != NOT_LOCKED)
             turn->pass = &turn->passes[i];
     }
@@ -383,28 +443,61 @@ static line_place *taken_place(turn *turn, int asking, int open)
     return place;
 }
 
-/* Take a place and begin, unless as many ask as may, or the same is being asked; 0: wait. */
+/* Take one of so many places, unless one is held already; 0: all are taken. */
+static int take_one(turn *turn, line_place *places, int count)
+{
+    int i;
+
+    for (i = 0; !turn->place && i < count; i++) {
+        if (lock(&places[i].mutex, 0) != NOT_LOCKED)
+            turn->place = &places[i];
+    }
+    return turn->place != NULL;
+}
+
+/* Take a place in the line, unless as many ask as may; 0: wait for the one that this says. */
 static int take_place(turn *turn, apr_time_t now)
 {
     question_line *line = turn->line;
-    line_place *same = find_same(turn);
     apr_time_t oldest;
-    int i, asking = count_asking(line, &oldest);
-    int open = places_open(line, asking, oldest, now);
-    int may_ask = !same && asking < open;
+    int asking = count_asking(line, &oldest);
+    int open = places_open(turn, asking, oldest, now);
 
-    for (i = 0; may_ask && !turn->place && i < open; i++) {
-        if (lock(&line->places[i].mutex, 0) != NOT_LOCKED)
-            turn->place = &line->places[i];
-    }
-    if (may_ask && turn->place) {
-        turn->place->began = now;
-        apr_cpystrn(turn->place->path, turn->path, PATH_ROOM);
+    if (asking < open && take_one(turn, line->places, open))
         return 1;
-    }
-    turn->awaits = same ? same : taken_place(turn, asking, open);
+    turn->awaits = taken_place(turn, asking, open);
     line->awaited = now + SLICE;
     return 0;
+}
+
+/* Likewise beside the line. */
+static int take_place_beside(turn *turn)
+{
+    line_place *beside = &turn->line->places[PLACES];
+
+    turn->awaits = &beside[turn->number % PLACES_BESIDE];
+    if (turn->place && turn->place < beside)
+        return 0;               /* it comes again without the line's */
+    return take_one(turn, beside, PLACES_BESIDE);
+}
+
+/* Begin to ask, from a place in the line or beside it; 0: wait for what it lacks. */
+static int begin(turn *turn, apr_time_t now)
+{
+    int beside = find_trouble(turn, now) != NULL;
+
+    turn->awaits = NULL;
+    if (beside)                 /* those in the line are to have it */
+        release_pass(turn);
+    else if (!take_pass(turn))
+        return 0;
+    if ((turn->awaits = find_same(turn)))
+        return 0;
+    if (!(beside ? take_place_beside(turn) : take_place(turn, now)))
+        return 0;
+    turn->place->began = now;
+    apr_cpystrn(turn->place->path, turn->path, PATH_ROOM);
+    return 1;
 }
 
 /* Look how it stands with a question, and let it begin if its turn has come. */
@@ -426,36 +519,22 @@ static turn_state look(turn *turn)
         turn->status = line->failure.status;
         state = TURN_FAILED;
     }
-    else if (take_pass(turn) && take_place(turn, clock_now())) {
+    else if (begin(turn, clock_now())) {
         state = TURN_COME;
     }
     close_book(line);
     return state;
 }
 
-static void release_place(turn *turn)
-{
-    if (turn->place)
-        pthread_mutex_unlock(&turn->place->mutex);
-    turn->place = NULL;
-}
-
-static void release_pass(turn *turn)
-{
-    if (turn->pass)
-        pthread_mutex_unlock(turn->pass);
-    turn->pass = NULL;
-}
-
 /* Sleep until what it lacks, first a pass and then a place, is free and its own, or a slice is over. */
 static void sleep_for_it(turn *turn)
 {
-    pthread_mutex_t *mutex = turn->pass ? &turn->awaits->mutex
-                                        : &turn->passes[turn->number % PASSES];
+    pthread_mutex_t *mutex = turn->awaits ? &turn->awaits->mutex
+                                          : turn->next_pass;
 
     if (lock(mutex, SLICE) == NOT_LOCKED)
         return;
-    if (turn->pass)
+    if (turn->awaits)
         turn->place = turn->awaits;
     else
         turn->pass = mutex;
@@ -489,7 +568,7 @@ static turn_state await_turn(turn *turn, apr_time_t deadline)
 typedef struct {
     walt_query *asker;
     apr_size_t length;          /* of the body; what is more than there is room for is not in it */
-    char body[QUESTION_ANSWER_MAX];
+    char body[ANSWER_MAX];
 } copied_answer;
 
 static apr_status_t take_copy(walt_query *query, const char *bytes, apr_size_t length)
@@ -519,21 +598,44 @@ static void keep_answer(turn *turn, const walt_query *query, const copied_answer
     memcpy(answer->body, copy->body, copy->length);
 }
 
+/* Write down a failure that took long: those who have waited for it share it, unless the WalT
+ * server was silent for this question alone. */
+static void note_failure(turn *turn, int status, apr_time_t now)
+{
+    question_line *line = turn->line;
+    line_trouble *trouble = find_trouble(turn, now);
+
+    if (!trouble)
+        line->width = 1;
+    if (!trouble && line->last_answer > turn->place->began) {
+        trouble = &line->troubles[line->troubled++ % BESIDE_MAX];
+        apr_cpystrn(trouble->path, turn->path, PATH_ROOM);
+    }
+    if (trouble) {
+        trouble->until = now + BESIDE_LASTS;
+        return;
+    }
+    line->failure.began = turn->place->began;
+    line->failure.ended = now;
+    line->failure.status = status;
+}
+
 /* Write down what became of a question, for those behind it. */
 static void write_down(turn *turn, const walt_query *query, const copied_answer *copy)
 {
     question_line *line = turn->line;
     apr_time_t now = clock_now(), took = now - turn->place->began;
+    line_trouble *trouble;
 
     if (query->whole && !ap_is_HTTP_SERVER_ERROR(query->status)) {
+        line->last_answer = now;
         learn_from_answer(line, took, now);
         keep_answer(turn, query, copy);
+        if ((trouble = find_trouble(turn, now)))
+            trouble->until = 0;
     }
     else if (took >= LONG_FAILURE) {
-        line->width = 1;
-        line->failure.began = turn->place->began;
-        line->failure.ended = now;
-        line->failure.status = query->status;
+        note_failure(turn, query->status, now);
     }
 }
 

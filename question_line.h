@@ -6,9 +6,6 @@
 
 #include "walt_query.h"
 
-/* Longest answer that is given to others who wait for the same, in bytes: what a boot.sig may have. */
-#define QUESTION_ANSWER_MAX 4096
-
 /*
  * Open the line before the WalT server of this worker's URL, or make it; called in post_config,
  * before the children exist.  It lives in the pool of the process: restarts keep it, and all

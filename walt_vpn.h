@@ -52,6 +52,7 @@ typedef struct {
     int exposed_unsaid;         /* no WaltVpnExpose: all is the default */
     const struct image_folder *folder;  /* WaltVpnCacheRoot; NULL: images are relayed */
     int place;                  /* of its counters in the ledger; -1: none */
+    apr_interval_time_t timeout;        /* of its worker: how long an answer is waited for */
     struct question_line *line; /* before its WalT server; shared by all who name that one */
 } walt_vpn_entrypoint;
 

@@ -7,7 +7,7 @@ import pytest
 from processes import wait_until
 from questions import ask, nodes
 
-HASTY = '<Proxy "http://%s/walt-vpn/">\nProxySet timeout=2 connectiontimeout=2 disablereuse=on retry=0\n</Proxy>'
+HASTY = '<Proxy "http://%s/walt-vpn/">\nProxySet timeout=%d connectiontimeout=2 disablereuse=on retry=0\n</Proxy>'
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def deaf():
 
 def test_silent(entrypoint, walt):
     """Each question is tried three times, 2 s each; they fail together."""
-    httpd = entrypoint(vhost=HASTY % walt.location)
+    httpd = entrypoint(vhost=HASTY % (walt.location, 2))
     httpd.tolerate_log("proxy|was answered with 50")
     walt.fault("boot.sig", "silence", at_byte=None, times=None)
     questions = ask(httpd, nodes(12))
@@ -44,7 +44,7 @@ def test_silent(entrypoint, walt):
 
 
 def test_not_to_be_connected_to(entrypoint, walt, deaf):
-    httpd = entrypoint(vhost=HASTY % deaf, start=False)
+    httpd = entrypoint(vhost=HASTY % (deaf, 2), start=False)
     httpd.vhost = httpd.vhost.replace(walt.location, deaf)
     httpd.tolerate_log("proxy|was answered with 503")
     httpd.start()
@@ -75,6 +75,20 @@ def test_refused_at_once(entrypoint, walt):
     walt.up()
     question, = ask(httpd, nodes(1))
     assert question.wait().reply.status == 200
+
+
+def test_one_node_that_is_not_answered_is_not_the_others_trouble(entrypoint, walt):
+    """Its failures are not theirs: the WalT server answers them meanwhile, one after the other."""
+    httpd = entrypoint(vhost=HASTY % (walt.location, 1))
+    httpd.tolerate_log("proxy|was answered with 50")
+    assert ask(httpd, nodes(1))[0].wait().reply.status == 200
+    walt.fault("10-9-0-", "silence", at_byte=None, times=None)
+    walt.fault("10-1-0-", "silence", at_byte=None, times=None, seconds=0.2)
+    bad = ask(httpd, nodes(2, "10.9.0"))
+    wait_until(lambda: walt.requests("10-9-0-"), what="the question")
+    others = ask(httpd, nodes(16))
+    assert {question.wait().reply.status for question in others} == {200}
+    assert {question.wait().reply.status for question in bad} <= {502, 504}
 
 
 def test_one_that_is_not_answered_does_not_shut_the_line(entrypoint, walt):
