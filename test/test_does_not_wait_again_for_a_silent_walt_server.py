@@ -91,6 +91,21 @@ def test_one_node_that_is_not_answered_is_not_the_others_trouble(entrypoint, wal
     assert {question.wait().reply.status for question in bad} <= {502, 504}
 
 
+def test_a_node_that_is_never_answered_stands_beside_the_line(entrypoint, walt):
+    """Once that has been found out, it holds up nobody: others are answered while it is asked for again."""
+    httpd = entrypoint(vhost=HASTY % (walt.location, 4))
+    httpd.tolerate_log("proxy|was answered with 50")
+    walt.fault("10-9-0-", "silence", at_byte=None, times=None)
+    bad = ask(httpd, nodes(1, "10.9.0"))
+    wait_until(lambda: walt.requests("10-9-0-"), what="the question")
+    assert ask(httpd, nodes(1))[0].wait().reply.status == 200
+    wait_until(lambda: len(walt.requests("10-9-0-")) == 2, what="the second try")
+    others = ask(httpd, nodes(10))
+    assert {question.wait().reply.status for question in others} == {200}
+    assert max(question.seconds for question in others) < 1.4, "the line would have been shut for 1.6 s"
+    assert bad[0].wait().reply.status in (502, 504)
+
+
 def test_one_that_is_not_answered_does_not_shut_the_line(entrypoint, walt):
     """After 8 s there is a second place."""
     httpd = entrypoint()

@@ -1,4 +1,4 @@
-"""One client has eight questions in the line at most: however many it asks, nodes have their turn soon."""
+"""One client has two questions in single file and eight in a wide line: however many it asks, nodes have their turn soon."""
 
 import time
 
