@@ -248,13 +248,9 @@ static int answer_image(request_rec *r, walt_vpn_request *request)
 
 /* ------------------------------------------------------------------ hooks */
 
-static int walt_vpn_handler(request_rec *r)
+/* Answer a node's request for one of its files, or decline it: then it is relayed. */
+static int answer(request_rec *r, walt_vpn_request *request)
 {
-    walt_vpn_request *request = walt_vpn_request_of(r);
-
-    if (!request || r->main)
-        return DECLINED;
-    boot_watch_answer(r, WALT_VPN_RELAYED, NULL);       /* unless it is known better */
     if (r->method_number != M_GET)
         return DECLINED;
     if (request->boot.file == BOOT_FILE_SIG)
@@ -262,6 +258,19 @@ static int walt_vpn_handler(request_rec *r)
     if (request->boot.file == BOOT_FILE_IMG && request->entrypoint->folder)
         return answer_image(r, request);
     return DECLINED;
+}
+
+static int walt_vpn_handler(request_rec *r)
+{
+    walt_vpn_request *request = walt_vpn_request_of(r);
+    int result;
+
+    if (!request || r->main)
+        return DECLINED;
+    boot_watch_answer(r, WALT_VPN_RELAYED, NULL);       /* unless it is known better */
+    if ((result = answer(r, request)) == DECLINED)
+        request->asked_at = apr_time_now();
+    return result;
 }
 
 void boot_files_register_hooks(void)

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 /* Counts the changes of what the ledger's bytes mean. */
-#define LEDGER_LAYOUT 2
+#define LEDGER_LAYOUT 3
 
 /* Different troubles that are remembered, and different refusals; a new one takes the place of an
  * old one when all are taken. */
@@ -35,6 +35,9 @@ typedef _Atomic apr_uint64_t trouble;
 
 /* A boot that nothing was heard of for this long does not go on: a node resumes within 50 s. */
 #define BOOT_FORGOTTEN apr_time_from_sec(600)
+
+/* A download that ended short and was not resumed for this long counts as one that was not. */
+#define BOOT_SILENT apr_time_from_sec(60)
 
 /* What a fetch of a dead process left is of use for so long: nodes resume within 50 s. */
 #define FETCH_FORGOTTEN apr_time_from_sec(60)
@@ -64,9 +67,15 @@ typedef struct {
     ledger_fetch fetches[LEDGER_FETCHES];
     ledger_counter last_run;
     ledger_counter proven[PROVEN_MAX];  /* runs, each at its number's place */
+    ledger_counter waiters[LEDGER_WAITERS];     /* process and entrypoint, in one word; 0: free */
 } ledger;
 
+/* In front of the entrypoint's place, counted from 1, stands the process of a waiter. */
+#define WAITER_PROCESS_SHIFT 32
+
 static ledger *shared;          /* NULL until post_config has run */
+
+static ledger_entrypoint uncounted;     /* of entrypoints for which there is no place */
 
 apr_status_t boot_ledger_open(apr_pool_t *process_pool)
 {
@@ -158,9 +167,18 @@ unsigned boot_ledger_met_before(const char *who, unsigned kind)
     return meet(shared->troubles, trouble_name(who, kind));
 }
 
-int boot_ledger_is_met(const char *who, unsigned kind)
+int boot_ledger_trouble_of(const char *who)
 {
-    return find_trouble(shared->troubles, trouble_name(who, kind)) != NULL;
+    apr_uint64_t hash = hash_of(who);
+    int i;
+
+    for (i = 0; i < TROUBLES_MAX; i++) {
+        apr_uint64_t word = shared->troubles[i];
+
+        if (word && word >> TROUBLE_WHO_SHIFT == hash >> TROUBLE_WHO_SHIFT)
+            return (int)(word >> TROUBLE_KIND_SHIFT & TROUBLE_KIND_MASK);
+    }
+    return -1;
 }
 
 unsigned boot_ledger_forget(const char *who)
@@ -210,7 +228,7 @@ int boot_ledger_entrypoint_place(const char *name, const char *url)
 
 ledger_entrypoint *boot_ledger_entrypoint(int place)
 {
-    return place < 0 ? NULL : &shared->entrypoints[place];
+    return place < 0 ? &uncounted : &shared->entrypoints[place];
 }
 
 /* ------------------------------------------------------------------ boots */
@@ -227,6 +245,30 @@ static int take(ledger_boot *boot, apr_uint32_t state)
                                           | (apr_uint32_t)getpid() << STATE_BITS);
 }
 
+/* A boot that was taken has ended so: that is counted once. */
+static void count_result(ledger_boot *boot, boot_result result)
+{
+    if (!boot->counted)
+        boot_ledger_entrypoint(boot->entrypoint)->boots[result]++;
+    boot->counted = 1;
+}
+
+/* How long ago there was news of it. */
+static apr_interval_time_t age_of(const ledger_boot *boot)
+{
+    apr_interval_time_t age = apr_time_now() - boot->touched;
+
+    /* When the clock was set back nobody knows. */
+    return age < -CLOCK_SLACK ? BOOT_FORGOTTEN : age;
+}
+
+/* The same for one that ended short, when it was not resumed in time. */
+static void count_short(ledger_boot *boot)
+{
+    if (age_of(boot) >= BOOT_SILENT)
+        count_result(boot, RESULT_SHORT);
+}
+
 /*
  * May a request of this node go on with this boot?  A resumed download goes on with one of which
  * something was sent, also with one whose last bytes were lost behind the kernel's back.  A new
@@ -234,18 +276,14 @@ static int take(ledger_boot *boot, apr_uint32_t state)
  */
 static int may_go_on(const ledger_boot *boot, const char *client, int resumed)
 {
-    apr_time_t age = apr_time_now() - boot->touched;
-
-    if (age < -CLOCK_SLACK)     /* the clock was set back: nobody knows how long ago it was */
-        age = BOOT_FORGOTTEN;
     switch (state_of(boot)) {
     case BOOT_RUNNING:
         return resumed || strcmp(boot->client, client) == 0;
     case BOOT_DONE:
-        return resumed && age < BOOT_FORGOTTEN;
+        return resumed && age_of(boot) < BOOT_FORGOTTEN;
     case BOOT_SIGNED:
     case BOOT_SHORT:
-        return age < BOOT_FORGOTTEN;
+        return age_of(boot) < BOOT_FORGOTTEN;
     default:
         return 0;
     }
@@ -287,8 +325,11 @@ static ledger_boot *take_boot(int entrypoint, const char *node, const char *clie
 
     if (!boot || state == BOOT_FREE || state == BOOT_WRITING || !take(boot, state))
         return NULL;
-    if (boot->entrypoint == entrypoint && strcmp(boot->node, node) == 0)
+    if (boot->entrypoint == entrypoint && strcmp(boot->node, node) == 0) {
+        if (state == BOOT_SHORT)
+            count_short(boot);
         return boot;
+    }
     boot->state = state;        /* its place was given to another node meanwhile */
     return NULL;
 }
@@ -324,7 +365,26 @@ static ledger_boot *take_place(void)
             state = now;
         }
     }
-    return oldest && take(oldest, state) ? oldest : NULL;
+    if (!oldest || !take(oldest, state))
+        return NULL;
+    if ((state & STATE_MASK) == BOOT_SHORT || (state & STATE_MASK) == BOOT_RUNNING)
+        count_result(oldest, RESULT_SHORT);
+    return oldest;
+}
+
+void boot_ledger_count_short(void)
+{
+    int i;
+
+    for (i = 0; i < LEDGER_BOOTS; i++) {
+        ledger_boot *boot = &shared->boots[i];
+
+        if (boot->state == BOOT_SHORT && !boot->counted && age_of(boot) >= BOOT_SILENT
+            && take(boot, BOOT_SHORT)) {
+            count_short(boot);
+            boot->state = BOOT_SHORT;
+        }
+    }
 }
 
 /* There is news of this boot.  One that begins in the future began when the clock was still ahead. */
@@ -352,6 +412,7 @@ static void begin_boot(ledger_boot *boot, int entrypoint, const char *node, cons
     boot->position = 0;
     boot->resumes = 0;
     boot->run = 0;
+    boot->counted = 0;
     boot->process = getpid();
     boot->began = boot->sending = boot->touched = apr_time_now();
     boot->generation++;
@@ -363,6 +424,7 @@ void boot_ledger_signed(int entrypoint, const char *node, const char *client, co
 
     /* A download that ended short keeps its line: the node has started over. */
     if (boot && (boot->size > 0 || boot->status)) {
+        count_result(boot, RESULT_STARTED_OVER);
         boot->state = BOOT_SHORT;
         boot = NULL;
     }
@@ -393,6 +455,7 @@ ledger_hold boot_ledger_start(int entrypoint, const char *node, const char *clie
     ledger_boot *boot = take_boot(entrypoint, node, client, from > 0);
 
     if (boot && boot->size > 0 && from == 0) {
+        count_result(boot, RESULT_STARTED_OVER);
         boot->state = BOOT_SHORT;
         boot = NULL;
     }
@@ -410,7 +473,11 @@ ledger_hold boot_ledger_start(int entrypoint, const char *node, const char *clie
     boot->size = size;
     boot->from = from;
     boot->position = (apr_uint64_t)from;
-    boot->resumes += from > 0;
+    if (from > 0) {
+        boot->resumes++;
+        boot->counted = 0;      /* whatever became of it, it goes on */
+        boot_ledger_entrypoint(entrypoint)->resumes++;
+    }
     boot->run = run;
     touch(boot);
     boot->sending = boot->touched;
@@ -433,8 +500,10 @@ void boot_ledger_progress(ledger_hold hold, apr_off_t position)
 /* End a boot that was taken, and copy it. */
 static void end_boot(ledger_boot *boot, int whole, ledger_boot *copy)
 {
-    if (whole)
+    if (whole) {
         boot->position = (apr_uint64_t)boot->size;
+        count_result(boot, RESULT_DONE);
+    }
     memcpy(copy, boot, sizeof(*copy));
     copy->state = whole ? BOOT_DONE : BOOT_SHORT;
     boot->state = copy->state;
@@ -509,7 +578,8 @@ int boot_ledger_boot(int place, ledger_boot *copy)
     return 0;                   /* whoever writes it was stopped; the next look will show it */
 }
 
-/* Free the places that a dead process was writing.  Its fetches are gone on with, or forgotten. */
+/* Free the places that a dead process was writing, or waiting at.  Its fetches are gone on with, or
+ * forgotten. */
 static void free_places(pid_t process)
 {
     int i;
@@ -518,6 +588,12 @@ static void free_places(pid_t process)
         apr_uint32_t state = BOOT_WRITING | (apr_uint32_t)process << STATE_BITS;
 
         (void)atomic_compare_exchange_strong(&shared->boots[i].state, &state, BOOT_FREE);
+    }
+    for (i = 0; i < LEDGER_WAITERS; i++) {
+        apr_uint64_t waiter = shared->waiters[i];
+
+        if (waiter >> WAITER_PROCESS_SHIFT == (apr_uint64_t)process)
+            (void)atomic_compare_exchange_strong(&shared->waiters[i], &waiter, 0);
     }
 }
 
@@ -696,10 +772,14 @@ int boot_ledger_fetch_forget(void)
     for (i = 0; i < LEDGER_FETCHES; i++) {
         ledger_fetch *fetch = &shared->fetches[i];
         apr_uint32_t process = fetch->process;
+        int entrypoint = fetch->entrypoint;
 
-        if (process == 0 || is_of_use(fetch))
+        if (process == 0 || is_of_use(fetch)
+            || !atomic_compare_exchange_strong(&fetch->process, &process, 0))
             continue;
-        forgotten += atomic_compare_exchange_strong(&fetch->process, &process, 0);
+        forgotten++;
+        if (process != NO_PROCESS)      /* it died, and could not count it */
+            boot_ledger_entrypoint(entrypoint)->fetches[FETCH_BROKEN]++;
     }
     return forgotten;
 }
@@ -726,4 +806,38 @@ int boot_ledger_fetch(int place, ledger_fetch *copy)
         return 0;
     memcpy(copy, fetch, sizeof(*copy));
     return 1;
+}
+
+/* ------------------------------------------------------------------ threads that wait */
+
+int boot_ledger_wait(int entrypoint)
+{
+    apr_uint64_t waiter = (apr_uint64_t)getpid() << WAITER_PROCESS_SHIFT
+                          | (apr_uint64_t)(entrypoint + 1);
+    int i;
+
+    for (i = 0; i < LEDGER_WAITERS; i++) {
+        apr_uint64_t nobody = 0;
+
+        if (shared->waiters[i] == 0
+            && atomic_compare_exchange_strong(&shared->waiters[i], &nobody, waiter))
+            return i;
+    }
+    return -1;
+}
+
+void boot_ledger_wait_end(int place)
+{
+    if (place >= 0)
+        shared->waiters[place] = 0;
+}
+
+unsigned boot_ledger_waiting(int entrypoint)
+{
+    unsigned waiting = 0;
+    int i;
+
+    for (i = 0; i < LEDGER_WAITERS; i++)
+        waiting += (apr_uint32_t)shared->waiters[i] == (apr_uint32_t)(entrypoint + 1);
+    return waiting;
 }

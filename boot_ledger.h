@@ -5,15 +5,18 @@
 #ifndef WALT_VPN_BOOT_LEDGER_H
 #define WALT_VPN_BOOT_LEDGER_H
 
+#include "histogram.h"
 #include "request_record.h"
 
 #include <stdatomic.h>
 #include <sys/types.h>
 
-/* Most entrypoints, boots (running and remembered) and fetches that are written down. */
+/* Most entrypoints, boots (running and remembered), fetches and threads that wait that are written
+ * down. */
 #define LEDGER_ENTRYPOINTS 32
 #define LEDGER_BOOTS 1536
 #define LEDGER_FETCHES 64
+#define LEDGER_WAITERS 1024
 
 /* Of an image's digest this many digits are shown. */
 #define LEDGER_DIGEST 12
@@ -22,6 +25,36 @@ typedef _Atomic apr_uint64_t ledger_counter;
 
 /* The run of what is relayed: nobody vouches for it, and it goes on with nothing but itself. */
 #define LEDGER_RELAYED (~(apr_uint64_t)0)
+
+/* Statuses of replies, and reasons of refusals, that are counted apart from others; which they are
+ * boot_watch.h knows. */
+#define LEDGER_CODES 11
+#define LEDGER_REASONS 24
+
+/* What became of a boot. */
+typedef enum {
+    RESULT_DONE,                /* the last byte was sent */
+    RESULT_SHORT,               /* its download ended before that, and was not resumed in time */
+    RESULT_UNSIGNED,            /* its boot.sig was answered with an error */
+    RESULT_STARTED_OVER,        /* the node began another one before */
+    BOOT_RESULTS                /* how many there are */
+} boot_result;
+
+/* What became of a fetch. */
+typedef enum {
+    FETCH_DONE,
+    FETCH_BROKEN,               /* the WalT server did not bring the image */
+    FETCH_NO_ROOM,              /* the folder can't take it */
+    FETCH_LEFT,                 /* its node has another image by now; another may go on with it */
+    FETCH_RESULTS               /* how many there are */
+} fetch_result;
+
+/* Does the WalT server answer? */
+typedef enum {
+    SERVER_UNKNOWN,             /* it was not asked yet */
+    SERVER_ANSWERS,
+    SERVER_SILENT               /* or it can't be reached */
+} server_state;
 
 /* The counters of an entrypoint, since the server was started. */
 typedef struct {
@@ -32,6 +65,20 @@ typedef struct {
     ledger_counter from_server; /* bytes of bodies received from the WalT server */
     ledger_counter no_signatures;       /* boot.sig that were none */
     ledger_counter misnamed;    /* requests below /walt-vpn/ under a name of no entrypoint */
+    ledger_counter requests[BOOT_FILES][WALT_VPN_ANSWERS][LEDGER_CODES];        /* that have ended */
+    ledger_counter refusals[LEDGER_REASONS];
+    ledger_counter boots[BOOT_RESULTS];
+    ledger_counter resumes;
+    ledger_counter fetches[FETCH_RESULTS];
+    ledger_counter mismatches;  /* images whose digest was not right */
+    ledger_counter evictions;   /* of images from its folder */
+    _Atomic int server;         /* a server_state: what the last question to it showed */
+    ledger_counter answered;    /* when it answered last */
+    histogram boot_times;       /* from the boot.sig to the last byte */
+    histogram download_rates;   /* of replies that brought the last byte */
+    histogram answer_times[BOOT_FILES]; /* until the head of the WalT server's reply came */
+    histogram fetch_times;      /* of those that are FETCH_DONE */
+    histogram waiting_times;    /* of threads */
 } ledger_entrypoint;
 
 typedef enum {
@@ -62,6 +109,7 @@ typedef struct {
     apr_time_t touched;                 /* last progress; for BOOT_DONE its end */
     unsigned resumes;
     apr_uint64_t run;                   /* of a fetch whose bytes it was sent; 0: only proven ones */
+    int counted;                        /* its result was */
 } ledger_boot;
 
 /* A request's hold on a boot; it loses it when another request of the node takes over. */
@@ -109,8 +157,8 @@ apr_time_t boot_ledger_began(void);
  */
 unsigned boot_ledger_met_before(const char *who, unsigned kind);
 
-/* Have they met this kind of trouble, and it is not over? */
-int boot_ledger_is_met(const char *who, unsigned kind);
+/* A kind of trouble that they have met, and that is not over; -1: there is none. */
+int boot_ledger_trouble_of(const char *who);
 
 /* All kinds of trouble of theirs are over.  Returns how often they were met. */
 unsigned boot_ledger_forget(const char *who);
@@ -123,7 +171,7 @@ unsigned boot_ledger_refused_before(const char *what);
 /* The place of an entrypoint's counters, made if need be; -1: all places are taken. */
 int boot_ledger_entrypoint_place(const char *name, const char *url);
 
-/* The counters at a place, to add to and to read; NULL for -1. */
+/* The counters at a place, to add to and to read; for -1 some that nobody reads. */
 ledger_entrypoint *boot_ledger_entrypoint(int place);
 
 /* ---- boots */
@@ -164,6 +212,9 @@ apr_uint64_t boot_ledger_held_run(int entrypoint, const char *node, const char *
  * sending.  Fills *boot and moves *place behind it; 0: there are no more.
  */
 int boot_ledger_bury(pid_t process, int *place, ledger_boot *boot);
+
+/* Count the boots that have ended short and were not resumed in time. */
+void boot_ledger_count_short(void);
 
 /* A consistent copy of the boot at this place, from 0 on; 0: there is none. */
 int boot_ledger_boot(int place, ledger_boot *boot);
@@ -217,5 +268,15 @@ const ledger_fetch *boot_ledger_fetch_at(int place);
 
 /* A copy of the fetch at this place; 0: there is none whose process is alive. */
 int boot_ledger_fetch(int place, ledger_fetch *fetch);
+
+/* ---- threads that wait */
+
+/* A thread of this process begins to wait for this entrypoint; returns its place, or -1 when all are
+ * taken. */
+int boot_ledger_wait(int entrypoint);
+void boot_ledger_wait_end(int place);
+
+/* How many wait for this entrypoint, in all processes. */
+unsigned boot_ledger_waiting(int entrypoint);
 
 #endif

@@ -22,7 +22,8 @@ typedef enum {
     BOOT_FILE_SERVER,           /* server: the setup check */
     BOOT_FILE_SIG,              /* per-ip/D-D-D-D/boot.sig */
     BOOT_FILE_IMG,              /* per-ip/D-D-D-D/boot.img */
-    BOOT_FILE_ENROLL            /* enroll */
+    BOOT_FILE_ENROLL,           /* enroll */
+    BOOT_FILES                  /* how many there are */
 } boot_file;
 
 typedef struct {

@@ -70,6 +70,7 @@ int boot_signature_ask(request_rec *r, walt_query *query, boot_signature *signat
 {
     memset(query, 0, sizeof(*query));
     query->rest = boot_signature_path(r->pool, walt_vpn_request_of(r), "boot.sig");
+    query->file = BOOT_FILE_SIG;
     query->take = take_signature;
     query->data = signature;
     if (!signature->text) {

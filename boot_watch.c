@@ -6,7 +6,6 @@
  * them.  The file itself is not touched, so it still goes out by sendfile, without a thread.
  */
 #include "boot_watch.h"
-#include "boot_ledger.h"
 
 #include "ap_mpm.h"
 #include "apr_strings.h"
@@ -32,6 +31,11 @@ static ledger_entrypoint *counters_of(const walt_vpn_request *request)
     return boot_ledger_entrypoint(request->entrypoint->place);
 }
 
+ledger_entrypoint *boot_watch_counters(const request_rec *r)
+{
+    return counters_of(walt_vpn_request_of(r));
+}
+
 /* ------------------------------------------------------------------ variables */
 
 const char *boot_watch_answer_name(walt_vpn_answer answer)
@@ -43,7 +47,7 @@ const char *boot_watch_answer_name(walt_vpn_answer answer)
     return names[answer];
 }
 
-static const char *file_name(boot_file file)
+const char *boot_watch_file_name(boot_file file)
 {
     switch (file) {
     case BOOT_FILE_SERVER:
@@ -52,6 +56,8 @@ static const char *file_name(boot_file file)
         return "boot.sig";
     case BOOT_FILE_IMG:
         return "boot.img";
+    case BOOT_FILE_ENROLL:
+        return "enroll";
     default:
         return "other";
     }
@@ -63,7 +69,7 @@ void boot_watch_judged(request_rec *r)
 
     if (request->boot.node[0])
         apr_table_setn(r->subprocess_env, "WALT_VPN_NODE", request->boot.node);
-    apr_table_setn(r->subprocess_env, "WALT_VPN_FILE", file_name(request->boot.file));
+    apr_table_setn(r->subprocess_env, "WALT_VPN_FILE", boot_watch_file_name(request->boot.file));
     if (request->resume_from > 0)
         apr_table_setn(r->subprocess_env, "WALT_VPN_FROM",
                        apr_off_t_toa(r->pool, request->resume_from));
@@ -92,10 +98,31 @@ void boot_watch_refused(request_rec *r, int status, const char *reason)
 
 void boot_watch_received(const walt_vpn_request *request, apr_off_t bytes)
 {
-    ledger_entrypoint *counters = counters_of(request);
+    counters_of(request)->from_server += (apr_uint64_t)bytes;
+}
 
-    if (counters)
-        counters->from_server += (apr_uint64_t)bytes;
+void boot_watch_answered(const request_rec *r, boot_file file, apr_time_t asked)
+{
+    ledger_entrypoint *counters = boot_watch_counters(r);
+    apr_time_t now = apr_time_now();
+
+    counters->server = SERVER_ANSWERS;
+    counters->answered = (apr_uint64_t)now;
+    histogram_add_time(&counters->answer_times[file], now - asked);
+}
+
+void boot_watch_unanswered(const request_rec *r)
+{
+    boot_watch_counters(r)->server = SERVER_SILENT;
+}
+
+void boot_watch_relayed(const request_rec *r)
+{
+    walt_vpn_request *request = walt_vpn_request_of(r);
+
+    if (request->asked_at)
+        boot_watch_answered(r, request->boot.file, request->asked_at);
+    request->asked_at = 0;
 }
 
 void boot_watch_digest(request_rec *r, const char *digest)
@@ -106,6 +133,63 @@ void boot_watch_digest(request_rec *r, const char *digest)
     if (request->boot.file == BOOT_FILE_SIG && !r->header_only)
         boot_ledger_signed(request->entrypoint->place, request->boot.node, r->useragent_ip,
                            digest);
+}
+
+/* ------------------------------------------------------------------ what is counted apart */
+
+static const int codes[] = { 200, 206, 304, 404, 413, 416, 500, 502, 503, 504 };
+
+/* All there are: what a stranger sends makes no new ones. */
+static const char *const reasons[] = {
+    /* boot_request.c */
+    "a dot segment", "an empty segment", "an encoded slash", "a backslash", "a broken escape",
+    "escapes within escapes", "a NUL byte", "a control character", "bytes that are not UTF-8",
+    "a byte that has to be escaped", "a path that is too long", "a query that is too long",
+    "a directory below per-ip/", "a fake_requester_ip argument",
+    /* mod_walt_vpn.c */
+    "a path below " BOOT_PREFIX " in disguise", "not among what WaltVpnExpose boot lets through",
+    "a method that is not a word in capitals", "a header line that is none",
+    "an enroll body of more than 32 KiB", "a chunked body of more than 1 MiB",
+    /* boot_files.c */
+    "its image has changed since it began", "what it holds came of a fetch that failed",
+    /* here */
+    "by the configuration of this httpd"
+};
+
+_Static_assert(sizeof(codes) / sizeof(codes[0]) == LEDGER_CODES - 1, "one more is \"other\"");
+_Static_assert(sizeof(reasons) / sizeof(reasons[0]) == LEDGER_REASONS - 1, "likewise");
+
+static const char other[] = "other";
+
+const char *boot_watch_code(int place)
+{
+    static const char *const names[] = { "200", "206", "304", "404", "413", "416", "500", "502",
+                                         "503", "504" };
+
+    return place < LEDGER_CODES - 1 ? names[place] : other;
+}
+
+const char *boot_watch_reason(int place)
+{
+    return place < LEDGER_REASONS - 1 ? reasons[place] : other;
+}
+
+static int place_of_code(int status)
+{
+    int place = 0;
+
+    while (place < LEDGER_CODES - 1 && codes[place] != status)
+        place++;
+    return place;
+}
+
+static int place_of_reason(const char *reason)
+{
+    int place = 0;
+
+    while (place < LEDGER_REASONS - 1 && strcmp(reasons[place], reason) != 0)
+        place++;
+    return place;
 }
 
 /* ------------------------------------------------------------------ marks */
@@ -390,12 +474,15 @@ static void warn_of_error(request_rec *r, const walt_vpn_request *request)
     int is_image = request->boot.file == BOOT_FILE_IMG;
 
     /* What is refused is a stranger's doing. */
-    if (request->answer != WALT_VPN_REFUSED)
+    if (request->answer != WALT_VPN_REFUSED) {
         boot_ledger_failed(request->entrypoint->place, request->boot.node, r->useragent_ip,
                            r->status);
+        if (!is_image && !request->sent_away && !r->header_only)
+            counters_of(request)->boots[RESULT_UNSIGNED]++;
+    }
     warn_of_node(r, request, (unsigned)r->status + (is_image ? TROUBLE_IMG : 0),
                  apr_psprintf(r->pool, "%s was answered with %d%s%s",
-                              file_name(request->boot.file), r->status, reason ? ": " : "",
+                              boot_watch_file_name(request->boot.file), r->status, reason ? ": " : "",
                               reason ? reason : ""));
 }
 
@@ -414,6 +501,18 @@ static void log_boot(request_rec *r, const walt_vpn_request *request, const ledg
                                           troubles == 1 ? "" : "s") : "");
 }
 
+/* Count how long a boot took whose last byte was sent, and how fast that reply was. */
+static void count_download(const walt_vpn_request *request, const ledger_boot *boot)
+{
+    ledger_entrypoint *counters = counters_of(request);
+    apr_interval_time_t took = boot->touched - boot->sending;
+
+    histogram_add_time(&counters->boot_times, boot->touched - boot->began);
+    if (took > 0)
+        histogram_add_rate(&counters->download_rates, (apr_uint64_t)(boot->size - boot->from)
+                                                      * APR_USEC_PER_SEC / (apr_uint64_t)took);
+}
+
 /* A download has ended: with its last byte, or before. */
 static void end_download(request_rec *r, const walt_vpn_request *request, watch *watch)
 {
@@ -425,8 +524,10 @@ static void end_download(request_rec *r, const walt_vpn_request *request, watch 
         apr_table_setn(r->subprocess_env, "WALT_VPN_REASON", "ended short");
     if (!boot_ledger_end(watch->hold, whole, &boot))
         return;
-    if (whole)
+    if (whole) {
+        count_download(request, &boot);
         log_boot(r, request, &boot);
+    }
     else if (!request->sent_away)
         warn_of_node(r, request, TROUBLE_SHORT,
                      ended_short(r->pool, watch->from + watch->arrived, boot.size, reason));
@@ -466,11 +567,28 @@ static void complete_answer(request_rec *r, const walt_vpn_request *request)
                       apr_table_get(r->subprocess_env, "WALT_VPN_REASON") ? NULL : reason);
 }
 
+/* Count a request that has ended, after its answer is known. */
+static void count_request(const request_rec *r, const walt_vpn_request *request)
+{
+    ledger_entrypoint *counters = counters_of(request);
+    const watch *watch = request->watch;
+    const char *reason = apr_table_get(r->subprocess_env, "WALT_VPN_REASON");
+
+    counters->answers[request->answer]++;
+    counters->requests[request->boot.file][request->answer][place_of_code(r->status)]++;
+    if (request->answer == WALT_VPN_REFUSED)
+        counters->refusals[place_of_reason(reason ? reason : "")]++;
+    if (request->asked_at && ap_is_HTTP_SERVER_ERROR(r->status))
+        boot_watch_unanswered(r);
+    if (watch)
+        counters->to_nodes += (apr_uint64_t)(watch->written == watch->announced ? watch->written
+                                                                                : watch->arrived);
+}
+
 /* Runs when the reply's last byte is written, or its connection is given up. */
 static int walt_vpn_log_transaction(request_rec *r)
 {
     walt_vpn_request *request = walt_vpn_request_of(r);
-    ledger_entrypoint *counters;
     watch *watch;
 
     if (!request)
@@ -484,12 +602,7 @@ static int walt_vpn_log_transaction(request_rec *r)
         end_download(r, request, watch);
     else if (request->boot.node[0] && ap_is_HTTP_ERROR(r->status))
         warn_of_error(r, request);
-    if ((counters = counters_of(request))) {
-        counters->answers[request->answer]++;
-        if (watch)
-            counters->to_nodes += (apr_uint64_t)(watch->written == watch->announced
-                                                 ? watch->written : watch->arrived);
-    }
+    count_request(r, request);
     return OK;
 }
 

@@ -4,7 +4,7 @@
 #ifndef WALT_VPN_BOOT_WATCH_H
 #define WALT_VPN_BOOT_WATCH_H
 
-#include "request_record.h"
+#include "boot_ledger.h"
 
 /*
  * Set the variables of a request that has just been judged: WALT_VPN_NODE, WALT_VPN_FILE and
@@ -31,8 +31,27 @@ void boot_watch_digest(request_rec *r, const char *digest);
 /* Bytes that the kernel took for this connection and that the other end does not have yet. */
 apr_off_t boot_watch_on_its_way(conn_rec *c);
 
+/* The counters of the entrypoint of r, a main request. */
+ledger_entrypoint *boot_watch_counters(const request_rec *r);
+
 /* This many bytes of the WalT server's have come in. */
 void boot_watch_received(const walt_vpn_request *request, apr_off_t bytes);
+
+/* The head of the WalT server's reply with this file has come, for which it was asked then on behalf of
+ * r; or none will come. */
+void boot_watch_answered(const request_rec *r, boot_file file, apr_time_t asked);
+void boot_watch_unanswered(const request_rec *r);
+
+/* Likewise, the head of a reply that is relayed to r. */
+void boot_watch_relayed(const request_rec *r);
+
+/* A file's name, as WALT_VPN_FILE and the metrics page have it. */
+const char *boot_watch_file_name(boot_file file);
+
+/* The status that is counted at this place, from 0 on, and why a request was refused that is counted
+ * there.  The last ones are "other". */
+const char *boot_watch_code(int place);
+const char *boot_watch_reason(int place);
 
 void boot_watch_register_hooks(void);
 

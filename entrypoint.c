@@ -73,6 +73,21 @@ const walt_vpn_entrypoint *entrypoint_of(const server_rec *s)
     return own_entrypoint(s);
 }
 
+const walt_vpn_entrypoint *entrypoint_to_show(const server_rec *s)
+{
+    const walt_vpn_entrypoint *entrypoint = entrypoint_of(s);
+    const server_rec *before;
+
+    if (!entrypoint || entrypoint->place < 0)
+        return NULL;
+    for (before = ap_server_conf; before != s; before = before->next) {
+        if (entrypoint_of(before)
+            && entrypoint_of(before)->place == entrypoint->place)
+            return NULL;
+    }
+    return entrypoint;
+}
+
 void *entrypoint_create_config(apr_pool_t *p, server_rec *s)
 {
     (void)s;

@@ -5,6 +5,7 @@
  * (image_digest.c).  Who finds none, and can lock its .part, is to fetch it (image_part.c).
  */
 #include "image_cache.h"
+#include "boot_watch.h"
 #include "image_digest.h"
 #include "waiting.h"
 
@@ -54,6 +55,7 @@ apr_int32_t image_cache_open_flags(const request_rec *r)
 /* The open file is not what its name says: remove it, if that is its name still. */
 static void remove_damaged(image *image, const char *name, apr_os_file_t fd)
 {
+    boot_watch_counters(image->r)->mismatches++;
     ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, image->r, "cached image %s/%s is damaged: removed",
                   image->open.folder->root, name);
     if (image_folder_names(image->open.fd, name, fd))
@@ -129,16 +131,21 @@ static image_state look(image *image, int can_grow)
 /* Look until the image is there, can be used as it grows or is ours to fetch, or it is too late. */
 static image_state wait_for_image(image *image, int can_grow, apr_time_t deadline)
 {
-    apr_time_t began = apr_time_now(), now;
-    image_state state;
+    image_state state = look(image, can_grow);
+    apr_time_t began = apr_time_now(), now = began;
+    waiting waiting;
 
-    while ((state = look(image, can_grow)) == IMAGE_LATE) {
-        now = apr_time_now();
-        if (now >= deadline || waiting_is_too_long(began))
-            break;
+    if (state != IMAGE_LATE)
+        return state;
+    waiting_begin(&waiting, image->r);
+    while (now < deadline && !waiting_is_too_long(began)) {
         image->waited = 1;
         apr_sleep(now - began < LOOK_LATER * 4 ? LOOK_FIRST : LOOK_LATER);
+        if ((state = look(image, can_grow)) != IMAGE_LATE)
+            break;
+        now = apr_time_now();
     }
+    waiting_end(&waiting);
     return state;
 }
 
@@ -166,9 +173,7 @@ image_state image_cache_find(request_rec *r, const image_folder *folder, const c
         state = IMAGE_NO_ROOM;
     }
     else {
-        waiting_begin();
         state = wait_for_image(image, can_grow, deadline);
-        waiting_end();
     }
     if (state != IMAGE_MISSING && state != IMAGE_GROWING)
         image_cache_close(image);

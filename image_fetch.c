@@ -9,6 +9,7 @@
 #include "image_fetch.h"
 #include "boot_ledger.h"
 #include "boot_signature.h"
+#include "boot_watch.h"
 #include "reply_guard.h"
 
 /* Tries in a row that get no further than the one before them; then it is given up. */
@@ -133,6 +134,7 @@ static int bring(fetch *fetch)
     walt_query query = { 0 };
 
     query.rest = boot_signature_path(fetch->r->pool, fetch->request, "boot.img");
+    query.file = BOOT_FILE_IMG;
     query.begin = begin_image;
     query.take = take_image;
     query.data = fetch;
@@ -142,8 +144,10 @@ static int bring(fetch *fetch)
             return 1;
         if (fetch->state != IMAGE_MISSING)
             return 0;
-        if (query.whole)
+        if (query.whole) {
+            boot_watch_counters(fetch->r)->mismatches++;
             query.status = HTTP_BAD_GATEWAY;
+        }
         ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, fetch->r, "fetch of boot.img ended with status "
                       "%d after %" APR_OFF_T_FMT " of %" APR_OFF_T_FMT " bytes%s", query.status,
                       query.received, query.length, query.whole ? ", which are not those of its "
@@ -168,11 +172,23 @@ static void give_up(fetch *fetch, image_state why)
         (*fetch->sender)->state = SENDER_BROKEN;
 }
 
+/* Count what became of it. */
+static void count_fetch(const fetch *fetch, image_state state, apr_time_t began)
+{
+    ledger_entrypoint *counters = boot_watch_counters(fetch->r);
+
+    if (state == IMAGE_READY)
+        histogram_add_time(&counters->fetch_times, apr_time_now() - began);
+    counters->fetches[state == IMAGE_READY ? FETCH_DONE : fetch->is_left ? FETCH_LEFT
+                      : state == IMAGE_NO_ROOM ? FETCH_NO_ROOM : FETCH_BROKEN]++;
+}
+
 image_state image_fetch(request_rec *r, walt_vpn_request *request, image *missing,
                         image_sender **sender, int *tries)
 {
     fetch fetch = { .r = r, .request = request, .image = missing, .state = IMAGE_MISSING,
                     .sender = sender, .tries = tries, .moved = apr_time_now() };
+    apr_time_t began = fetch.moved;
     image_state state;
 
     fetch.can_grow = image_sender_can_grow(r, request);
@@ -181,6 +197,7 @@ image_state image_fetch(request_rec *r, walt_vpn_request *request, image *missin
         state = image_part_publish(&missing->part);
     else
         give_up(&fetch, state = fetch.state);
+    count_fetch(&fetch, state, began);
     /* Its node has the rest, or learns that there is none. */
     if (*sender)
         offer(&fetch);

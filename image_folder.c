@@ -6,7 +6,7 @@
  * than the folder may hold.
  */
 #include "image_folder.h"
-#include "boot_ledger.h"
+#include "boot_watch.h"
 
 #include "apr_strings.h"
 #include "apr_user.h"
@@ -156,14 +156,21 @@ static const char *troubled(apr_pool_t *p, const image_folder *folder)
 
 void image_folder_trouble(const open_folder *open, const char *what, int error)
 {
-    if (!boot_ledger_met_before(troubled(open->r->pool, open->folder), 0))
+    const char *who = troubled(open->r->pool, open->folder);
+    int known = boot_ledger_trouble_of(who);
+
+    /* Its kind is the error that began it. */
+    if (!boot_ledger_met_before(who, known >= 0 ? (unsigned)known : (unsigned)error))
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, error, open->r, "%s in WaltVpnCacheRoot %s: "
                       "images are relayed until this is mended", what, open->folder->root);
 }
 
-int image_folder_in_trouble(apr_pool_t *p, const image_folder *folder)
+const char *image_folder_trouble_of(apr_pool_t *p, const image_folder *folder)
 {
-    return boot_ledger_is_met(troubled(p, folder), 0);
+    int error = boot_ledger_trouble_of(troubled(p, folder));
+    char text[120];
+
+    return error < 0 ? NULL : apr_pstrdup(p, apr_strerror(error, text, sizeof(text)));
 }
 
 void image_folder_is_sound(const open_folder *open)
@@ -292,6 +299,7 @@ static int evict_for(const open_folder *open, const char *own, apr_off_t size)
 
         if (entry->published && unlinkat(open->fd, entry->name, 0) == 0) {
             total -= entry->size;
+            boot_watch_counters(open->r)->evictions++;
             ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, open->r, "evicted %s from %s to make room",
                           entry->name, open->folder->root);
         }

@@ -50,8 +50,8 @@ void image_folder_close(open_folder *open);
  * relays meanwhile. */
 void image_folder_trouble(const open_folder *open, const char *what, int error);
 
-/* Is it, as far as anybody knows? */
-int image_folder_in_trouble(apr_pool_t *p, const image_folder *folder);
+/* Why it is, as far as anybody knows, in words; NULL: it is not. */
+const char *image_folder_trouble_of(apr_pool_t *p, const image_folder *folder);
 
 /* It serves again. */
 void image_folder_is_sound(const open_folder *open);

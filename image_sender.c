@@ -121,7 +121,7 @@ int image_sender_can_grow(const request_rec *r, const walt_vpn_request *request)
         || r->connection->master || ap_ssl_conn_is_ssl(r->connection))
         return 0;
     /* A folder that fails in the middle again would make nodes start over for ever. */
-    if (image_folder_in_trouble(r->pool, request->entrypoint->folder))
+    if (image_folder_trouble_of(r->pool, request->entrypoint->folder))
         return 0;
     for (f = r->output_filters; f; f = f->next) {
         if (!is_transparent(f))
@@ -296,8 +296,9 @@ sender_state image_sender_stay(image_sender *sender)
 {
     apr_time_t began = apr_time_now(), taken = began;
     apr_off_t first = sender->at;
+    waiting waiting;
 
-    waiting_begin();
+    waiting_begin(&waiting, sender->r);
     while (image_sender_advance(sender) == SENDER_WAITS || sender->state == SENDER_HOLDS) {
         if (sender->state == SENDER_WAITS && is_its_turn_over(sender, first, began)) {
             sender->state = SENDER_CALLED;
@@ -309,7 +310,7 @@ sender_state image_sender_stay(image_sender *sender)
             break;
         }
     }
-    waiting_end();
+    waiting_end(&waiting);
     return sender->state;
 }
 

@@ -14,6 +14,7 @@
 #include "boot_watch.h"
 #include "entrypoint.h"
 #include "image_feeder.h"
+#include "metrics_page.h"
 #include "reply_guard.h"
 #include "request_record.h"
 #include "server_fault.h"
@@ -386,6 +387,7 @@ static void register_hooks(apr_pool_t *p)
     server_fault_register_hooks();
     boot_watch_register_hooks();
     status_page_register_hooks();
+    metrics_page_register_hooks();
 }
 
 module AP_MODULE_DECLARE_DATA walt_vpn_module = {

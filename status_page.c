@@ -423,23 +423,6 @@ static void put_entrypoint(page *page, const walt_vpn_entrypoint *entrypoint,
         put_images(page, images);
 }
 
-/* The entrypoint of this server, unless one before it is counted at the same place (the same
- * name for another port) or none is left for it. */
-static const walt_vpn_entrypoint *entrypoint_to_show(const server_rec *s)
-{
-    const walt_vpn_entrypoint *entrypoint = entrypoint_of(s);
-    const server_rec *before;
-
-    if (!entrypoint || entrypoint->place < 0)
-        return NULL;
-    for (before = ap_server_conf; before != s; before = before->next) {
-        if (entrypoint_of(before)
-            && entrypoint_of(before)->place == entrypoint->place)
-            return NULL;
-    }
-    return entrypoint;
-}
-
 /* Readable on a phone: the page is as wide as its screen, and what is wider scrolls by itself. */
 static const char style[] =
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"

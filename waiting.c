@@ -5,6 +5,7 @@
  * rest of the server goes on.
  */
 #include "waiting.h"
+#include "boot_ledger.h"
 
 #include "apr_atomic.h"
 #include "ap_mpm.h"
@@ -16,14 +17,20 @@
 /* Threads of this process that wait. */
 static volatile apr_uint32_t waiters;
 
-void waiting_begin(void)
+void waiting_begin(waiting *waiting, const request_rec *r)
 {
     apr_atomic_inc32(&waiters);
+    waiting->entrypoint = walt_vpn_request_of(r)->entrypoint->place;
+    waiting->place = boot_ledger_wait(waiting->entrypoint);
+    waiting->began = apr_time_now();
 }
 
-void waiting_end(void)
+void waiting_end(const waiting *waiting)
 {
     apr_atomic_dec32(&waiters);
+    boot_ledger_wait_end(waiting->place);
+    histogram_add_time(&boot_ledger_entrypoint(waiting->entrypoint)->waiting_times,
+                       apr_time_now() - waiting->began);
 }
 
 /* How many of how many processes are busy: for an MPM whose processes have one thread each. */

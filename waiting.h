@@ -6,10 +6,17 @@
 
 #include "httpd.h"
 
-/* A thread of this process begins to wait for something that another request brings about, and has
- * ended. */
-void waiting_begin(void);
-void waiting_end(void);
+/* One wait of a thread. */
+typedef struct {
+    int entrypoint;             /* the place of its counters */
+    int place;                  /* among those who wait, in the ledger; -1: none */
+    apr_time_t began;
+} waiting;
+
+/* The thread begins to wait for something that another request than r brings about, and has ended:
+ * counted for r's entrypoint. */
+void waiting_begin(waiting *waiting, const request_rec *r);
+void waiting_end(const waiting *waiting);
 
 typedef enum {
     WAITING_LITTLE,

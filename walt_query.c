@@ -22,15 +22,19 @@ typedef struct {
     walt_query *query;
     request_rec *asker;
     query_state state;
+    apr_time_t began;
+    int is_answered;            /* its head has come */
 } query_context;
 
 /* Note what the head of the reply says, before the sub-request's pool goes. */
-static apr_status_t take_head(const request_rec *r, const query_context *context)
+static apr_status_t take_head(const request_rec *r, query_context *context)
 {
     walt_query *query = context->query;
     apr_pool_t *pool = context->asker->pool;
     const char *length = apr_table_get(r->headers_out, "Content-Length");
 
+    context->is_answered = 1;
+    boot_watch_answered(context->asker, query->file, context->began);
     query->status = r->status;
     query->headers = apr_table_clone(pool, r->headers_out);
     query->content_type = apr_pstrdup(pool, r->content_type);
@@ -105,7 +109,7 @@ static apr_status_t filter_query(ap_filter_t *f, apr_bucket_brigade *bb)
 void walt_query_ask(request_rec *r, walt_query *query)
 {
     walt_vpn_request *request = walt_vpn_request_of(r);
-    query_context context = { query, r, QUERY_HEAD };
+    query_context context = { query, r, QUERY_HEAD, apr_time_now(), 0 };
     request_rec *sub;
     int status;
 
@@ -138,6 +142,8 @@ void walt_query_ask(request_rec *r, walt_query *query)
             query->status = status;
         if (!query->whole && !ap_is_HTTP_ERROR(query->status))
             query->status = HTTP_BAD_GATEWAY;
+        if (!context.is_answered)
+            boot_watch_unanswered(r);
     }
     ap_destroy_sub_req(sub);
 }

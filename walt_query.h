@@ -11,6 +11,7 @@ typedef struct walt_query walt_query;
 struct walt_query {
     /* Set by the asker. */
     const char *rest;           /* path behind /walt-vpn/; needs no escaping */
+    boot_file file;             /* that it names */
     /* The head has arrived (status, length, headers are set); an error ends the query. */
     apr_status_t (*begin)(walt_query *query);
     /* The next bytes of the body; an error ends the query. */

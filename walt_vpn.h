@@ -5,6 +5,7 @@
  *
  * mod_walt_vpn.c     claiming a request and passing it on
  * status_page.c      the section on mod_status's page
+ * metrics_page.c     the page that Prometheus reads
  * site_check.c       what in the configuration keeps nodes from booting, or opens more than they need
  * leftover_check.c   what is still passed on below /walt-vpn/ without this module
  * resolver_check.c   have the WalT servers an address?
@@ -24,8 +25,9 @@
  * image_folder.c     the folder of boot images: is it fit for use, what is in it, what has to go
  * reply_guard.c      the promises that every reply to a node keeps
  * boot_watch.c       what the administrator is told of each request
- * boot_ledger.c      what all processes of the server know together
  * waiting.c          threads that wait on behalf of nodes, and how long they may
+ * boot_ledger.c      what all processes of the server know together
+ * histogram.c        how often a measure was how large
  * request_record.c   the record of a request that an entrypoint has claimed
  * boot_request.c     what a request asks for, judged from its text
  */

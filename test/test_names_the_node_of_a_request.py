@@ -59,7 +59,7 @@ REQUESTS = [
     ("/walt-vpn/other", {}, ("-", "other", "relayed", "404", "-", "-"), "the WalT server's own error is relayed"),
     ("/walt-vpn/per-ip/192-168-152-7/", {}, ("-", "other", "refused", "404", "-", "*"), "a directory"),
     ("/walt-vpn/enroll", {"method": "POST", "body": b"x" * 40000},
-     ("-", "other", "refused", "413", "-", "an enroll body of more than 32 KiB"), "too long a key"),
+     ("-", "enroll", "refused", "413", "-", "an enroll body of more than 32 KiB"), "too long a key"),
     (IMG, {"vhost": "WaltVpnExpose boot", "method": "POST"},
      ("192.168.152.7", "boot.img", "refused", "405", "-", "not among what WaltVpnExpose boot lets through"), "not exposed"),
     (IMG, {"vhost": '<Location "/walt-vpn/">\nRequire all denied\n</Location>'},
