@@ -88,7 +88,7 @@ check: mod_walt_vpn.so
 		$(PYTHON) -m pytest --last-failed --last-failed-no-failures none --ignore=test/firmware $(PYTEST_FLAGS) test; }
 
 test:
-	test/install build run test compare browser rpm fail2ban
+	test/install build run test compare browser monitor rpm fail2ban
 	$(MAKE) --no-print-directory all
 	$(if $(wildcard test/firmware/install),$(MAKE) --no-print-directory test-firmware)
 	$(MAKE) --no-print-directory check

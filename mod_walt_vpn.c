@@ -140,7 +140,6 @@ static void note_misnamed(const request_rec *r)
 {
     const server_rec *s = entrypoint_of(r->server) ? r->server : ap_server_conf;
     const char *name = r->hostname ? r->hostname : "no name";
-    ledger_entrypoint *counters;
 
     if (r->prev || !r->parsed_uri.path || !boot_request_rest(r->parsed_uri.path))
         return;
@@ -148,8 +147,7 @@ static void note_misnamed(const request_rec *r)
         s = s->next;
     if (!s)
         return;
-    if ((counters = boot_ledger_entrypoint(entrypoint_of(s)->place)))
-        counters->misnamed++;
+    boot_ledger_entrypoint(entrypoint_of(s)->place)->misnamed++;
     if (!boot_ledger_refused_before(apr_pstrcat(r->pool, "misnamed ", name, NULL)))
         ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s was asked for under \"%s\", the "
                       "entrypoint's names are: %s", BOOT_PREFIX, name, names_of(r->pool, s));

@@ -21,10 +21,8 @@ int server_fault_no_signature(request_rec *r, const walt_vpn_request *request)
 {
     const walt_vpn_entrypoint *entrypoint = request->entrypoint;
     const char *who = apr_pstrcat(r->pool, "server ", entrypoint->url, NULL);
-    ledger_entrypoint *counters = boot_ledger_entrypoint(entrypoint->place);
 
-    if (counters)
-        counters->no_signatures++;
+    boot_watch_counters(r)->no_signatures++;
     if (!boot_ledger_met_before(who, TROUBLE_NO_SIGNATURE))
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s: what answers there for boot.sig is not "
                       "a signature: probably another web server, or a captive portal in between. "

@@ -12,6 +12,7 @@ import pytest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from boot_client import BootClient
+from clock import Clock
 from fleet import CacheFolder
 from httpd import PROJECT, Httpd, httpd_binary, module_folder
 from proxies import WaltVpn
@@ -117,6 +118,15 @@ def entrypoint(httpds, walt):
 def cache(folder):
     """Where the entrypoint of a test may keep its images: entrypoint(cache=cache.path). It is not made yet."""
     return CacheFolder(os.path.join(folder, "images"))
+
+
+@pytest.fixture
+def clock(folder, monkeypatch):
+    """The clock of each httpd that the test starts from here on; see Clock."""
+    made = Clock(folder)
+    for name, value in made.environment.items():
+        monkeypatch.setenv(name, value)
+    return made
 
 
 @pytest.fixture(scope="session")

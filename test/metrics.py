@@ -1,10 +1,15 @@
 """The page for Prometheus, read as Prometheus reads it."""
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 
 import pytest
+
+import wire
+from processes import wait_until
 
 LOCATION = '<Location "/metrics">\nSetHandler walt-vpn-metrics\n</Location>'
 OPEN = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -93,3 +98,15 @@ def promtool(text):
     run = subprocess.run([program, "check", "metrics"], input=text, universal_newlines=True,
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     return run.stdout if run.returncode == 0 else run.stdout or "it failed"
+
+
+def request(path, host, headers=()):
+    return wire.request(path, host, headers=headers)
+
+
+def kill_children(httpd):
+    """All of them at once, and wait for others."""
+    killed = set(httpd.children())
+    for child in killed:
+        os.kill(child, signal.SIGKILL)
+    wait_until(lambda: not killed & set(httpd.children()) and httpd.get().status, what="new children")
