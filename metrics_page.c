@@ -17,6 +17,7 @@
 #include "http_core.h"
 #include "http_main.h"
 #include "http_protocol.h"
+#include "http_request.h"
 #include "util_script.h"
 
 #include <stddef.h>
@@ -29,7 +30,7 @@
 #define OPEN_TYPE "application/openmetrics-text"
 
 /* An entrypoint, and what there is of it now. */
-typedef struct {
+typedef struct subject {
     const walt_vpn_entrypoint *entrypoint;
     const ledger_entrypoint *counters;
     const char *label;          /* entrypoint="..." */
@@ -348,15 +349,16 @@ static void put_family(const page *page, const family *family)
         family->put(page, family, &APR_ARRAY_IDX(page->subjects, i, subject));
 }
 
-/* The label of an entrypoint: its name, and that of its WalT server if there was another one before
- * whose name is the same. */
+/* The label of an entrypoint: its name, with its WalT server's URL if another one has that name too. */
 static const char *label_of(const page *page, const ledger_entrypoint *counters)
 {
     const char *name = counters->name;
     int i;
 
     for (i = 0; i < page->subjects->nelts; i++) {
-        if (strcmp(APR_ARRAY_IDX(page->subjects, i, subject).counters->name, name) == 0)
+        const ledger_entrypoint *other = APR_ARRAY_IDX(page->subjects, i, subject).counters;
+
+        if (other != counters && strcmp(other->name, counters->name) == 0)
             name = apr_pstrcat(page->r->pool, counters->name, " ", counters->url, NULL);
     }
     return labelled(page, "", "entrypoint", name) + strlen(",");
@@ -378,26 +380,27 @@ static void list_images(const page *page, subject *subject)
 static void list_subjects(page *page)
 {
     const server_rec *s;
+    int i;
 
     page->subjects = apr_array_make(page->r->pool, 4, sizeof(subject));
     for (s = ap_server_conf; s; s = s->next) {
         const walt_vpn_entrypoint *entrypoint = entrypoint_to_show(s);
-        const ledger_entrypoint *counters;
-        const char *label;
         subject *subject;
 
         if (!entrypoint)
             continue;
-        counters = boot_ledger_entrypoint(entrypoint->place);
-        label = label_of(page, counters);
         subject = apr_array_push(page->subjects);
         memset(subject, 0, sizeof(*subject));
         subject->entrypoint = entrypoint;
-        subject->counters = counters;
-        subject->label = label;
+        subject->counters = boot_ledger_entrypoint(entrypoint->place);
         subject->waiting = boot_ledger_waiting(entrypoint->place);
         if (entrypoint->folder)
             list_images(page, subject);
+    }
+    for (i = 0; i < page->subjects->nelts; i++) {
+        subject *subject = &APR_ARRAY_IDX(page->subjects, i, struct subject);
+
+        subject->label = label_of(page, subject->counters);
     }
 }
 
@@ -523,7 +526,7 @@ static int walt_vpn_metrics_handler(request_rec *r)
 
     if (!r->handler || strcmp(r->handler, "walt-vpn-metrics") != 0)
         return DECLINED;
-    r->allowed |= AP_METHOD_BIT << M_GET;
+    ap_allow_methods(r, REPLACE_ALLOW, "GET", NULL);
     if (r->method_number == M_OPTIONS)
         return DECLINED;
     if (r->method_number != M_GET)

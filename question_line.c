@@ -545,15 +545,16 @@ static turn_state await_turn(turn *turn, apr_time_t deadline)
 {
     apr_time_t began = apr_time_now();
     turn_state state = look(turn);
+    waiting waiting;
 
     if (state == TURN_NOT_YET) {
-        waiting_begin();
+        waiting_begin(&waiting, turn->r);
         do {
             release_place(turn);
             sleep_for_it(turn);
         } while ((state = look(turn)) == TURN_NOT_YET
                  && clock_now() - turn->came < deadline - began && !waiting_is_too_long(began));
-        waiting_end();
+        waiting_end(&waiting);
     }
     if (state != TURN_COME) {
         release_place(turn);

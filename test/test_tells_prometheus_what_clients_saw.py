@@ -126,7 +126,7 @@ def test_what_is_under_way(watched, walt, cache, mpm):
 
 
 def test_waits_are_measured(watched, walt, cache):
-    """Two that wait for a fetch of a second: two waits, and their sum is no more than that."""
+    """Two that wait for a fetch of a second: two waits for it, one at most for the other's boot.sig, and no time but that."""
     ours = watched(cache=cache.path)
     walt.set_image(mib=2)
     walt.rate(2 * MIB)
@@ -137,5 +137,6 @@ def test_waits_are_measured(watched, walt, cache):
         wait_until(lambda: metrics.scrape(ours).sum("walt_vpn_fetches_running") == 1, what="the fetch")
     assert [connection.rest().status for connection in held] == [200] * 3
     page = await_page(ours, lambda page: page.sum("walt_vpn_waiting_seconds_count") >= 2, "two waits")
-    assert page.sum("walt_vpn_waiting_seconds_count") == 2
-    assert 0.1 < page.sum("walt_vpn_waiting_seconds_sum") <= 2 * page.sum("walt_vpn_fetch_seconds_sum") + 1
+    count = page.sum("walt_vpn_waiting_seconds_count")
+    assert 2 <= count <= 4
+    assert 0.1 < page.sum("walt_vpn_waiting_seconds_sum") <= count * (page.sum("walt_vpn_fetch_seconds_sum") + 1)
