@@ -37,8 +37,8 @@ ledger_entrypoint *boot_watch_counters(const request_rec *r);
 /* This many bytes of the WalT server's have come in. */
 void boot_watch_received(const walt_vpn_request *request, apr_off_t bytes);
 
-/* The head of the WalT server's reply with this file has come, for which it was asked then on behalf of
- * r; or none will come. */
+/* The head of the WalT server's reply with this file has come, for which it was asked then on behalf
+ * of r; or none will come. */
 void boot_watch_answered(const request_rec *r, boot_file file, apr_time_t asked);
 void boot_watch_unanswered(const request_rec *r);
 

@@ -14,8 +14,8 @@ extern const command_rec entrypoint_directives[];
 /* What WaltVpnServer made of this server, or NULL: it is no entrypoint. */
 const walt_vpn_entrypoint *entrypoint_of(const server_rec *s);
 
-/* The entrypoint of this server, unless one before it is counted at the same place (the same name for
- * another port) or none is left for it: so each that is counted is shown once. */
+/* The entrypoint of this server, unless one before it is counted at the same place (the same name
+ * for another port) or none is left for it: so each that is counted is shown once. */
 const walt_vpn_entrypoint *entrypoint_to_show(const server_rec *s);
 
 /* Is host the ServerName of s or one of its ServerAlias names?  Ports do not matter. */

@@ -1,9 +1,10 @@
 /*
  * metrics_page.c: the page that Prometheus reads, for "SetHandler walt-vpn-metrics".
  *
- * Prometheus's text format 0.0.4, or OpenMetrics 1.0.0 where the client likes that better.  Labels have
- * values from fixed lists, or names from the configuration: what strangers send makes no new series.
- * Only the nodes are as many as there are, and come only when they are asked for ("?nodes=100").
+ * Prometheus's text format 0.0.4, or OpenMetrics 1.0.0 where the client likes that better.  Labels
+ * have values from fixed lists, or names from the configuration: what strangers send makes no new
+ * series.  Only the nodes are as many as there are, and come only when they are asked for
+ * ("?nodes=100").
  */
 #include "metrics_page.h"
 #include "boot_ledger.h"
@@ -83,7 +84,7 @@ static const char *labelled(const page *page, const char *labels, const char *na
                        "\"", NULL);
 }
 
-/* A sample: the suffix of its name, the labels behind that of the entrypoint, and a whole number. */
+/* A sample: the suffix of its name, the labels behind the entrypoint's, and a whole number. */
 static void put_number(const page *page, const family *family, const char *suffix,
                        const subject *subject, const char *labels, apr_uint64_t value)
 {
@@ -285,7 +286,8 @@ static const family families[] = {
     { "walt_vpn_info", "gauge", "What each entrypoint is.", put_info, 0 },
     { "walt_vpn_requests", "counter", "Requests that have ended.", put_requests, 0 },
     { "walt_vpn_refusals", "counter", "Requests that were refused, by reason.", put_refusals, 0 },
-    { "walt_vpn_misnamed_requests", "counter", "Requests below /walt-vpn/ by a name of no entrypoint.",
+    { "walt_vpn_misnamed_requests", "counter", "Requests below /walt-vpn/ by a name of no "
+      "entrypoint.",
       put_counter, OF_COUNTERS(misnamed) },
     { "walt_vpn_bad_signatures", "counter", "What the WalT server gave for boot.sig and was none.",
       put_counter, OF_COUNTERS(no_signatures) },
@@ -293,23 +295,23 @@ static const family families[] = {
       put_counter, OF_COUNTERS(from_server) },
     { "walt_vpn_sent_bytes", "counter", "Bytes of bodies sent to nodes.",
       put_counter, OF_COUNTERS(to_nodes) },
-    { "walt_vpn_boots", "counter", "Boots that have ended. done: the last byte of boot.img was sent; "
-      "short: it was not, and nothing was heard of it for a minute; failed_at_signature: an error "
+    { "walt_vpn_boots", "counter", "Boots that have ended. done: the last byte of boot.img was "
+      "sent; short: it was not, and nothing was heard of it for a minute; failed_at_signature: an error "
       "answered boot.sig; started_over: the node began another boot within that minute.",
       put_boots, 0 },
     { "walt_vpn_resumes", "counter", "Downloads of boot.img that went on where another had ended.",
       put_counter, OF_COUNTERS(resumes) },
-    { "walt_vpn_fetches", "counter", "Fetches of images into the cache folder that have ended. left: "
-      "the node that it was for has another image by now.", put_fetches, 0 },
-    { "walt_vpn_digest_mismatches", "counter", "Images, fetched or in the cache folder, that were not "
-      "what their boot.sig said.", put_counter, OF_COUNTERS(mismatches) },
+    { "walt_vpn_fetches", "counter", "Fetches of images into the cache folder that have ended. "
+      "left: the node that it was for has another image by now.", put_fetches, 0 },
+    { "walt_vpn_digest_mismatches", "counter", "Images, fetched or in the cache folder, that were "
+      "not what their boot.sig said.", put_counter, OF_COUNTERS(mismatches) },
     { "walt_vpn_evictions", "counter", "Images that left the cache folder to make room.",
       put_counter, OF_COUNTERS(evictions) },
     { "walt_vpn_boot_seconds", "histogram", "From boot.sig to the last byte of boot.img.",
       put_times, OF_COUNTERS(boot_times) },
-    { "walt_vpn_download_bytes_per_second", "histogram", "Rate of the downloads that brought the last "
-      "byte of boot.img.", put_rates, 0 },
-    { "walt_vpn_server_answer_seconds", "histogram", "Until the head of the WalT server's reply came.",
+    { "walt_vpn_download_bytes_per_second", "histogram", "Rate of the downloads that brought the "
+      "last byte of boot.img.", put_rates, 0 },
+    { "walt_vpn_server_answer_seconds", "histogram", "Until the WalT server's head had come.",
       put_answer_times, 0 },
     { "walt_vpn_fetch_seconds", "histogram", "Fetches that brought an image into the cache folder.",
       put_times, OF_COUNTERS(fetch_times) },
@@ -323,7 +325,7 @@ static const family families[] = {
       put_gauge, OF_NOW(waiting) },
     { "walt_vpn_server_up", "gauge", "Whether the WalT server answered when it was asked last.",
       put_up, 0 },
-    { "walt_vpn_server_last_answer_timestamp_seconds", "gauge", "When the WalT server answered last.",
+    { "walt_vpn_server_last_answer_timestamp_seconds", "gauge", "When it answered last.",
       put_last_answer, 0 },
     { "walt_vpn_cache_bytes", "gauge", "Bytes that the images in the cache folder take.",
       put_cache_gauge, OF_NOW(bytes) },
@@ -349,7 +351,7 @@ static void put_family(const page *page, const family *family)
         family->put(page, family, &APR_ARRAY_IDX(page->subjects, i, subject));
 }
 
-/* The label of an entrypoint: its name, with its WalT server's URL if another one has that name too. */
+/* An entrypoint's label: its name, with its WalT server's URL if another one has that name too. */
 static const char *label_of(const page *page, const ledger_entrypoint *counters)
 {
     const char *name = counters->name;

@@ -34,8 +34,8 @@ typedef struct {
     apr_off_t resume_from;      /* N of a lone "Range: bytes=N-"; 0: no such range */
     int other_range;            /* it has a Range of another form */
     walt_vpn_answer answer;     /* known when WALT_VPN_ANSWER is set */
-    apr_time_t asked_at;        /* when it was left to mod_proxy, which waits for the head of the WalT
-                                 * server's reply; 0: it does not */
+    apr_time_t asked_at;        /* when mod_proxy began to wait for the head of a reply to it; 0: it
+                                 * does not */
     int replaced_by;            /* error that was sent for a broken reply, a status; 0: none */
     int sent_away;              /* it is reset so that the node comes again: no trouble */
     const char *digest;         /* of the image, as far as it is known; else NULL */

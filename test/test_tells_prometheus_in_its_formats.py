@@ -52,7 +52,8 @@ def test_openmetrics(watched, walt):
     text = metrics.page(ours, "?nodes=10", PROMETHEUS).body.decode()
     families = list(parser.text_string_to_metric_families(text))
     assert text.endswith("\n# EOF\n")
-    samples = {(sample.name, frozenset(sample.labels.items())): sample.value for family in families for sample in family.samples}
+    samples = {(sample.name, frozenset(sample.labels.items())): sample.value
+               for family in families for sample in family.samples}
     plain = metrics.scrape(ours, "?nodes=10")
     assert samples == plain.samples
     assert {family.name + "_total" for family in families if family.type == "counter"} == {
@@ -62,8 +63,8 @@ def test_openmetrics(watched, walt):
 @pytest.mark.parametrize("accept, is_open", [
     (None, False), ("*/*", False), ("text/plain", False), ("text/html", False), ("", False),
     (PROMETHEUS, True), (OPEN, True), (OPEN + ";version=1.0.0", True), (OPEN + "; version=1.0.0; charset=utf-8", True),
-    (OPEN + ";version=0.0.1", False), (OPEN + ";q=0.2,text/plain;q=0.8", False), ("text/plain;q=0.2, " + OPEN + ";q=0.8", True),
-    (OPEN + ";q=0", False), (OPEN + "-other", False), ("Application/OpenMetrics-Text", True),
+    (OPEN + ";version=0.0.1", False), (OPEN + ";q=0.2,text/plain;q=0.8", False),
+    ("text/plain;q=0.2, " + OPEN + ";q=0.8", True), (OPEN + ";q=0", False), (OPEN + "-other", False), ("Application/OpenMetrics-Text", True),
 ])
 def test_accept(watched, walt, accept, is_open):
     """The format that the client likes better; plain text for whoever does not say."""
@@ -107,7 +108,8 @@ def test_two_entrypoints_of_one_name(httpd, walt, another_walt):
             WaltVpnServer %s
             %s
         </VirtualHost>""" % (port, alias, server.location, metrics.LOCATION)
-                               for port, alias, server in (("@PORT@", "a", walt), ("1", "b", walt), ("@PORT@", "c", another_walt))))
+                         for port, alias, server in (("@PORT@", "a", walt), ("1", "b", walt),
+                                                     ("@PORT@", "c", another_walt))))
     ours.expect_log("does not listen on")
     ours.tolerate_log("one.example.org")
     ours.server_name = "one.example.org"
@@ -133,4 +135,5 @@ def test_the_shipped_example(entrypoint, walt, node, cache):
     wait_until(lambda: b"walt_vpn_node_last_boot_timestamp_seconds{" in ours.get("/walt-vpn-metrics?nodes=100").body,
                what="the node on the page")
     ours.expect_log("AH01630: client denied by server configuration")
-    assert ours.get(raw=wire.request("/walt-vpn-metrics", ours.server_name, headers=[("X-Client", "198.51.100.9")])).status == 403
+    stranger = wire.request("/walt-vpn-metrics", ours.server_name, headers=[("X-Client", "198.51.100.9")])
+    assert ours.get(raw=stranger).status == 403

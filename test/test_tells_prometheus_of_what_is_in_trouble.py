@@ -27,7 +27,8 @@ def await_sum(ours, value, name, **labels):
     wait_until(lambda: metrics.scrape(ours).sum(name, **labels) == value, what="%s %s" % (name, value))
 
 
-@pytest.mark.parametrize("path", [SERVER, "/walt-vpn/per-ip/192-168-152-7/boot.sig", "/walt-vpn/per-ip/192-168-152-7/boot.img"])
+@pytest.mark.parametrize("path", [SERVER, "/walt-vpn/per-ip/192-168-152-7/boot.sig",
+                                  "/walt-vpn/per-ip/192-168-152-7/boot.img"])
 @pytest.mark.parametrize("mpm", ["event", "prefork"])
 def test_a_walt_server_that_is_down(watched, walt, cache, mpm, path):
     """Nothing is said before it was asked; then what the last question showed, to all processes and after a restart."""

@@ -1,4 +1,4 @@
-"""The metrics page counts what clients saw: requests, bytes, boots, resumes, fetches, over all processes and graceful restarts."""
+"""The metrics page counts what clients saw: requests, bytes, boots, resumes, fetches, over all processes and restarts."""
 
 import collections
 
