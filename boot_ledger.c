@@ -64,6 +64,7 @@ typedef struct {
     trouble refusals[TROUBLES_MAX];
     ledger_entrypoint entrypoints[LEDGER_ENTRYPOINTS];
     ledger_boot boots[LEDGER_BOOTS];
+    ledger_failure failures[LEDGER_FAILURES];
     ledger_fetch fetches[LEDGER_FETCHES];
     ledger_counter last_run;
     ledger_counter proven[PROVEN_MAX];  /* runs, each at its number's place */
@@ -207,10 +208,11 @@ unsigned boot_ledger_refused_before(const char *what)
 
 /* ------------------------------------------------------------------ counters */
 
-int boot_ledger_entrypoint_place(const char *name, const char *url)
+int boot_ledger_entrypoint_place(const char *name, const char *url, int *is_new)
 {
     int i;
 
+    *is_new = 0;
     for (i = 0; i < LEDGER_ENTRYPOINTS; i++) {
         ledger_entrypoint *entrypoint = &shared->entrypoints[i];
 
@@ -218,6 +220,7 @@ int boot_ledger_entrypoint_place(const char *name, const char *url)
         if (!entrypoint->name[0]) {
             apr_cpystrn(entrypoint->url, url, sizeof(entrypoint->url));
             apr_cpystrn(entrypoint->name, name, sizeof(entrypoint->name));
+            *is_new = 1;
             return i;
         }
         if (strcmp(entrypoint->name, name) == 0 && strcmp(entrypoint->url, url) == 0)
@@ -238,10 +241,10 @@ static boot_state state_of(const ledger_boot *boot)
     return (boot_state)(boot->state & STATE_MASK);
 }
 
-/* Take a boot in this state for writing; 0: it has another state by now. */
-static int take(ledger_boot *boot, apr_uint32_t state)
+/* Take what is in this state for writing; 0: it has another state by now. */
+static int take(_Atomic apr_uint32_t *place, apr_uint32_t state)
 {
-    return atomic_compare_exchange_strong(&boot->state, &state, BOOT_WRITING
+    return atomic_compare_exchange_strong(place, &state, BOOT_WRITING
                                           | (apr_uint32_t)getpid() << STATE_BITS);
 }
 
@@ -323,7 +326,7 @@ static ledger_boot *take_boot(int entrypoint, const char *node, const char *clie
     ledger_boot *boot = find_boot(entrypoint, node, client, resumed);
     apr_uint32_t state = boot ? (apr_uint32_t)state_of(boot) : BOOT_FREE;
 
-    if (!boot || state == BOOT_FREE || state == BOOT_WRITING || !take(boot, state))
+    if (!boot || state == BOOT_FREE || state == BOOT_WRITING || !take(&boot->state, state))
         return NULL;
     if (boot->entrypoint == entrypoint && strcmp(boot->node, node) == 0) {
         if (state == BOOT_SHORT)
@@ -358,14 +361,14 @@ static ledger_boot *take_place(void)
         ledger_boot *boot = &shared->boots[i];
         apr_uint32_t now = boot->state;
 
-        if (now == BOOT_FREE && take(boot, BOOT_FREE))
+        if (now == BOOT_FREE && take(&boot->state, BOOT_FREE))
             return boot;
         if ((!oldest || boot->touched < oldest->touched) && can_go(boot, now)) {
             oldest = boot;
             state = now;
         }
     }
-    if (!oldest || !take(oldest, state))
+    if (!oldest || !take(&oldest->state, state))
         return NULL;
     if ((state & STATE_MASK) == BOOT_SHORT || (state & STATE_MASK) == BOOT_RUNNING)
         count_result(oldest, RESULT_SHORT);
@@ -380,7 +383,7 @@ void boot_ledger_count_short(void)
         ledger_boot *boot = &shared->boots[i];
 
         if (boot->state == BOOT_SHORT && !boot->counted && age_of(boot) >= BOOT_SILENT
-            && take(boot, BOOT_SHORT)) {
+            && take(&boot->state, BOOT_SHORT)) {
             count_short(boot);
             boot->state = BOOT_SHORT;
         }
@@ -507,6 +510,7 @@ static void end_boot(ledger_boot *boot, int whole, ledger_boot *copy)
     memcpy(copy, boot, sizeof(*copy));
     copy->state = whole ? BOOT_DONE : BOOT_SHORT;
     boot->state = copy->state;
+    boot_ledger_entrypoint(boot->entrypoint)->ended++;
 }
 
 int boot_ledger_end(ledger_hold hold, int whole, ledger_boot *copy)
@@ -517,7 +521,7 @@ int boot_ledger_end(ledger_hold hold, int whole, ledger_boot *copy)
     if (!boot || boot->generation != hold.generation)
         return 0;
     /* A download that its node gave up by starting over is BOOT_SHORT already. */
-    if (!take(boot, state) && !take(boot, state = BOOT_SHORT))
+    if (!take(&boot->state, state) && !take(&boot->state, state = BOOT_SHORT))
         return 0;
     if (boot->generation != hold.generation) {
         boot->state = state;
@@ -554,6 +558,38 @@ apr_uint64_t boot_ledger_held_run(int entrypoint, const char *node, const char *
 
     return copy_boot(entrypoint, node, client, 1, &boot) && boot.run
            && !boot_ledger_is_proven(boot.run) ? boot.run : 0;
+}
+
+void boot_ledger_recall(const ledger_boot *boot)
+{
+    ledger_boot *recalled = take_place();
+    apr_time_t now = apr_time_now();
+
+    if (!recalled)
+        return;
+    begin_boot(recalled, boot->entrypoint, boot->node, boot->client, boot->digest);
+    recalled->answer = boot->answer;
+    recalled->status = boot->status;
+    recalled->size = boot->size;
+    recalled->position = boot->position;
+    recalled->resumes = boot->resumes;
+    recalled->began = boot->began < now ? boot->began : now;
+    recalled->touched = boot->touched < now ? boot->touched : now;
+    recalled->counted = 1;      /* before the start */
+    recalled->state = boot->state;
+}
+
+int boot_ledger_keep_claim(int entrypoint, apr_interval_time_t pause)
+{
+    ledger_entrypoint *counters = &shared->entrypoints[entrypoint];
+    apr_uint64_t at = counters->kept_at, now = (apr_uint64_t)apr_time_now();
+
+    /* A time ahead of now is from before the clock was set back. */
+    if (counters->kept == counters->ended || (now >= at && now - at < (apr_uint64_t)pause)
+        || !atomic_compare_exchange_strong(&counters->kept_at, &at, now))
+        return 0;
+    counters->kept = (apr_uint64_t)counters->ended;
+    return 1;
 }
 
 int boot_ledger_boot(int place, ledger_boot *copy)
@@ -595,6 +631,11 @@ static void free_places(pid_t process)
         if (waiter >> WAITER_PROCESS_SHIFT == (apr_uint64_t)process)
             (void)atomic_compare_exchange_strong(&shared->waiters[i], &waiter, 0);
     }
+    for (i = 0; i < LEDGER_FAILURES; i++) {
+        apr_uint32_t state = BOOT_WRITING | (apr_uint32_t)process << STATE_BITS;
+
+        (void)atomic_compare_exchange_strong(&shared->failures[i].state, &state, BOOT_FREE);
+    }
 }
 
 int boot_ledger_bury(pid_t process, int *place, ledger_boot *copy)
@@ -605,7 +646,7 @@ int boot_ledger_bury(pid_t process, int *place, ledger_boot *copy)
         ledger_boot *boot = &shared->boots[(*place)++];
 
         if (state_of(boot) != BOOT_RUNNING || boot->process != process
-            || !take(boot, BOOT_RUNNING))
+            || !take(&boot->state, BOOT_RUNNING))
             continue;
         if (boot->process == process) {
             end_boot(boot, 0, copy);
@@ -614,6 +655,103 @@ int boot_ledger_bury(pid_t process, int *place, ledger_boot *copy)
         boot->state = BOOT_RUNNING;
     }
     return 0;
+}
+
+/* ------------------------------------------------------------------ nodes that fail */
+
+/* The failure of this node, taken for writing; NULL: there is none, or somebody has just taken
+ * it. */
+static ledger_failure *take_failure(int entrypoint, const char *node)
+{
+    int i;
+
+    for (i = 0; i < LEDGER_FAILURES; i++) {
+        ledger_failure *failure = &shared->failures[i];
+
+        if (failure->state != BOOT_SHORT || failure->entrypoint != entrypoint
+            || strcmp(failure->node, node) != 0 || !take(&failure->state, BOOT_SHORT))
+            continue;
+        if (failure->entrypoint == entrypoint && strcmp(failure->node, node) == 0)
+            return failure;
+        failure->state = BOOT_SHORT;    /* its place was given to another node meanwhile */
+    }
+    return NULL;
+}
+
+/* Whoever asks for many nodes that do not exist crowds out his own first: a node tries again. */
+static int goes_before(const ledger_failure *one, const ledger_failure *other)
+{
+    return one->times != other->times ? one->times < other->times : one->last < other->last;
+}
+
+/* The place of a failure to be, taken for writing. */
+static ledger_failure *take_failure_place(void)
+{
+    ledger_failure *first = NULL;
+    int i;
+
+    for (i = 0; i < LEDGER_FAILURES; i++) {
+        ledger_failure *failure = &shared->failures[i];
+
+        if (failure->state == BOOT_FREE && take(&failure->state, BOOT_FREE))
+            return failure;
+        if (failure->state == BOOT_SHORT && (!first || goes_before(failure, first)))
+            first = failure;
+    }
+    return first && take(&first->state, BOOT_SHORT) ? first : NULL;
+}
+
+void boot_ledger_trouble(int entrypoint, const char *node, const char *client, const char *what)
+{
+    ledger_failure *failure = take_failure(entrypoint, node);
+    apr_time_t now = apr_time_now();
+
+    if (!failure) {
+        if (!(failure = take_failure_place()))
+            return;
+        failure->entrypoint = entrypoint;
+        apr_cpystrn(failure->node, node, sizeof(failure->node));
+        failure->times = 0;
+        failure->since = now;
+    }
+    apr_cpystrn(failure->client, client, sizeof(failure->client));
+    apr_cpystrn(failure->trouble, what, sizeof(failure->trouble));
+    failure->times++;
+    failure->last = now;
+    if (failure->since > now)           /* the clock was set back */
+        failure->since = now;
+    failure->generation++;
+    failure->state = BOOT_SHORT;
+}
+
+void boot_ledger_recovered(int entrypoint, const char *node)
+{
+    ledger_failure *failure;
+
+    while ((failure = take_failure(entrypoint, node))) {
+        failure->generation++;
+        failure->state = BOOT_FREE;
+    }
+}
+
+int boot_ledger_failure(int place, ledger_failure *copy)
+{
+    ledger_failure *failure = &shared->failures[place];
+    int tries;
+
+    for (tries = 0; tries < 100; tries++) {
+        apr_uint32_t state = failure->state, generation = failure->generation;
+
+        if (state == BOOT_FREE)
+            return 0;
+        if (state != BOOT_SHORT)
+            continue;
+        memcpy(copy, failure, sizeof(*copy));
+        atomic_thread_fence(memory_order_acquire);
+        if (failure->state == state && failure->generation == generation)
+            return 1;
+    }
+    return 0;                   /* whoever writes it was stopped; the next look will show it */
 }
 
 /* ------------------------------------------------------------------ fetches */

@@ -11,10 +11,11 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
-/* Most entrypoints, boots (running and remembered), fetches and threads that wait that are written
- * down. */
+/* Most entrypoints, boots (running and remembered), nodes that fail, fetches and threads that wait
+ * that are written down. */
 #define LEDGER_ENTRYPOINTS 32
 #define LEDGER_BOOTS 1536
+#define LEDGER_FAILURES 256
 #define LEDGER_FETCHES 64
 #define LEDGER_WAITERS 1024
 
@@ -73,12 +74,17 @@ typedef struct {
     ledger_counter mismatches;  /* images whose digest was not right */
     ledger_counter evictions;   /* of images from its folder */
     _Atomic int server;         /* a server_state: what the last question to it showed */
+    ledger_counter server_since;        /* when that began */
     ledger_counter answered;    /* when it answered last */
+    ledger_counter took;        /* how long that took, in microseconds */
     histogram boot_times;       /* from the boot.sig to the last byte */
     histogram download_rates;   /* of replies that brought the last byte */
     histogram answer_times[BOOT_FILES]; /* until the head of the WalT server's reply came */
     histogram fetch_times;      /* of those that are FETCH_DONE */
     histogram waiting_times;    /* of threads */
+    ledger_counter ended;       /* boots, whole or short */
+    ledger_counter kept;        /* how many of these are written down in a file */
+    ledger_counter kept_at;     /* when that was done */
 } ledger_entrypoint;
 
 typedef enum {
@@ -111,6 +117,19 @@ typedef struct {
     apr_uint64_t run;                   /* of a fetch whose bytes it was sent; 0: only proven ones */
     int counted;                        /* its result was */
 } ledger_boot;
+
+/* A node that was not given what it asked for, and has not booted since. */
+typedef struct {
+    _Atomic apr_uint32_t state;         /* BOOT_FREE, BOOT_WRITING as with a boot, or BOOT_SHORT */
+    _Atomic apr_uint32_t generation;    /* counts its changes */
+    int entrypoint;                     /* its place */
+    char node[16];                      /* with dots */
+    char client[46];                    /* the address that it came from last */
+    char trouble[320];                  /* the last one, in words */
+    unsigned times;                     /* how often it had trouble */
+    apr_time_t since;                   /* when it began */
+    apr_time_t last;                    /* when that was */
+} ledger_failure;
 
 /* A request's hold on a boot; it loses it when another request of the node takes over. */
 typedef struct {
@@ -168,8 +187,9 @@ unsigned boot_ledger_refused_before(const char *what);
 
 /* ---- counters */
 
-/* The place of an entrypoint's counters, made if need be; -1: all places are taken. */
-int boot_ledger_entrypoint_place(const char *name, const char *url);
+/* The place of an entrypoint's counters, made if need be, which *is_new tells; -1: all places are
+ * taken. */
+int boot_ledger_entrypoint_place(const char *name, const char *url, int *is_new);
 
 /* The counters at a place, to add to and to read; for -1 some that nobody reads. */
 ledger_entrypoint *boot_ledger_entrypoint(int place);
@@ -216,8 +236,28 @@ int boot_ledger_bury(pid_t process, int *place, ledger_boot *boot);
 /* Count the boots that have ended short and were not resumed in time. */
 void boot_ledger_count_short(void);
 
+/* A boot that ended before httpd was started, with its entrypoint and its state. */
+void boot_ledger_recall(const ledger_boot *boot);
+
+/*
+ * Have boots of this entrypoint ended that no file tells of, and was it written longer ago than this?
+ * The caller alone, among all processes, is to write it.
+ */
+int boot_ledger_keep_claim(int entrypoint, apr_interval_time_t pause);
+
 /* A consistent copy of the boot at this place, from 0 on; 0: there is none. */
 int boot_ledger_boot(int place, ledger_boot *boot);
+
+/* ---- nodes that fail */
+
+/* The node was not given its file, or not all of it: what happened, in words. */
+void boot_ledger_trouble(int entrypoint, const char *node, const char *client, const char *what);
+
+/* It has booted. */
+void boot_ledger_recovered(int entrypoint, const char *node);
+
+/* A consistent copy of the failure at this place, from 0 on; 0: there is none. */
+int boot_ledger_failure(int place, ledger_failure *failure);
 
 /* ---- fetches */
 

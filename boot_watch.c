@@ -6,6 +6,7 @@
  * them.  The file itself is not touched, so it still goes out by sendfile, without a thread.
  */
 #include "boot_watch.h"
+#include "boot_memory.h"
 
 #include "ap_mpm.h"
 #include "apr_strings.h"
@@ -91,6 +92,7 @@ void boot_watch_refused(request_rec *r, int status, const char *reason)
     unsigned before = boot_ledger_refused_before(apr_pstrcat(r->pool, r->useragent_ip, " ",
                                                              reason, " ", r->unparsed_uri, NULL));
 
+    walt_vpn_request_of(r)->is_strangers = 1;
     boot_watch_answer(r, WALT_VPN_REFUSED, reason);
     ap_log_rerror(APLOG_MARK, before ? APLOG_DEBUG : APLOG_INFO, 0, r, "refused with %d: %s: %s",
                   status, reason, r->unparsed_uri);
@@ -101,19 +103,27 @@ void boot_watch_received(const walt_vpn_request *request, apr_off_t bytes)
     counters_of(request)->from_server += (apr_uint64_t)bytes;
 }
 
+/* The WalT server answers, or it does not. */
+static void note_server(ledger_entrypoint *counters, server_state state)
+{
+    if (atomic_exchange(&counters->server, (int)state) != (int)state)
+        counters->server_since = (apr_uint64_t)apr_time_now();
+}
+
 void boot_watch_answered(const request_rec *r, boot_file file, apr_time_t asked)
 {
     ledger_entrypoint *counters = boot_watch_counters(r);
     apr_time_t now = apr_time_now();
 
-    counters->server = SERVER_ANSWERS;
+    note_server(counters, SERVER_ANSWERS);
     counters->answered = (apr_uint64_t)now;
+    counters->took = now > asked ? (apr_uint64_t)(now - asked) : 0;
     histogram_add_time(&counters->answer_times[file], now - asked);
 }
 
 void boot_watch_unanswered(const request_rec *r)
 {
-    boot_watch_counters(r)->server = SERVER_SILENT;
+    note_server(boot_watch_counters(r), SERVER_SILENT);
 }
 
 void boot_watch_relayed(const request_rec *r)
@@ -215,6 +225,8 @@ apr_off_t boot_watch_on_its_way(conn_rec *c)
 typedef struct watch {
     struct mark_owner *owner;   /* of its marks */
     int begun;                  /* its head has passed */
+    int counted;                /* among the answers of its entrypoint, */
+    walt_vpn_answer counted_as; /* as this one */
     ledger_hold hold;           /* of the boot that it is part of; place -1: of none */
     apr_off_t from;             /* first byte of the file that is sent */
     apr_off_t announced;        /* bytes of body that the head announces; -1: it does not */
@@ -224,6 +236,8 @@ typedef struct watch {
     apr_off_t next_mark;        /* after so many bytes of body */
     apr_off_t written;          /* bytes of body that the kernel took, as of the last mark */
     apr_off_t arrived;          /* bytes of body that the node has, as of the last mark */
+    apr_off_t told;             /* of these, that its entrypoint's counter has */
+    ledger_entrypoint *counters;        /* of its entrypoint */
 } watch;
 
 /*
@@ -268,6 +282,25 @@ static apr_status_t read_mark(apr_bucket *bucket, const char **bytes, apr_size_t
     return APR_SUCCESS;
 }
 
+/* The request counts as answered this way, from now on. */
+static void count_answer(watch *watch, walt_vpn_answer answer)
+{
+    if (watch->counted)
+        watch->counters->answers[watch->counted_as]--;
+    watch->counters->answers[answer]++;
+    watch->counted = 1;
+    watch->counted_as = answer;
+}
+
+/* So many bytes of the body have been sent. */
+static void count_sent(watch *watch, apr_off_t bytes)
+{
+    if (bytes <= watch->told)
+        return;
+    watch->counters->to_nodes += (apr_uint64_t)(bytes - watch->told);
+    watch->told = bytes;
+}
+
 /* All before the mark is written, unless the brigade is thrown away with its connection. */
 static void pass_mark(void *data)
 {
@@ -280,6 +313,7 @@ static void pass_mark(void *data)
         watch->written = mark->at;
         watch->arrived = mark->at > waiting ? mark->at - waiting : 0;
         boot_ledger_progress(watch->hold, watch->from + watch->arrived);
+        count_sent(watch, watch->arrived);
     }
     leave_owner(mark->owner);
     apr_bucket_free(mark);
@@ -347,6 +381,7 @@ static void begin_watch(request_rec *r, watch *watch)
                                     request->answer,
                                     request->answer == WALT_VPN_RELAYED
                                     && request->entrypoint->folder ? LEDGER_RELAYED : request->run);
+    count_answer(watch, request->answer);       /* an image takes its time */
 }
 
 /* Count the body in this brigade, and set marks in it. */
@@ -414,6 +449,7 @@ static void walt_vpn_watch(request_rec *r)
     owner->watch = request->watch = apr_pcalloc(r->pool, sizeof(watch));
     owner->users = 1;
     request->watch->owner = owner;
+    request->watch->counters = counters_of(request);
     apr_pool_cleanup_register(r->pool, owner, forget_watch, apr_pool_cleanup_null);
     ap_add_output_filter_handle(watch_filter, NULL, r, r->connection);
 }
@@ -448,12 +484,15 @@ static const char *troubled_node(apr_pool_t *p, const char *node)
 #define TROUBLE_IMG 1000
 
 /*
- * Trouble with a node's download: one warning, and silence about the same trouble of the same
- * node until it has booted, which says how often there was trouble.
+ * Trouble with a node's download: the status page shows it, and there is one warning, and silence
+ * about the same trouble of the same node, until it has booted, which says how often there was
+ * trouble.
  */
 static void warn_of_node(request_rec *r, const walt_vpn_request *request, unsigned kind,
                          const char *what)
 {
+    if (!request->is_strangers)
+        boot_ledger_trouble(request->entrypoint->place, request->boot.node, r->useragent_ip, what);
     if (!boot_ledger_met_before(troubled_node(r->pool, request->boot.node), kind))
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s: %s", node_at(r, request), what);
 }
@@ -473,8 +512,7 @@ static void warn_of_error(request_rec *r, const walt_vpn_request *request)
     const char *reason = apr_table_get(r->subprocess_env, "WALT_VPN_REASON");
     int is_image = request->boot.file == BOOT_FILE_IMG;
 
-    /* What is refused is a stranger's doing. */
-    if (request->answer != WALT_VPN_REFUSED) {
+    if (!request->is_strangers) {
         boot_ledger_failed(request->entrypoint->place, request->boot.node, r->useragent_ip,
                            r->status);
         if (!is_image && !request->sent_away && !r->header_only)
@@ -491,6 +529,7 @@ static void log_boot(request_rec *r, const walt_vpn_request *request, const ledg
 {
     unsigned troubles = boot_ledger_forget(troubled_node(r->pool, request->boot.node));
 
+    boot_ledger_recovered(request->entrypoint->place, request->boot.node);
     ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s has image %s: %" APR_OFF_T_FMT " bytes in %"
                   APR_TIME_T_FMT ".%03d s, %u resume%s, %s%s", node_at(r, request),
                   boot->digest[0] ? boot->digest : "of unknown digest", boot->size,
@@ -571,18 +610,20 @@ static void complete_answer(request_rec *r, const walt_vpn_request *request)
 static void count_request(const request_rec *r, const walt_vpn_request *request)
 {
     ledger_entrypoint *counters = counters_of(request);
-    const watch *watch = request->watch;
+    watch *watch = request->watch;
     const char *reason = apr_table_get(r->subprocess_env, "WALT_VPN_REASON");
 
-    counters->answers[request->answer]++;
+    if (watch)
+        count_answer(watch, request->answer);
+    else
+        counters->answers[request->answer]++;
     counters->requests[request->boot.file][request->answer][place_of_code(r->status)]++;
     if (request->answer == WALT_VPN_REFUSED)
         counters->refusals[place_of_reason(reason ? reason : "")]++;
     if (request->asked_at && ap_is_HTTP_SERVER_ERROR(r->status))
         boot_watch_unanswered(r);
     if (watch)
-        counters->to_nodes += (apr_uint64_t)(watch->written == watch->announced ? watch->written
-                                                                                : watch->arrived);
+        count_sent(watch, watch->written == watch->announced ? watch->written : watch->arrived);
 }
 
 /* Runs when the reply's last byte is written, or its connection is given up. */
@@ -603,6 +644,8 @@ static int walt_vpn_log_transaction(request_rec *r)
     else if (request->boot.node[0] && ap_is_HTTP_ERROR(r->status))
         warn_of_error(r, request);
     count_request(r, request);
+    if (watch && watch->hold.place >= 0)
+        boot_memory_keep(request->entrypoint);
     return OK;
 }
 
@@ -619,10 +662,13 @@ static void walt_vpn_child_status(server_rec *s, pid_t pid, ap_generation_t gene
     if (state != MPM_CHILD_EXITED || apr_pool_create(&p, NULL) != APR_SUCCESS)
         return;
     while (boot_ledger_bury(pid, &place, &boot)) {
+        const char *what = ended_short(p, (apr_off_t)boot.position, boot.size,
+                                       "the httpd process that sent it has ended");
+
+        boot_ledger_trouble(boot.entrypoint, boot.node, boot.client, what);
         if (!boot_ledger_met_before(troubled_node(p, boot.node), TROUBLE_SHORT))
             ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s, "node %s (%s): %s", boot.node,
-                         boot.client, ended_short(p, (apr_off_t)boot.position, boot.size,
-                                                  "the httpd process that sent it has ended"));
+                         boot.client, what);
     }
     apr_pool_destroy(p);
 }

@@ -6,6 +6,7 @@
  */
 #include "entrypoint.h"
 #include "boot_ledger.h"
+#include "boot_memory.h"
 #include "boot_request.h"
 #include "image_digest.h"
 #include "image_folder.h"
@@ -617,13 +618,17 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
     for (s = main_server; s; s = s->next) {
         walt_vpn_entrypoint *entrypoint = own_entrypoint(s);
         const char *fault;
+        int is_new;
 
         if (!entrypoint)
             continue;
         rv = question_line_open(&entrypoint->line, entrypoint->url, main_server->process->pool);
         if (rv != APR_SUCCESS)
             return refuse_for_memory(main_server, rv);
-        entrypoint->place = boot_ledger_entrypoint_place(s->server_hostname, entrypoint->url);
+        entrypoint->place = boot_ledger_entrypoint_place(s->server_hostname, entrypoint->url,
+                                                         &is_new);
+        if (is_new)
+            boot_memory_recall(ptemp, entrypoint);
         if (entrypoint->place < 0)
             ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s, "%s: nothing is counted of more than %d "
                          "entrypoints; stop and start httpd if there are fewer by now",
@@ -657,6 +662,18 @@ static int walt_vpn_monitor(apr_pool_t *p, server_rec *main_server)
     return DECLINED;
 }
 
+/* A child ends. */
+static apr_status_t keep_boots(void *main_server)
+{
+    const server_rec *s;
+
+    for (s = main_server; s; s = s->next) {
+        if (entrypoint_of(s))
+            boot_memory_keep_last(entrypoint_of(s));
+    }
+    return APR_SUCCESS;
+}
+
 static void walt_vpn_child_init(apr_pool_t *pchild, server_rec *main_server)
 {
     apr_status_t rv = image_digest_child_init(pchild);
@@ -664,6 +681,7 @@ static void walt_vpn_child_init(apr_pool_t *pchild, server_rec *main_server)
 
     if (rv != APR_SUCCESS)
         ap_log_error(APLOG_MARK, APLOG_CRIT, rv, main_server, "can't make a mutex");
+    apr_pool_cleanup_register(pchild, main_server, keep_boots, apr_pool_cleanup_null);
     for (s = main_server; s; s = s->next) {
         const walt_vpn_entrypoint *entrypoint = own_entrypoint(s);
 

@@ -371,7 +371,6 @@ static apr_status_t begin_relay(ap_filter_t *f, relay *state, const walt_vpn_req
     request_rec *r = f->r;
     const char *length = apr_table_get(r->headers_out, "Content-Length");
 
-    boot_watch_relayed(r);
     state->held = apr_brigade_create(r->pool, f->c->bucket_alloc);
     state->length = -1;
     if (is_for_firmware(request) && is_redirect(r->status)) {
@@ -503,6 +502,7 @@ static apr_status_t filter_relay(ap_filter_t *f, apr_bucket_brigade *bb)
         apr_brigade_cleanup(bb);
         return break_relay(f, state);
     }
+    boot_watch_relayed(f->r);
     if (state->state == RELAY_HOLDING) {
         rv = ap_save_brigade(f, &state->held, &bb, f->r->pool);
         if (rv != APR_SUCCESS)

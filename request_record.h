@@ -36,6 +36,7 @@ typedef struct {
     walt_vpn_answer answer;     /* known when WALT_VPN_ANSWER is set */
     apr_time_t asked_at;        /* when mod_proxy began to wait for the head of a reply to it; 0: it
                                  * does not */
+    int is_strangers;           /* refused for its text, which is none of a node's */
     int replaced_by;            /* error that was sent for a broken reply, a status; 0: none */
     int sent_away;              /* it is reset so that the node comes again: no trouble */
     const char *digest;         /* of the image, as far as it is known; else NULL */

@@ -2,7 +2,11 @@
  * status_page.c: the section on mod_status's page, for each entrypoint.
  *
  * Every value is written once, by one of the put_ functions, and comes out as a cell of a table
- * or, for ?auto, as a "Key: value" line.  Where people are shown something else (64.0 MiB for
+ * or, for ?auto, as a "Key: value" line, whose key names what it is about:
+ *
+ *     WaltVpn[entry.example.org].Node[192.168.152.7].Result: cached
+ *
+ * Where people are shown something else (64.0 MiB for
  * 67108864), the cell has the plain one as its title.  mod_status is optional: without it nobody
  * runs the hook.
  */
@@ -17,11 +21,19 @@
 #include "http_main.h"
 #include "http_protocol.h"
 #include "mod_status.h"
+#include "util_script.h"
 
+#include <arpa/inet.h>
 #include <stdlib.h>
 
-/* Boots that have ended, of all that are remembered, that are shown. */
-#define BOOTS_SHOWN 32
+/* Nodes, of all whose last boot is remembered, that are shown unless nodes are asked for. */
+#define NODES_SHOWN 32
+
+/* A value that is longer is a sentence, and may take more than one line. */
+#define WORDS 64
+
+/* The section's anchor, which README names; that of an entrypoint has its name behind it. */
+#define ANCHOR "walt-vpn"
 
 /* ------------------------------------------------------------------ values */
 
@@ -29,6 +41,7 @@
 typedef struct {
     request_rec *r;
     int automatic;              /* "Key: value" lines rather than tables */
+    const char *wanted;         /* only nodes whose address begins so; NULL: nobody asked */
     const char *entrypoint;     /* what all keys of this entrypoint begin with */
     const char *row;            /* what the keys of this row begin with */
     const char *label;          /* a row of its own for each value, labelled so; NULL: a cell */
@@ -57,9 +70,9 @@ static void end_table(const page *page, int rows)
         ap_rputs("</table></div>\n", page->r);
 }
 
-static void begin_row(page *page, const char *kind, int number)
+static void begin_row(page *page, const char *kind, const char *name)
 {
-    page->row = apr_psprintf(page->r->pool, "%s%s%d", page->entrypoint, kind, number);
+    page->row = apr_pstrcat(page->r->pool, page->entrypoint, kind, "[", name, "].", NULL);
     if (!page->automatic)
         ap_rputs("<tr>", page->r);
 }
@@ -83,7 +96,7 @@ static void put_marked(const page *page, const char *key, const char *html, cons
     if (page->label)
         ap_rprintf(page->r, "<tr><th scope=\"row\">%s</th>", page->label);
     if (strcmp(shown, plain) == 0)
-        ap_rputs("<td>", page->r);
+        ap_rputs(strlen(shown) > WORDS ? "<td class=\"words\">" : "<td>", page->r);
     else
         ap_rprintf(page->r, "<td title=\"%s\">", ap_escape_html(p, plain));
     ap_rprintf(page->r, "%s%s</td>%s", html, ap_escape_html(p, shown),
@@ -139,13 +152,29 @@ static void put_seconds(const page *page, const char *key, apr_interval_time_t s
                                      apr_time_sec(span), (int)apr_time_msec(span)));
 }
 
-/* A moment: in the server's time for people, in seconds since 1970 for programs. */
-static void put_moment(const page *page, const char *key, apr_time_t moment)
+/* A moment: in the server's time for people, in this form; in seconds since 1970 for programs. */
+static void put_time(const page *page, const char *key, apr_time_t moment, const char *form)
 {
     apr_pool_t *p = page->r->pool;
 
-    put_item(page, key, ap_ht_time(p, moment, "%Y-%m-%d %H:%M:%S", 0),
+    put_item(page, key, ap_ht_time(p, moment, form, 0),
              apr_psprintf(p, "%" APR_TIME_T_FMT, apr_time_sec(moment)));
+}
+
+static void put_moment(const page *page, const char *key, apr_time_t moment)
+{
+    put_time(page, key, moment, "%Y-%m-%d %H:%M:%S %Z");
+}
+
+/* What is not known, or has not happened: in words for people, empty for programs. */
+static void put_nothing(const page *page, const char *key, const char *words)
+{
+    put_item(page, key, words, "");
+}
+
+static apr_uint64_t left_of(apr_off_t whole, apr_uint64_t part)
+{
+    return (apr_uint64_t)whole > part ? (apr_uint64_t)whole - part : 0;
 }
 
 static unsigned percent_of(apr_uint64_t part, apr_off_t whole)
@@ -166,13 +195,67 @@ static void put_percent(const page *page, const char *key, apr_uint64_t part, ap
 }
 
 /* Bytes a second since a moment. */
-static void put_rate(const page *page, const char *key, apr_uint64_t bytes, apr_time_t since)
+static apr_uint64_t rate_since(apr_uint64_t bytes, apr_time_t since)
+{
+    apr_time_t span = apr_time_now() - since;
+
+    return span > 0 ? bytes * APR_USEC_PER_SEC / (apr_uint64_t)span : 0;
+}
+
+static void put_rate(const page *page, const char *key, apr_uint64_t rate)
 {
     apr_pool_t *p = page->r->pool;
-    apr_time_t span = apr_time_now() - since;
-    apr_uint64_t rate = span > 0 ? bytes * APR_USEC_PER_SEC / (apr_uint64_t)span : 0;
 
     put_item(page, key, apr_pstrcat(p, shown_bytes(p, rate), "/s", NULL), plain_number(p, rate));
+}
+
+/* When so many bytes will have come if they go on at this rate: today, as a rule. */
+static void put_end(const page *page, const char *key, apr_uint64_t left, apr_uint64_t rate)
+{
+    apr_time_t span;
+
+    if (rate == 0) {
+        put_nothing(page, key, "not known yet");
+        return;
+    }
+    span = apr_time_from_sec(left / rate) + (apr_time_t)(left % rate * APR_USEC_PER_SEC / rate);
+    put_time(page, key, apr_time_now() + span, span < apr_time_from_sec(12 * 3600)
+                                               ? "%H:%M:%S %Z" : "%Y-%m-%d %H:%M:%S %Z");
+}
+
+/* ------------------------------------------------------------------ which nodes */
+
+/* Is this a node that is asked for? */
+static int is_wanted(const page *page, const char *node)
+{
+    return !page->wanted || strncmp(node, page->wanted, strlen(page->wanted)) == 0;
+}
+
+/* An address as a number, to sort by. */
+static apr_uint32_t number_of(const char *node)
+{
+    return ntohl(inet_addr(node));
+}
+
+/* "node=192.168.152" among the arguments of the page's URL; NULL: it is not there. */
+static const char *wanted_nodes(request_rec *r)
+{
+    apr_table_t *arguments;
+    const char *wanted;
+
+    ap_args_to_table(r, &arguments);
+    wanted = apr_table_get(arguments, "node");
+    return wanted && strspn(wanted, "0123456789.") == strlen(wanted) ? wanted : NULL;
+}
+
+/* A field to ask for nodes. */
+static void put_search(const page *page, const char *anchor, int all)
+{
+    if (!page->automatic)
+        ap_rprintf(page->r, "<form action=\"#%s\"><p><label>Nodes that begin with "
+                   "<input name=\"node\" value=\"%s\" size=\"15\" placeholder=\"192.168.152.\" />"
+                   "</label> <button>Show</button> <a href=\"?node=#%s\">Show all %d</a></p></form>\n",
+                   anchor, page->wanted ? page->wanted : "", anchor, all);
 }
 
 /* ------------------------------------------------------------------ what there is */
@@ -184,9 +267,42 @@ static page *labelled(page *page, const char *label)
     return page;
 }
 
+/* How the WalT server does, as far as it was asked. */
+static void put_server(page *page, const ledger_entrypoint *counters)
+{
+    static const struct {
+        const char *shown;
+        const char *plain;
+    } states[] = { { "not asked yet", "unknown" }, { "answers", "up" }, { "is silent", "down" } };
+    apr_uint64_t since = counters->server_since, answered = counters->answered;
+    apr_uint64_t took = counters->took;
+    int state = counters->server;
+    apr_pool_t *p = page->r->pool;
+
+    put_item(labelled(page, "State of the WalT server"), "ServerState", states[state].shown,
+             states[state].plain);
+    if (since)
+        put_moment(labelled(page, "In that state since"), "ServerSince", (apr_time_t)since);
+    else
+        put_nothing(labelled(page, "In that state since"), "ServerSince", "");
+    if (answered) {
+        const char *ms = apr_psprintf(p, "%" APR_UINT64_T_FMT ".%d", took / 1000,
+                                      (int)(took % 1000 / 100));
+
+        put_moment(labelled(page, "Last answer"), "ServerAnswered", (apr_time_t)answered);
+        put_item(labelled(page, "Time for that answer"), "ServerMilliseconds",
+                 apr_pstrcat(p, ms, " ms", NULL), ms);
+    }
+    else {
+        put_nothing(labelled(page, "Last answer"), "ServerAnswered", "never");
+        put_nothing(labelled(page, "Time for that answer"), "ServerMilliseconds", "");
+    }
+}
+
 static void put_cache(page *page, const image_folder *folder, const apr_array_header_t *images)
 {
     apr_uint64_t bytes = 0;
+    const char *trouble;
     int i;
 
     if (!folder) {
@@ -198,6 +314,12 @@ static void put_cache(page *page, const image_folder *folder, const apr_array_he
     put_text(labelled(page, "Cache folder"), "CacheRoot", folder->root);
     put_bytes(labelled(page, "Images in it"), "CacheUsed", bytes);
     put_bytes(labelled(page, "It may hold"), "CacheSize", (apr_uint64_t)folder->size);
+    if ((trouble = image_folder_trouble_of(page->r->pool, folder)))
+        put_item(labelled(page, "Trouble with it"), "CacheTrouble",
+                 apr_pstrcat(page->r->pool, trouble, ": images are relayed until this is mended",
+                             NULL), trouble);
+    else
+        put_nothing(labelled(page, "Trouble with it"), "CacheTrouble", "none");
 }
 
 /* How the entrypoint stands, a row for each value: it is narrow enough for any screen. */
@@ -223,9 +345,8 @@ static void put_summary(page *page, const walt_vpn_entrypoint *entrypoint,
     page->row = page->entrypoint;
     if (!page->automatic)
         ap_rputs("<div class=\"walt-vpn\"><table>\n", page->r);
-    else
-        put_text(page, "Name", counters->name);
     put_text(labelled(page, "WalT server"), "Server", entrypoint->url);
+    put_server(page, counters);
     put_text(labelled(page, "Exposed"), "Exposed", entrypoint->boot_only ? "boot" : "all");
     put_moment(labelled(page, "Counted since"), "Since", boot_ledger_began());
     for (i = 0; i < WALT_VPN_ANSWERS; i++)
@@ -256,7 +377,8 @@ static unsigned count_readers(apr_uint64_t run)
 static void put_fetches(page *page, int entrypoint)
 {
     static const char *const columns[] = {
-        "Image", "Progress", "Received", "Size", "Rate", "Seconds", "Nodes reading", NULL
+        "Image", "Progress", "Received", "Size", "Rate", "Seconds", "Expected end",
+        "Nodes reading", NULL
     };
     apr_array_header_t *fetches = apr_array_make(page->r->pool, 4, sizeof(ledger_fetch));
     ledger_fetch fetch;
@@ -270,7 +392,9 @@ static void put_fetches(page *page, int entrypoint)
     for (i = 0; i < fetches->nelts; i++) {
         const ledger_fetch *running = &APR_ARRAY_IDX(fetches, i, ledger_fetch);
 
-        begin_row(page, "Fetch", i);
+        apr_uint64_t rate = rate_since(running->position, running->began);
+
+        begin_row(page, "Fetch", running->digest);
         put_text(page, "Image", running->digest);
         put_percent(page, "Percent", running->position, (apr_off_t)running->size);
         put_bytes(page, "Received", running->position);
@@ -278,12 +402,65 @@ static void put_fetches(page *page, int entrypoint)
             put_item(page, "Size", "not known yet", "");
         else
             put_bytes(page, "Size", running->size);
-        put_rate(page, "Rate", running->position, running->began);
+        put_rate(page, "Rate", rate);
         put_seconds(page, "Seconds", apr_time_now() - running->began);
+        put_end(page, "End", left_of((apr_off_t)running->size, running->position),
+                running->size ? rate : 0);
         put_number(page, "Readers", count_readers(running->run));
         end_row(page);
     }
     end_table(page, fetches->nelts);
+}
+
+/* ------------------------------------------------------------------ nodes */
+
+static int latest_failure_first(const void *a, const void *b)
+{
+    const ledger_failure *one = a, *other = b;
+
+    return one->last < other->last ? 1 : one->last > other->last ? -1 : 0;
+}
+
+/* Nodes that have had trouble and have not booted since, the latest first. */
+static void put_failures(page *page, int entrypoint)
+{
+    static const char *const columns[] = {
+        "Node", "Trouble", "Last", "Times", "Since", "Client", NULL
+    };
+    apr_array_header_t *failures = apr_array_make(page->r->pool, 16, sizeof(ledger_failure));
+    ledger_failure failure;
+    int i;
+
+    for (i = 0; i < LEDGER_FAILURES; i++) {
+        if (boot_ledger_failure(i, &failure) && failure.entrypoint == entrypoint
+            && is_wanted(page, failure.node))
+            memcpy(apr_array_push(failures), &failure, sizeof(failure));
+    }
+    qsort(failures->elts, (size_t)failures->nelts, sizeof(ledger_failure), latest_failure_first);
+    begin_table(page, "Nodes that fail", "Failing", failures->nelts, columns);
+    for (i = 0; i < failures->nelts; i++) {
+        const ledger_failure *failing = &APR_ARRAY_IDX(failures, i, ledger_failure);
+
+        begin_row(page, "Failing", failing->node);
+        put_text(page, "Node", failing->node);
+        put_text(page, "Trouble", failing->trouble);
+        put_moment(page, "Last", failing->last);
+        put_number(page, "Times", failing->times);
+        put_moment(page, "Since", failing->since);
+        put_text(page, "Client", failing->client);
+        end_row(page);
+    }
+    end_table(page, failures->nelts);
+}
+
+static int by_node_and_beginning(const void *a, const void *b)
+{
+    const ledger_boot *one = a, *other = b;
+    apr_uint32_t number = number_of(one->node), others = number_of(other->node);
+
+    if (number != others)
+        return number < others ? -1 : 1;
+    return one->began < other->began ? -1 : one->began > other->began ? 1 : 0;
 }
 
 static int latest_change_first(const void *a, const void *b)
@@ -293,31 +470,38 @@ static int latest_change_first(const void *a, const void *b)
     return one->touched < other->touched ? 1 : one->touched > other->touched ? -1 : 0;
 }
 
-static int latest_begun_first(const void *a, const void *b)
+/* Copies of all boots of an entrypoint's wanted nodes that are sent an image now (or have ended),
+ * by node, the earlier first. */
+static apr_array_header_t *boots_of(const page *page, int entrypoint, int running)
 {
-    const ledger_boot *one = a, *other = b;
-
-    return one->began < other->began ? 1 : one->began > other->began ? -1 : 0;
-}
-
-/* Copies of all boots of an entrypoint that are sent an image now (or have ended), the latest
- * first. */
-static apr_array_header_t *boots_of(apr_pool_t *p, int entrypoint, int running)
-{
-    apr_array_header_t *boots = apr_array_make(p, 64, sizeof(ledger_boot));
+    apr_array_header_t *boots = apr_array_make(page->r->pool, 64, sizeof(ledger_boot));
     ledger_boot boot;
     int place;
 
     for (place = 0; place < LEDGER_BOOTS; place++) {
-        if (!boot_ledger_boot(place, &boot) || boot.entrypoint != entrypoint)
+        if (!boot_ledger_boot(place, &boot) || boot.entrypoint != entrypoint
+            || !is_wanted(page, boot.node))
             continue;
         if (running ? boot.state == BOOT_RUNNING
                     : boot.state == BOOT_DONE || boot.state == BOOT_SHORT)
             memcpy(apr_array_push(boots), &boot, sizeof(boot));
     }
-    qsort(boots->elts, (size_t)boots->nelts, sizeof(ledger_boot),
-          running ? latest_begun_first : latest_change_first);
+    qsort(boots->elts, (size_t)boots->nelts, sizeof(ledger_boot), by_node_and_beginning);
     return boots;
+}
+
+/* Of boots that are sorted by node, only each node's last one; the latest first. */
+static void keep_last(apr_array_header_t *boots)
+{
+    ledger_boot *boot = (ledger_boot *)boots->elts;
+    int i, kept = 0;
+
+    for (i = 0; i < boots->nelts; i++) {
+        if (i + 1 == boots->nelts || strcmp(boot[i].node, boot[i + 1].node) != 0)
+            memmove(&boot[kept++], &boot[i], sizeof(*boot));
+    }
+    boots->nelts = kept;
+    qsort(boots->elts, (size_t)kept, sizeof(*boot), latest_change_first);
 }
 
 /* The columns that running and ended boots share. */
@@ -329,27 +513,37 @@ static void put_boot(const page *page, const ledger_boot *boot)
     put_text(page, "Client", boot->client);
 }
 
+/* One download.  Where more than one client asks for a node's image, only the first has the node's
+ * name for its key. */
+static void put_download(page *page, const ledger_boot *boot, int is_first)
+{
+    apr_uint64_t rate = rate_since(boot->position - (apr_uint64_t)boot->from, boot->sending);
+
+    begin_row(page, "Download", is_first ? boot->node
+                                : apr_pstrcat(page->r->pool, boot->node, ",", boot->client, NULL));
+    put_text(page, "Node", boot->node);
+    put_percent(page, "Percent", boot->position, boot->size);
+    put_rate(page, "Rate", rate);
+    put_seconds(page, "Seconds", apr_time_now() - boot->began);
+    put_end(page, "End", left_of(boot->size, boot->position), rate);
+    put_bytes(page, "Sent", boot->position);
+    put_boot(page, boot);
+    end_row(page);
+}
+
 static void put_downloads(page *page, int entrypoint)
 {
     static const char *const columns[] = {
-        "Node", "Progress", "Rate", "Seconds", "Sent", "Size", "Resumes", "Image", "Client", NULL
+        "Node", "Progress", "Rate", "Seconds", "Expected end", "Sent", "Size", "Resumes", "Image",
+        "Client", NULL
     };
-    apr_array_header_t *boots = boots_of(page->r->pool, entrypoint, 1);
+    apr_array_header_t *boots = boots_of(page, entrypoint, 1);
+    const ledger_boot *boot = (const ledger_boot *)boots->elts;
     int i;
 
     begin_table(page, "Nodes downloading now", "Downloads", boots->nelts, columns);
-    for (i = 0; i < boots->nelts; i++) {
-        const ledger_boot *boot = &APR_ARRAY_IDX(boots, i, ledger_boot);
-
-        begin_row(page, "Download", i);
-        put_text(page, "Node", boot->node);
-        put_percent(page, "Percent", boot->position, boot->size);
-        put_rate(page, "Rate", boot->position - (apr_uint64_t)boot->from, boot->sending);
-        put_seconds(page, "Seconds", apr_time_now() - boot->began);
-        put_bytes(page, "Sent", boot->position);
-        put_boot(page, boot);
-        end_row(page);
-    }
+    for (i = 0; i < boots->nelts; i++)
+        put_download(page, &boot[i], i == 0 || strcmp(boot[i].node, boot[i - 1].node) != 0);
     end_table(page, boots->nelts);
 }
 
@@ -363,19 +557,22 @@ static const char *result_of(apr_pool_t *p, const ledger_boot *boot)
     return apr_psprintf(p, "ended short at %u %%", percent_of(boot->position, boot->size));
 }
 
-static void put_boots(page *page, int entrypoint)
+/* The last boot of each node that is wanted, or of those that booted last. */
+static void put_nodes(page *page, int entrypoint, const char *anchor)
 {
     static const char *const columns[] = {
         "Node", "Result", "When", "Seconds", "Size", "Resumes", "Image", "Client", NULL
     };
-    apr_array_header_t *boots = boots_of(page->r->pool, entrypoint, 0);
-    int i, shown = boots->nelts < BOOTS_SHOWN ? boots->nelts : BOOTS_SHOWN;
+    apr_array_header_t *boots = boots_of(page, entrypoint, 0);
+    int i, shown;
 
-    begin_table(page, "Last boots", "Boots", shown, columns);
+    keep_last(boots);
+    shown = page->wanted || boots->nelts < NODES_SHOWN ? boots->nelts : NODES_SHOWN;
+    begin_table(page, "Last boots", "Nodes", shown, columns);
     for (i = 0; i < shown; i++) {
         const ledger_boot *boot = &APR_ARRAY_IDX(boots, i, ledger_boot);
 
-        begin_row(page, "Boot", i);
+        begin_row(page, "Node", boot->node);
         put_text(page, "Node", boot->node);
         put_text(page, "Result", result_of(page->r->pool, boot));
         put_moment(page, "When", boot->began);
@@ -384,7 +581,11 @@ static void put_boots(page *page, int entrypoint)
         end_row(page);
     }
     end_table(page, shown);
+    if (page->wanted || shown < boots->nelts)
+        put_search(page, anchor, boots->nelts);
 }
+
+/* ------------------------------------------------------------------ the page */
 
 static void put_images(page *page, const apr_array_header_t *images)
 {
@@ -395,7 +596,7 @@ static void put_images(page *page, const apr_array_header_t *images)
     for (i = 0; i < images->nelts; i++) {
         const image_listing *image = &APR_ARRAY_IDX(images, i, image_listing);
 
-        begin_row(page, "Image", i);
+        begin_row(page, "Image", image->digest);
         put_item(page, "Digest", apr_pstrndup(page->r->pool, image->digest, LEDGER_DIGEST),
                  image->digest);
         put_bytes(page, "Size", (apr_uint64_t)image->size);
@@ -411,45 +612,76 @@ static void put_entrypoint(page *page, const walt_vpn_entrypoint *entrypoint,
     apr_pool_t *p = page->r->pool;
     apr_array_header_t *images = entrypoint->folder ? image_folder_list(p, entrypoint->folder)
                                  : apr_array_make(p, 1, sizeof(image_listing));
+    const char *anchor = ap_escape_html(p, apr_pstrcat(p, ANCHOR "-", counters->name, NULL));
 
     if (!page->automatic)
-        ap_rprintf(page->r, "<h2 id=\"%s\">WalT VPN entrypoint %s</h2>\n", page->entrypoint,
+        ap_rprintf(page->r, "<h2 id=\"%s\">WalT VPN entrypoint %s</h2>\n", anchor,
                    ap_escape_html(p, counters->name));
+    put_failures(page, entrypoint->place);
     put_summary(page, entrypoint, counters, images);
     put_downloads(page, entrypoint->place);
     put_fetches(page, entrypoint->place);
-    put_boots(page, entrypoint->place);
+    put_nodes(page, entrypoint->place, anchor);
     if (entrypoint->folder)
         put_images(page, images);
 }
 
-/* Readable on a phone: the page is as wide as its screen, and what is wider scrolls by itself. */
+/*
+ * Readable on a phone: the page is as wide as its screen, and what is wider scrolls by itself.
+ * The section comes last on a long page, so a link to it stands at the top, where only a style can
+ * put it.
+ */
 static const char style[] =
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
     "<style>\n"
+    "body { position: relative; padding-top: 1.5em }\n"
     ".walt-vpn, pre, body > table { display: block; overflow-x: auto }\n"
+    ".walt-vpn { margin: 1em 0 }\n"
     ".walt-vpn table { border-collapse: collapse; font-size: small }\n"
     ".walt-vpn th, .walt-vpn td { border: 1px solid; padding: 0.2em 0.5em; text-align: left; "
     "white-space: nowrap }\n"
     ".walt-vpn th[scope=row] + td { white-space: normal; overflow-wrap: anywhere }\n"
+    ".walt-vpn td.words { white-space: normal; min-width: 16em }\n"
     ".walt-vpn progress { width: 6em }\n"
-    "</style>\n";
+    ".walt-vpn-top { position: absolute; top: 0; left: 0; margin: 0 }\n"
+    "</style>\n"
+    "<p class=\"walt-vpn-top\"><a href=\"#" ANCHOR "\">WalT VPN</a></p>\n"
+    "<div id=\"" ANCHOR "\"></div>\n";
+
+/* What the keys of an entrypoint begin with: its name, and where two have the same one, for two
+ * WalT servers, that server. */
+static const char *keys_of(apr_pool_t *p, const server_rec *s, const ledger_entrypoint *counters)
+{
+    const server_rec *other;
+
+    for (other = ap_server_conf; other; other = other->next) {
+        const walt_vpn_entrypoint *entrypoint = other == s ? NULL : entrypoint_to_show(other);
+
+        if (entrypoint && strcmp(boot_ledger_entrypoint(entrypoint->place)->name,
+                                 counters->name) == 0)
+            return apr_pstrcat(p, "WaltVpn[", counters->name, ",", counters->url, "].", NULL);
+    }
+    return apr_pstrcat(p, "WaltVpn[", counters->name, "].", NULL);
+}
 
 static int walt_vpn_status(request_rec *r, int flags)
 {
-    page page = { r, flags & AP_STATUS_SHORT, "", "", NULL };
+    page page = { r, flags & AP_STATUS_SHORT, wanted_nodes(r), "", "", NULL };
     const server_rec *s;
-    int number = 0;
+    int is_first = 1;
 
     for (s = ap_server_conf; s; s = s->next) {
         const walt_vpn_entrypoint *entrypoint = entrypoint_to_show(s);
+        const ledger_entrypoint *counters;
 
         if (!entrypoint)
             continue;
         if (!page.automatic)
-            ap_rprintf(r, "<hr />\n%s", number == 0 ? style : "");
-        page.entrypoint = apr_psprintf(r->pool, "WaltVpn%d", number++);
-        put_entrypoint(&page, entrypoint, boot_ledger_entrypoint(entrypoint->place));
+            ap_rprintf(r, "<hr />\n%s", is_first ? style : "");
+        is_first = 0;
+        counters = boot_ledger_entrypoint(entrypoint->place);
+        page.entrypoint = keys_of(r->pool, s, counters);
+        put_entrypoint(&page, entrypoint, counters);
     }
     return OK;
 }

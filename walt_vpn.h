@@ -25,6 +25,7 @@
  * image_folder.c     the folder of boot images: is it fit for use, what is in it, what has to go
  * reply_guard.c      the promises that every reply to a node keeps
  * boot_watch.c       what the administrator is told of each request
+ * boot_memory.c      what each node last took, kept over a restart
  * waiting.c          threads that wait on behalf of nodes, and how long they may
  * boot_ledger.c      what all processes of the server know together
  * histogram.c        how often a measure was how large

@@ -42,7 +42,12 @@ class CacheFolder:
         self.path = str(path)
 
     def names(self):
-        return sorted(os.listdir(self.path))
+        """Of all files but those that tell which nodes have booted."""
+        return sorted(name for name in os.listdir(self.path) if not name.startswith("boots."))
+
+    def memories(self):
+        """Of these."""
+        return sorted(name for name in os.listdir(self.path) if name.startswith("boots."))
 
     def images(self):
         """Digests of the images in it."""

@@ -20,7 +20,7 @@ MIB = 1 << 20
 
 
 def storm(walt, entrypoint):
-    """Nodes that have booted, nodes that are slow, one that gave up, and a fetch under way."""
+    """Nodes that have booted, nodes that are slow, one that gave up, one of no image, and a fetch under way."""
     Fleet(entrypoint, ["192.168.152.%d" % ip for ip in range(2, 8)]).boots()
     Fleet(entrypoint, ["192.168.152.8"], lost_links={"boot.img": [5 * MIB]}).boots()
     with entrypoint.connect() as leaves:
@@ -31,6 +31,9 @@ def storm(walt, entrypoint):
     for number, rate in enumerate((900, 700, 500, 300)):
         Fleet(entrypoint, ["192.168.152.%d" % (10 + number)], rate=rate * 1024)
         time.sleep(0.5)
+    walt.fault("192-168-152-30/boot.sig", "status", status=404, times=None)
+    for _ in range(3):
+        Fleet(entrypoint, ["192.168.152.30"]).boots()
     walt.rate(2 * MIB)
     Fleet(entrypoint, ["192.168.152.20"])
     time.sleep(4)

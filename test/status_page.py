@@ -40,7 +40,8 @@ class Reader(html.parser.HTMLParser):
         self.values = []            # in the order of the page
         self.columns = None         # of the table that is being read
         self.row = None
-        self.label = None
+        self.label = None           # of a row of the summary
+        self.is_label = False
         self.text = None
         self.title = None
         self.open = []
@@ -58,6 +59,7 @@ class Reader(html.parser.HTMLParser):
         if tag in ("h3", "th", "td"):
             self.text = ""
             self.title = attributes.get("title")
+            self.is_label = attributes.get("scope") == "row"
         elif tag == "table":
             self.columns = []
         elif tag == "tr":
@@ -77,7 +79,6 @@ class Reader(html.parser.HTMLParser):
             name = re.match("WalT VPN entrypoint (.*)", self.text)
             if name:
                 self.entrypoints.append(Entrypoint(name.group(1)))
-                self.values.append(name.group(1))
             self.text = None
         if not self.entrypoints:
             return
@@ -88,15 +89,16 @@ class Reader(html.parser.HTMLParser):
             current.counts[title] = int(count)
             self.values.append(count)
         elif tag == "th":
-            self.label = self.text
-            if current.tables:
+            if self.is_label:
+                self.label = self.text
+            else:
                 self.columns.append(self.text)
         elif tag == "td":
             cell = Cell(self.text.strip(), self.text.strip() if self.title is None else self.title)
             self.values.append(cell.plain)
             self.row.append(cell)
         elif tag == "tr" and self.row:
-            if current.tables:
+            if self.label is None:
                 assert len(self.row) == len(self.columns), (self.row, self.columns)
                 list(current.tables.values())[-1].append(
                     {column: cell.plain for column, cell in zip(self.columns, self.row)})
@@ -117,9 +119,9 @@ def read_html(text):
     return reader.entrypoints, reader.values, reader.tags
 
 
-def look(httpd):
+def look(httpd, query=""):
     """What the page says of each entrypoint."""
-    return read_html(page(httpd))[0]
+    return read_html(page(httpd, query))[0]
 
 
 def page(httpd, query="", media="text/html"):
@@ -129,12 +131,12 @@ def page(httpd, query="", media="text/html"):
     return reply.body.decode("iso-8859-1")
 
 
-def look_automatically(httpd):
+def look_automatically(httpd, query=""):
     """[(key, value), ...] of our lines in ?auto; every line of the page must be of that form."""
     pairs = []
-    for line in page(httpd, "?auto", "text/plain").splitlines():
+    for line in page(httpd, "?auto" + query, "text/plain").splitlines():
         if line.startswith("WaltVpn"):
-            key, value = re.fullmatch(r"([A-Za-z0-9]+): (.*)", line).groups()
+            key, value = re.fullmatch(r"(WaltVpn\[.+?\]\.(?:[A-Z][a-z]+\[[0-9a-f.,:]+\]\.)?[A-Za-z]+): (.*)", line).groups()
             pairs.append((key, value))
     assert len(dict(pairs)) == len(pairs), "a key came twice"
     return pairs

@@ -28,7 +28,7 @@ def test_fleet(mpm, unprivileged, walt):
         assert all(boot.booted for boot in Fleet(httpd, 4).boots())
     assert fetched(walt) == 1
     place = os.path.join(httpd.folder, "images")
-    [name] = os.listdir(place)
+    [name] = [name for name in os.listdir(place) if name.endswith(".img")]
     for path, mode in ((place, 0o700), (os.path.join(place, name), 0o600)):
         found = os.stat(path)
         assert stat.S_IMODE(found.st_mode) == mode

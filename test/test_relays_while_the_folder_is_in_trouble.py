@@ -70,6 +70,7 @@ def test_no_inode_left(entrypoint, mounted, walt, node):
     cache = CacheFolder(place + "/images")
     httpd = entrypoint(cache=cache.path)
     assert node(httpd).boot().booted
+    wait_until(cache.memories, what="the file that tells of the boot")
     inodes = os.statvfs(place)
     subprocess.run(["mount", "-o", "remount,nr_inodes=%d" % (inodes.f_files - inodes.f_ffree), place], check=True)
     relayed_then_kept(httpd, cache, walt, node, "No space left on device.*can't make a file",
