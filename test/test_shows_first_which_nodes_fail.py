@@ -1,6 +1,7 @@
 """The status page begins with the nodes that fail, until they boot; and says how the WalT server and the folder do."""
 
 import os
+import re
 import signal
 import socket
 import time
@@ -10,6 +11,7 @@ import pytest
 import status_page
 import wire
 from fleet import Fleet
+from httpd import PROJECT
 from processes import wait_until
 
 MIB = 1 << 20
@@ -288,6 +290,34 @@ def test_keys_keep_their_meaning(watched, walt, cache):
     await_page(ours, lambda page: page.counts["Last boots"] == 10, "ten boots")
     after = dict(status_page.look_automatically(ours))
     assert {key: after[key] for key in told} == told
+
+
+def test_every_key_is_documented(watched, walt, cache):
+    """In docs/monitoring.md, in the row of its kind; and no other."""
+    with open(os.path.join(PROJECT, "docs", "monitoring.md")) as file:
+        rows = [line for line in file.read().split("| key, behind")[1].split("\n\n")[0].splitlines() if line.startswith("| `")]
+    documented = set()
+    for row in rows:
+        first, second = row.strip("| ").split(" | ", 1)
+        kind = re.fullmatch(r"`([A-Z][a-z]+\[)[A-Z]+\]\.`", first)
+        documented |= {(kind.group(1) if kind else "") + key
+                       for key in re.findall("`([A-Z][A-Za-z]+)`", second if kind else first)}
+    walt.set_image(mib=16)
+    ours = watched(cache=cache.path)
+    assert Fleet(ours, 1).boots()[0].booted
+    walt.set_image("192.168.152.8", "another", mib=16)
+    with slow_node(ours) as download:
+        take(download, MIB)
+        walt.fault("152-9/boot.sig", "status", status=404)
+        assert ours.get(BOOT_SIG.replace("-7/", "-9/")).status == 404
+        walt.rate(MIB)
+        with slow_node(ours, BOOT_IMG.replace("-7/", "-8/")):
+            await_page(ours, lambda page: all(page.counts.values()), "something of each kind")
+            told = {re.sub(r"^WaltVpn\[[^]]*\]\.|(?<=\[)[^]]*\]\.", "", key)
+                    for key, _ in status_page.look_automatically(ours)}
+        walt.rate(None)
+        assert download.rest().status == 200
+    assert told == documented
 
 
 def test_one_name_for_two_walt_servers(httpd, walt, another_walt):
