@@ -22,10 +22,10 @@
  * image_cache.c      finding the image that a node wants
  * image_part.c       an image on its way into the folder
  * image_digest.c     is a file what its name says?
- * image_folder.c     the folder of boot images: is it fit for use, what is in it, what has to go
  * reply_guard.c      the promises that every reply to a node keeps
  * boot_watch.c       what the administrator is told of each request
  * boot_memory.c      what each node last took, kept over a restart
+ * image_folder.c     the folder of boot images: is it fit for use, what is in it, what has to go
  * waiting.c          threads that wait on behalf of nodes, and how long they may
  * boot_ledger.c      what all processes of the server know together
  * histogram.c        how often a measure was how large
