@@ -2,7 +2,7 @@
 #
 #   make                build mod_walt_vpn.so            (APXS=/path/to/apxs CFLAGS=... LDFLAGS=...)
 #   make install        install it, and walt-vpn-check   (DESTDIR=... PREFIX=/usr/local)
-#   make check          test it with what is installed   (PYTEST_FLAGS=...)
+#   make check          test it with what is installed   (TESTS=test/test_x.py PYTEST_FLAGS=...)
 #   make clean
 #
 # These install what they need when they are run as root, and say what to install otherwise:
@@ -16,8 +16,9 @@
 #   make compare        it and the configurations that WalT documents: a table of who does what
 #   make static         cppcheck
 #   make faults         nodes against a WalT server that fails: a table
+#   make soak           everything at once, for two minutes     (SOAK_FLAGS='--seconds 600 --seed 7 --mpm prefork')
 #   make fuzz           the judgement of requests, for a while     (FUZZ_SECONDS=600)
-#   make deb            the Debian package, in build/deb
+#   make deb            the Debian package, in build/deb; runs the tests (DEB_BUILD_OPTIONS=nocheck: does not)
 #   make rpm            an RPM in Fedora's layout, in build/rpm
 #   make fresh          all of this on minimal Debian systems that it makes: a table
 #                                                        (SUITES="bookworm trixie")
@@ -73,6 +74,7 @@ clean:
 # Debian's python3, which has Debian's modules, even where PATH has another one before it.
 PYTHON       ?= /usr/bin/python3
 PYTEST_FLAGS ?=
+TESTS        ?= test
 PORT         ?= 8080
 WALT_SERVER  ?=
 NODE         ?= 192.168.152.7
@@ -83,9 +85,9 @@ export PYTHONDONTWRITEBYTECODE = 1
 # a time: on a machine that is busy with other things, a lack of time looks like a failure.
 check: mod_walt_vpn.so
 	side_by_side=; ! $(PYTHON) -c 'import xdist' 2>/dev/null || side_by_side='-n 2'; \
-	$(PYTHON) -m pytest $$side_by_side --ignore=test/firmware $(PYTEST_FLAGS) test || { \
+	$(PYTHON) -m pytest $$side_by_side --ignore=test/firmware $(PYTEST_FLAGS) $(TESTS) || { \
 		[ $$? = 1 ] || exit 1; echo 'Once more, one at a time, what failed:'; \
-		$(PYTHON) -m pytest --last-failed --last-failed-no-failures none --ignore=test/firmware $(PYTEST_FLAGS) test; }
+		$(PYTHON) -m pytest --last-failed --last-failed-no-failures none --ignore=test/firmware $(PYTEST_FLAGS) $(TESTS); }
 
 test:
 	test/install build run test compare browser monitor rpm fail2ban
@@ -131,7 +133,6 @@ static:
 FUZZ_SECONDS ?= 600
 FUZZ_CC      ?= clang
 
-# Two minutes of everything at once: SOAK_FLAGS='--seconds 600 --seed 7 --mpm prefork'.
 SOAK_FLAGS ?=
 
 soak: mod_walt_vpn.so
@@ -164,5 +165,4 @@ fresh:
 	@test/install fresh
 	@test/fresh/run.sh $(SUITES)
 
-.PHONY: deb rpm fresh soak
-.PHONY: all install clean check test test-firmware run bench compare picture static fuzz faults
+.PHONY: all install clean check test test-firmware run bench compare picture static fuzz faults soak deb rpm fresh

@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 
 import pytest
 
@@ -114,6 +115,24 @@ def test_every_command_of_the_readme_exists():
         assert os.path.exists(os.path.join(PROJECT, path)), path
     for path in re.findall(r"\]\(([\w./-]+)\)", readme()):
         assert os.path.exists(os.path.join(PROJECT, path)), path
+
+
+def test_every_make_target_stands_in_the_makefile_s_head():
+    """With what it is for; and to make, none of them is a file."""
+    makefile = read("Makefile")
+    told = set(re.findall(r"(?m)^#   make ([a-z][\w-]*)", makefile)) | {"all"}       # "make" is "make all"
+    assert told == set(re.findall(r"(?m)^([a-z][\w-]*):(?!=)", makefile))
+    assert told == set(re.search(r"(?m)^\.PHONY: (.*)", makefile).group(1).split())
+
+
+def test_make_check_runs_one_file_of_tests_where_asked():
+    """And all of them otherwise; in the second run, of what failed in the first, too."""
+    alone = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "TESTS", "PYTEST_FLAGS")}
+    for arguments, asked in (([], "test"), (["TESTS=test/test_x.py"], "test/test_x.py")):
+        said = subprocess.run(["make", "-C", PROJECT, "-n", "check"] + arguments, stdout=subprocess.PIPE, universal_newlines=True,
+                              check=True, env=alone).stdout
+        runs = re.findall(r"-m pytest .* (test\S*?)(?:;| \|\|)", said)
+        assert runs and set(runs) == {asked}
 
 
 def test_the_packaged_files_are_taken_by_httpd(httpd, folder):
