@@ -73,7 +73,9 @@ def test_the_command_comes_with_it(root):
     assert pages == {"walt-vpn-check", "mod_walt_vpn", "walt_vpn"}
 
 
-def test_the_two_packages_have_one_version():
+def test_the_two_packages_and_the_news_have_one_version():
     """That of debian/changelog, whose form is checked by dpkg."""
     version = re.match(r"mod-walt-vpn \((\S+)\)", read(PROJECT, "debian", "changelog")).group(1)
     assert re.search(r"(?m)^Version: +(\S+)$", read(SPEC)).group(1) == version
+    assert re.search(r"(?m)^%changelog\n\* .* - (\S+)-1$", read(SPEC)).group(1) == version
+    assert re.search(r"(?m)^(\d\S*)\n-+$", read(PROJECT, "NEWS")).group(1) == version
