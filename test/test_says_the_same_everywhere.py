@@ -135,6 +135,14 @@ def test_make_check_runs_one_file_of_tests_where_asked():
         assert runs and set(runs) == {asked}
 
 
+def test_every_room_is_on_the_list_and_on_the_tour():
+    """Of walt_vpn.h, from top to bottom; CONTRIBUTING.md tells what each is for."""
+    rooms = {name for name in os.listdir(PROJECT) if name.endswith(".c")}
+    listed = re.findall(r"(?m)^ \* (\w+\.c)  ", read("walt_vpn.h"))
+    assert len(listed) == len(rooms) and set(listed) == rooms
+    assert set(re.findall(r"`(\w+\.c)`", read("CONTRIBUTING.md"))) == rooms
+
+
 def test_the_packaged_files_are_taken_by_httpd(httpd, folder):
     """conf/walt_vpn.conf and the example site, with nothing changed but what only a package can do."""
     os.chmod(folder, 0o777)
