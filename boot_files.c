@@ -54,7 +54,7 @@ static int answer_signature(request_rec *r, walt_vpn_request *request)
     if (!boot_signature_ask(r, &query, &signature, &tries, r->request_time + WAIT_MAX))
         return answer_late(r, request, not_its_turn);
     if (!query.whole)
-        return query.status;
+        return reply_guard_error(request, query.status);
     if (query.status == HTTP_OK) {
         if (!(digest = boot_signature_digest(&signature)))
             return server_fault_no_signature(r, request);

@@ -96,6 +96,15 @@ static apr_status_t take_image(walt_query *query, const char *bytes, apr_size_t 
     return APR_SUCCESS;
 }
 
+/* The WalT server pauses: nodes have what is here. */
+static void pause_image(walt_query *query)
+{
+    fetch *fetch = query->data;
+
+    if (image_part_pause(&fetch->image->part) == APR_SUCCESS)   /* else the next bytes meet it too */
+        offer(fetch);
+}
+
 /* Does the WalT server still have this image for this node? */
 static int is_still_wanted(const fetch *fetch)
 {
@@ -137,6 +146,7 @@ static int bring(fetch *fetch)
     query.file = BOOT_FILE_IMG;
     query.begin = begin_image;
     query.take = take_image;
+    query.pause = pause_image;
     query.data = fetch;
     do {
         walt_query_ask(fetch->r, &query);

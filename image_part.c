@@ -42,6 +42,11 @@
 #define WRITE_EVERY apr_time_from_msec(100)
 #define WRITE_BEHIND (8 * 1024 * 1024)
 
+/* When the WalT server pauses, which a fast link sees often, what is less than this and was not
+ * there so long ago waits for more. */
+#define PAUSE_PIECE (32 * 1024)
+#define PAUSE_EVERY apr_time_from_msec(20)
+
 /* Bytes that are compared at a time. */
 #define COMPARE_PIECE (64 * 1024)
 
@@ -314,6 +319,13 @@ apr_status_t image_part_take(image_part *part, const char *bytes, apr_size_t len
     }
     boot_ledger_fetch_progress(part->place, part->position);
     return APR_SUCCESS;
+}
+
+apr_status_t image_part_pause(image_part *part)
+{
+    if (part->buffered < PAUSE_PIECE && apr_time_now() - part->wrote < PAUSE_EVERY)
+        return APR_SUCCESS;
+    return part->buffered > 0 ? write_buffer(part) : APR_SUCCESS;
 }
 
 int image_part_is_right(image_part *part)

@@ -71,6 +71,9 @@ image_state image_part_reserve(image_part *part, apr_off_t size);
 /* The next bytes of this try. */
 apr_status_t image_part_take(image_part *part, const char *bytes, apr_size_t length);
 
+/* No more come for now: have what there is in the file, unless it is little. */
+apr_status_t image_part_pause(image_part *part);
+
 /* All bytes of this try have come: are they what the digest says? */
 int image_part_is_right(image_part *part);
 

@@ -74,6 +74,9 @@ static apr_status_t take_brigade(ap_filter_t *f, apr_bucket_brigade *bb)
         }
         if (AP_BUCKET_IS_EOC(bucket))
             return APR_EGENERAL;
+        /* mod_proxy_http flushes whenever the WalT server pauses. */
+        if (APR_BUCKET_IS_FLUSH(bucket) && context->state == QUERY_BODY && query->pause)
+            query->pause(query);
         if (APR_BUCKET_IS_METADATA(bucket) && !APR_BUCKET_IS_EOS(bucket))
             continue;
         if (context->state == QUERY_HEAD) {

@@ -16,6 +16,8 @@ struct walt_query {
     apr_status_t (*begin)(walt_query *query);
     /* The next bytes of the body; an error ends the query. */
     apr_status_t (*take)(walt_query *query, const char *bytes, apr_size_t length);
+    /* Nothing more has come for now; NULL: the asker does not mind. */
+    void (*pause)(walt_query *query);
     void *data;                 /* the asker's own */
 
     /* Set by the answer. */

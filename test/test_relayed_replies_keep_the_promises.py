@@ -223,3 +223,20 @@ def test_redirect(entrypoint, walt, cache, status, method, cached):
         reply = ours.get(PLACE + file, method=method)
         assert reply.status == 502 and reply.ended == "FIN" and reply.values("Location") == []
         assert method == "HEAD" or reply.size == len(reply.raw)
+
+
+@pytest.mark.parametrize("cached", [False, True], ids=["relayed", "cached"])
+@pytest.mark.parametrize("file, status", [("boot.img", 500), ("boot.img", 403), ("boot.sig", 500)])
+def test_errors_that_answer_a_resume(file, status, cached, entrypoint, cache, walt):
+    """The node would append their text to what it holds: 404, on which it starts over at once. Also when nobody answers."""
+    ours = entrypoint(cache=cache.path if cached else "")
+    ours.tolerate_log("proxy|was answered with")
+    resume = [("Range", "bytes=5-")]
+    walt.fault(file, "status", status=status, times=None)
+    assert ours.get(PLACE + file, headers=resume).status == 404
+    assert ours.get(PLACE + file).status in (status, 502)
+    walt.heal()
+    walt.down()
+    assert ours.get(PLACE + file, headers=resume).status == 404
+    assert ours.get(PLACE + file).status == 503
+    walt.up()

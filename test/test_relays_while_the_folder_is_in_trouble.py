@@ -159,6 +159,7 @@ def test_no_descriptors(warm, entrypoint, cache, walt, node):
         assert node(httpd).boot().booted
     content = image_pieces("default", 1)[0]
     [child] = httpd.children()
+    wait_until(lambda: not any("/images" in name for name in descriptors(child).values()), what="the end of the boot")
     served = []
     for spare in range(8):
         before = set(descriptors(child).values())

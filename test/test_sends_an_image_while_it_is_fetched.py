@@ -94,11 +94,13 @@ def test_what_is_here_is_sent(mpm, entrypoint, cache, walt, readers):
 def test_last_piece_is_held_back(entrypoint, cache, walt, readers):
     """When all has come that goes out without proof, the last 64 KiB stay until the image is whole."""
     httpd = entrypoint(cache=cache.path)
-    walt.fault("boot.img", "silence", at_byte=MIB - 1, seconds=2)
-    node = readers(httpd)
-    node.await_bytes(MIB - HELD_BACK)
-    assert not node.has_come()
-    assert node.rest().body == content()
+    walt.fault("boot.img", "silence", at_byte=MIB - 1, seconds=4)
+    node, other = readers(httpd, 1), readers(httpd, 2)
+    for reader in (node, other):
+        reader.await_bytes(MIB - HELD_BACK)
+        assert len(reader.body) == MIB - HELD_BACK
+        assert not reader.has_come() and not cache.images()
+    assert node.rest().body == other.rest().body == content()
 
 
 @pytest.mark.parametrize("size", [HALF, MIB - 1])
@@ -159,8 +161,21 @@ def test_second_try_that_differs(entrypoint, cache, walt, readers):
     assert readers(httpd).rest().body == content()
 
 
-def test_who_holds_no_wrong_byte_goes_on(entrypoint, cache, walt):
-    """The wrong bit lies in what is held back: nobody notices."""
+def test_who_holds_no_wrong_byte_goes_on(entrypoint, cache, walt, readers):
+    """Nodes that have not come to the wrong bit, as they read nothing yet, go on with the second try."""
+    walt.set_image(mib=16)
+    httpd = entrypoint(cache=cache.path, server=FOUR_PROCESSES)
+    walt.rate(32 * MIB)
+    walt.fault("boot.img", "flip", at_byte=12 * MIB)
+    sleepers = [readers(httpd, number) for number in (1, 2, 3)]
+    wait_until(cache.images, 30, "the image")
+    assert fetched(walt) == 2 and "differs from what it sent before" in httpd.error_log
+    for sleeper in sleepers:
+        assert sleeper.rest().body == content(mib=16)
+
+
+def test_wrong_bit_in_what_is_held_back(entrypoint, cache, walt):
+    """Nobody has it, so nobody notices."""
     httpd = entrypoint(cache=cache.path, server=FOUR_PROCESSES)
     walt.rate(4 * MIB)
     walt.fault("boot.img", "flip", at_byte=MIB - 100)
@@ -232,6 +247,20 @@ def test_fetching_process_is_killed(mpm, entrypoint, cache, walt):
     assert all(boot.booted and boot.resumes <= 2 for boot in boots), boots
     assert fetched(walt) == 2
     assert cache.parts() == [] and len(cache.images()) == 1
+
+
+def test_killed_process_whose_node_is_gone(entrypoint, cache, walt, readers):
+    """Nobody comes back by himself to go on with the fetch: one of the others is asked to."""
+    httpd = entrypoint(cache=cache.path, mpm="prefork")
+    httpd.tolerate_log("ended short")
+    walt.fault("boot.img", "silence", at_byte=HALF)
+    readers(httpd, 99).await_bytes(1000)
+    fleet = Fleet(httpd, 3)
+    wait_until(lambda: len(walt.requests("boot.sig")) >= 7, what="the nodes' requests")
+    os.kill(fetcher(httpd), signal.SIGKILL)
+    boots = fleet.boots()
+    assert all(boot.booted for boot in boots) and sum(boot.resumes for boot in boots) in (1, 2), boots
+    assert fetched(walt) == 2
 
 
 def test_graceful_restart_in_the_middle(entrypoint, cache, walt):
