@@ -22,9 +22,6 @@
 #define LOOK_FIRST 2000
 #define LOOK_LATER 25000
 
-/* Times for futimens(2): the last use is kept as the time of access. */
-static const struct timespec used_now[2] = { { 0, UTIME_NOW }, { 0, UTIME_OMIT } };
-
 /* ------------------------------------------------------------------ opening */
 
 void image_cache_close(image *image)
@@ -42,6 +39,11 @@ static apr_status_t close_image(void *data)
 static apr_status_t close_file(void *data)
 {
     return apr_file_close(data);
+}
+
+void image_cache_close_with(request_rec *r, apr_file_t *file)
+{
+    apr_pool_cleanup_register(r->pool, file, close_file, apr_pool_cleanup_null);
 }
 
 apr_int32_t image_cache_open_flags(const request_rec *r)
@@ -100,8 +102,8 @@ static apr_status_t open_published(image *image)
         remove_damaged(image, name.text, fd);
         return APR_ENOENT;
     }
-    apr_pool_cleanup_register(r->pool, image->file, close_file, apr_pool_cleanup_null);
-    (void)futimens(fd, used_now);
+    image_cache_close_with(r, image->file);
+    image_folder_used_now(fd);
     image->size = st.st_size;
     return APR_SUCCESS;
 }

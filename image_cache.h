@@ -33,6 +33,9 @@ image_state image_cache_reopen(image *image);
 /* Close all but the file of a ready image: a slow node's download holds that alone. */
 void image_cache_close(image *image);
 
+/* A file that is sent in reply to r is in its connection's pool: close it when r->pool goes. */
+void image_cache_close_with(request_rec *r, apr_file_t *file);
+
 /* How files of the folder are opened for r: the folder is a local one, so sendfile is right unless
  * the administrator says no. */
 apr_int32_t image_cache_open_flags(const request_rec *r);

@@ -133,8 +133,10 @@ static int try_again(fetch *fetch, const walt_query *query)
     if (now - fetch->moved >= SILENCE_MAX || (!is_down && ++fetch->fruitless >= TRIES_MAX))
         return 0;
     apr_sleep(is_down ? PAUSE_DOWN : PAUSE);
-    fetch->is_left = image_part_can_try_again(&fetch->image->part) && !is_still_wanted(fetch);
-    return !fetch->is_left && image_part_can_try_again(&fetch->image->part);
+    if (!image_part_can_try_again(&fetch->image->part))
+        return 0;
+    fetch->is_left = !is_still_wanted(fetch);
+    return !fetch->is_left;
 }
 
 /* Ask for the image until it has come whole, or there is no point in it any more.  1: whole. */

@@ -141,6 +141,14 @@ static int is_ours(const char *name, const char *extension)
            && strcmp(name + IMAGE_DIGEST_LENGTH, extension) == 0;
 }
 
+void image_folder_used_now(int fd)
+{
+    /* The last use is kept as the time of access. */
+    static const struct timespec now[2] = { { 0, UTIME_NOW }, { 0, UTIME_OMIT } };
+
+    (void)futimens(fd, now);
+}
+
 int image_folder_names(int folder_fd, const char *name, int fd)
 {
     struct stat named, opened;

@@ -56,6 +56,9 @@ const char *image_folder_trouble_of(apr_pool_t *p, const image_folder *folder);
 /* It serves again. */
 void image_folder_is_sound(const open_folder *open);
 
+/* Mark an image's open file as used now. */
+void image_folder_used_now(int fd);
+
 /* Does the name in the folder still stand for this open file? */
 int image_folder_names(int folder_fd, const char *name, int fd);
 

@@ -50,9 +50,6 @@
 /* Bytes that are compared at a time. */
 #define COMPARE_PIECE (64 * 1024)
 
-/* Times for futimens(2): the last use is kept as the time of access. */
-static const struct timespec used_now[2] = { { 0, UTIME_NOW }, { 0, UTIME_OMIT } };
-
 void image_part_init(image_part *part, const open_folder *open, const char *digest)
 {
     memset(part, 0, sizeof(*part));
@@ -359,7 +356,7 @@ image_state image_part_publish(image_part *part)
         return IMAGE_NO_ROOM;
     }
     /* Used now: else the image that took longest to come would be the first to go. */
-    (void)futimens(part->fd, used_now);
+    image_folder_used_now(part->fd);
     image_digest_note(part->fd, part->digest);
     /* Before it has its name: who finds that trusts what nodes hold of it. */
     boot_ledger_fetch_proven(part->place);

@@ -130,11 +130,6 @@ int image_sender_can_grow(const request_rec *r, const walt_vpn_request *request)
     return 1;
 }
 
-static apr_status_t close_file(void *data)
-{
-    return apr_file_close(data);
-}
-
 image_sender *image_sender_open(request_rec *r, walt_vpn_request *request, const image *image)
 {
     image_sender *sender = apr_pcalloc(r->pool, sizeof(*sender));
@@ -145,7 +140,7 @@ image_sender *image_sender_open(request_rec *r, walt_vpn_request *request, const
         || image_part_open_again(&image->part, image_cache_open_flags(r), r->connection->pool,
                                  &sender->file) != APR_SUCCESS)
         return NULL;
-    apr_pool_cleanup_register(r->pool, sender->file, close_file, apr_pool_cleanup_null);
+    image_cache_close_with(r, sender->file);
     fetch = boot_ledger_fetch_at(image->part.place);
     sender->r = r;
     sender->request = request;
