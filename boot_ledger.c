@@ -1,14 +1,13 @@
 /*
  * boot_ledger.c: what all processes of the server know together, in shared memory.
  *
- * The memory is anonymous and made before the children are forked; they share it without a name
- * that anybody else could open.  It changes by atomic operations alone, without a lock that a
- * killed child could leave behind; what such a child was at is freed when its parent buries it.
+ * It changes by atomic operations alone, without a lock that a killed child could leave behind; what
+ * such a child was at is freed when its parent buries it.
  */
 #include "boot_ledger.h"
+#include "shared_memory.h"
 
 #include "apr_hash.h"
-#include "apr_shm.h"
 #include "apr_strings.h"
 
 #include <errno.h>
@@ -80,26 +79,17 @@ static ledger_entrypoint uncounted;     /* of entrypoints for which there is no 
 
 apr_status_t boot_ledger_open(apr_pool_t *process_pool)
 {
-    char key[64];
-    apr_shm_t *memory;
-    void *kept;
-    apr_status_t rv;
+    void *memory;
+    int is_new;
+    apr_status_t rv = shared_memory_open(&memory, &is_new, sizeof(ledger), process_pool,
+                                         "ledger %d", LEDGER_LAYOUT);
 
-    /* A module of another version, loaded by a restart, does not read this one's ledger. */
-    apr_snprintf(key, sizeof(key), "mod_walt_vpn ledger %d of %lu bytes",
-                 LEDGER_LAYOUT, (unsigned long)sizeof(ledger));
-    rv = apr_pool_userdata_get(&kept, key, process_pool);
-    if (rv == APR_SUCCESS && kept) {
-        shared = kept;
-        return APR_SUCCESS;
-    }
-    rv = apr_shm_create(&memory, sizeof(ledger), NULL, process_pool);
     if (rv != APR_SUCCESS)
         return rv;
-    shared = apr_shm_baseaddr_get(memory);
-    memset(shared, 0, sizeof(*shared));
-    shared->began = apr_time_now();
-    return apr_pool_userdata_set(shared, key, apr_pool_cleanup_null, process_pool);
+    shared = memory;
+    if (is_new)
+        shared->began = apr_time_now();
+    return APR_SUCCESS;
 }
 
 apr_time_t boot_ledger_began(void)

@@ -12,10 +12,10 @@
  * does not tell that a holder has died.)  Nothing is counted that a dead process could leave wrong.
  */
 #include "question_line.h"
+#include "shared_memory.h"
 #include "waiting.h"
 
 #include "apr_general.h"
-#include "apr_shm.h"
 #include "apr_strings.h"
 
 #include <errno.h>
@@ -237,30 +237,19 @@ static apr_status_t make_mutexes(question_line *line)
 
 apr_status_t question_line_open(question_line **line, const char *url, apr_pool_t *process_pool)
 {
-    char key[512];
-    apr_shm_t *memory;
-    void *kept;
-    apr_status_t rv;
+    void *memory;
+    int is_new;
+    apr_status_t rv = shared_memory_open(&memory, &is_new, sizeof(**line), process_pool,
+                                         "line %d before %s", LINE_LAYOUT, url);
 
-    /* A module of another version, loaded by a restart, does not read this one's line. */
-    apr_snprintf(key, sizeof(key), "mod_walt_vpn line %d of %lu bytes before %s", LINE_LAYOUT,
-                 (unsigned long)sizeof(**line), url);
-    rv = apr_pool_userdata_get(&kept, key, process_pool);
-    if (rv == APR_SUCCESS && kept) {
-        *line = kept;
-        return APR_SUCCESS;
-    }
-    rv = apr_shm_create(&memory, sizeof(**line), NULL, process_pool);
     if (rv != APR_SUCCESS)
         return rv;
-    *line = apr_shm_baseaddr_get(memory);
-    memset(*line, 0, sizeof(**line));
+    *line = memory;
+    if (!is_new)
+        return APR_SUCCESS;
     (*line)->width = 1;
     rv = apr_generate_random_bytes((unsigned char *)&(*line)->salt, sizeof((*line)->salt));
-    if (rv == APR_SUCCESS)
-        rv = make_mutexes(*line);
-    return rv == APR_SUCCESS
-           ? apr_pool_userdata_set(*line, key, apr_pool_cleanup_null, process_pool) : rv;
+    return rv == APR_SUCCESS ? make_mutexes(*line) : rv;
 }
 
 /* ------------------------------------------------------------------ how wide the line is */

@@ -29,6 +29,7 @@
  * waiting.c          threads that wait on behalf of nodes, and how long they may
  * boot_ledger.c      what all processes of the server know together
  * histogram.c        how often a measure was how large
+ * shared_memory.c    memory that all processes share, and a restart keeps
  * request_record.c   the record of a request that an entrypoint has claimed
  * boot_request.c     what a request asks for, judged from its text
  */
