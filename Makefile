@@ -81,13 +81,10 @@ NODE         ?= 192.168.152.7
 
 export PYTHONDONTWRITEBYTECODE = 1
 
-# The tests of test/firmware take minutes and packages of their own: "make test-firmware".  What fails is run once more, one at
-# a time: on a machine that is busy with other things, a lack of time looks like a failure.
+# The tests of test/firmware take minutes and packages of their own: "make test-firmware".
 check: mod_walt_vpn.so
 	side_by_side=; ! $(PYTHON) -c 'import xdist' 2>/dev/null || side_by_side='-n 2'; \
-	$(PYTHON) -m pytest $$side_by_side --ignore=test/firmware $(PYTEST_FLAGS) $(TESTS) || { \
-		[ $$? = 1 ] || exit 1; echo 'Once more, one at a time, what failed:'; \
-		$(PYTHON) -m pytest --last-failed --last-failed-no-failures none --ignore=test/firmware $(PYTEST_FLAGS) $(TESTS); }
+	$(PYTHON) -m pytest $$side_by_side --ignore=test/firmware $(PYTEST_FLAGS) $(TESTS)
 
 test:
 	test/install build run test compare browser monitor rpm fail2ban
@@ -103,17 +100,17 @@ test-firmware:
 run:
 	@test/install build run
 	@$(MAKE) --no-print-directory --silent all
-	@$(PYTHON) test/run.py --port '$(PORT)' --walt-server '$(WALT_SERVER)' --node '$(NODE)'
+	@$(PYTHON) test/commands/run.py --port '$(PORT)' --walt-server '$(WALT_SERVER)' --node '$(NODE)'
 
 picture:
 	@test/install build run browser
 	@$(MAKE) --no-print-directory --silent all
-	@$(PYTHON) test/picture.py docs/status.png
+	@$(PYTHON) test/commands/picture.py docs/status.png
 
 compare:
 	@test/install build run test compare
 	@$(MAKE) --no-print-directory --silent all
-	@$(PYTHON) test/compare.py
+	@$(PYTHON) test/commands/compare.py
 
 # Its programs in C are no part of the module.
 bench:
@@ -137,21 +134,21 @@ SOAK_FLAGS ?=
 
 soak: mod_walt_vpn.so
 	@test/install build run
-	@$(PYTHON) test/soak.py $(SOAK_FLAGS)
+	@$(PYTHON) test/commands/soak.py $(SOAK_FLAGS)
 
 fuzz:
 	@test/install fuzz
 	@mkdir -p build/fuzz/corpus
-	@$(PYTHON) -B test/request_targets.py build/fuzz/corpus
+	@$(PYTHON) -B test/helpers/request_targets.py build/fuzz/corpus
 	$(FUZZ_CC) -std=c11 -g -O1 -Wall -Wextra -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-		-o build/fuzz/fuzz_boot_request test/fuzz_boot_request.c boot_request.c
+		-o build/fuzz/fuzz_boot_request test/fuzz/fuzz_boot_request.c boot_request.c
 	cd build/fuzz && ./fuzz_boot_request -max_total_time=$(FUZZ_SECONDS) -max_len=400 -print_final_stats=1 \
-		-dict=../../test/fuzz_boot_request.dict corpus
+		-dict=../../test/fuzz/fuzz_boot_request.dict corpus
 
 faults:
 	@test/install build run test compare
 	@$(MAKE) --no-print-directory --silent all
-	@$(PYTHON) test/fault_table.py
+	@$(PYTHON) test/commands/fault_table.py
 
 deb:
 	@test/install build run test deb

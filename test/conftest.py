@@ -9,11 +9,11 @@ import tempfile
 
 import pytest
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), name) for name in ("helpers", "commands")]
 
 from boot_client import BootClient
 from clock import Clock
-from fleet import CacheFolder
+from fetches import CacheFolder
 from httpd import PROJECT, Httpd, httpd_binary, module_folder
 from proxies import WaltVpn
 from stand_in import WaltServer

@@ -7,7 +7,8 @@ import signal
 import pytest
 
 from boot_client import Outcome
-from fleet import Fleet, fetched
+from fetches import fetched
+from fleet import Fleet
 from link import Link
 from processes import wait_until
 from proxies import Haproxy, WaltVpn, program

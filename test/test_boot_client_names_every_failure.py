@@ -181,4 +181,4 @@ def test_a_lost_link_is_a_resume():
 def test_rate_is_kept():
     result, _ = boot([GOOD_SIG, (reply(IMAGE), "listen")], rate=200000)
     assert result.booted
-    assert 0.4 < result.seconds < 2
+    assert 0.4 < result.seconds < 5

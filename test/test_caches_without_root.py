@@ -6,7 +6,8 @@ import stat
 
 import pytest
 
-from fleet import Fleet, fetched
+from fetches import fetched
+from fleet import Fleet
 
 # Tests that are not run by root are this case anyhow.
 USER = "nobody" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from boot_files import image_digest
-from fleet import fetched
+from fetches import fetched
 from httpd import our_module
 
 NODES = ("192.168.152.7", "192.168.152.8", "192.168.152.9")

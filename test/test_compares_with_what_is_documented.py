@@ -23,7 +23,7 @@ def installed(name):
 @pytest.mark.skipif(not installed("nginx") or not installed("haproxy"), reason="needs nginx and haproxy")
 def test_table():
     """Failures are bold, and none of them is ours."""
-    run = subprocess.run([sys.executable, "-B", os.path.join(PROJECT, "test", "compare.py"), "--only", "node boots|link|https"],
+    run = subprocess.run([sys.executable, "-B", os.path.join(PROJECT, "test", "commands", "compare.py"), "--only", "node boots|link|https"],
                          stdout=subprocess.PIPE, universal_newlines=True, timeout=120, check=True)
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in run.stdout.splitlines()]
     assert rows[0] == TITLES and set(rows[1]) == {"---"} and len(TITLES) == 3 + len(SEED)

@@ -5,9 +5,8 @@ import socket
 import pytest
 
 from processes import wait_until
+from proxies import hasty
 from questions import ask, nodes
-
-HASTY = '<Proxy "http://%s/walt-vpn/">\nProxySet timeout=%d connectiontimeout=2 disablereuse=on retry=0\n</Proxy>'
 
 
 @pytest.fixture
@@ -34,7 +33,7 @@ def deaf():
 
 def test_silent(entrypoint, walt):
     """Each question is tried three times, 2 s each; they fail together."""
-    httpd = entrypoint(vhost=HASTY % (walt.location, 2))
+    httpd = entrypoint(vhost=hasty(walt.location, 2))
     httpd.tolerate_log("proxy|was answered with 50")
     walt.fault("boot.sig", "silence", at_byte=None, times=None)
     questions = ask(httpd, nodes(12))
@@ -44,7 +43,7 @@ def test_silent(entrypoint, walt):
 
 
 def test_not_to_be_connected_to(entrypoint, walt, deaf):
-    httpd = entrypoint(vhost=HASTY % (deaf, 2), start=False)
+    httpd = entrypoint(vhost=hasty(deaf, 2), start=False)
     httpd.vhost = httpd.vhost.replace(walt.location, deaf)
     httpd.tolerate_log("proxy|was answered with 503")
     httpd.start()
@@ -79,7 +78,7 @@ def test_refused_at_once(entrypoint, walt):
 
 def test_one_node_that_is_not_answered_is_not_the_others_trouble(entrypoint, walt):
     """Its failures are not theirs: the WalT server answers them meanwhile, one after the other."""
-    httpd = entrypoint(vhost=HASTY % (walt.location, 1))
+    httpd = entrypoint(vhost=hasty(walt.location, 1))
     httpd.tolerate_log("proxy|was answered with 50")
     assert ask(httpd, nodes(1))[0].wait().reply.status == 200
     walt.fault("10-9-0-", "silence", at_byte=None, times=None)
@@ -93,7 +92,7 @@ def test_one_node_that_is_not_answered_is_not_the_others_trouble(entrypoint, wal
 
 def test_a_node_that_is_never_answered_stands_beside_the_line(entrypoint, walt):
     """Once that has been found out, it holds up nobody: others are answered while it is asked for again."""
-    httpd = entrypoint(vhost=HASTY % (walt.location, 4))
+    httpd = entrypoint(vhost=hasty(walt.location, 4))
     httpd.tolerate_log("proxy|was answered with 50")
     walt.fault("10-9-0-", "silence", at_byte=None, times=None)
     bad = ask(httpd, nodes(1, "10.9.0"))

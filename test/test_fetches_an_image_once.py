@@ -8,12 +8,9 @@ import time
 import pytest
 
 import wire
-from fleet import Fleet, fetched
+from fetches import FOUR_PROCESSES, HALF, await_fetch, fetched, fetcher
+from fleet import Fleet
 from processes import wait_until
-
-# Four processes from the start, so small that one alone can't take all nodes.
-FOUR_PROCESSES = "StartServers 4\nServerLimit 8\nThreadsPerChild 4\nMaxRequestWorkers 32\nMinSpareThreads 4\nMaxSpareThreads 32"
-HALF = 1 << 19
 
 
 def processes_that_answered(httpd):
@@ -21,26 +18,9 @@ def processes_that_answered(httpd):
     return set(re.findall(r"\[pid (\d+):tid \d+\].* has image", httpd.error_log))
 
 
-def await_fetch(walt, number=1):
-    """The fetch has passed the middle of the image, where its fault keeps it."""
-    wait_until(lambda: [request.sent for request in walt.requests("boot.img")[number - 1:]] == [HALF], what="half an image")
-
-
 def await_waiters(httpd, walt, nodes):
     """All nodes have asked for boot.img: the entrypoint has asked twice for each one's boot.sig."""
     wait_until(lambda: len(walt.requests("boot.sig")) >= 2 * nodes, what="the nodes' requests")
-
-
-def fetcher(httpd):
-    """The process that holds a .part open for writing (a waiter's is open too, but holds no lock)."""
-    holders = set()
-    with open("/proc/locks") as locks:
-        for line in locks:
-            found = re.search(r"FLOCK +ADVISORY +WRITE (\d+) ", line)
-            if found and int(found.group(1)) in httpd.children():
-                holders.add(int(found.group(1)))
-    assert len(holders) == 1, holders
-    return holders.pop()
 
 
 @pytest.mark.parametrize("nodes", [1, 24])

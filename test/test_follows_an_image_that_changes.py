@@ -2,7 +2,8 @@
 
 import wire
 from boot_client import Outcome
-from fleet import Fleet, fetched
+from fetches import fetched
+from fleet import Fleet
 from processes import wait_until
 
 MIB = 1 << 20

@@ -8,8 +8,10 @@ import sys
 
 import pytest
 
-from httpd import HERE, PROJECT
+import request_targets
+from httpd import PROJECT
 
+FUZZ = os.path.join(PROJECT, "test", "fuzz")
 RUNS = 120000       # about 4 s; `make fuzz` runs for as long as you like
 
 
@@ -21,7 +23,7 @@ def fuzzer(folder):
     path = os.path.join(folder, "fuzz_boot_request")
     build = subprocess.run(
         [compiler, "-std=c11", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-fsanitize=fuzzer,address,undefined",
-         "-fno-sanitize-recover=all", "-o", path, os.path.join(HERE, "fuzz_boot_request.c"),
+         "-fno-sanitize-recover=all", "-o", path, os.path.join(FUZZ, "fuzz_boot_request.c"),
          os.path.join(PROJECT, "boot_request.c")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
     if re.search(r"clang_rt|unsupported option|cannot find", build.stdout):
         pytest.skip("clang has no libFuzzer: install libclang-rt-N-dev, N being clang's version")
@@ -33,9 +35,9 @@ def test_short_run(tmp_path):
     """Always the same inputs, from the table of targets on."""
     program = fuzzer(str(tmp_path))
     corpus = str(tmp_path / "corpus")
-    subprocess.run([sys.executable, "-B", os.path.join(HERE, "request_targets.py"), corpus], check=True)
-    run = subprocess.run([program, "-seed=1", "-runs=%d" % RUNS, "-max_len=200", "-dict=%s/fuzz_boot_request.dict" % HERE, corpus],
-                         cwd=str(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
+    subprocess.run([sys.executable, "-B", request_targets.__file__, corpus], check=True)
+    run = subprocess.run([program, "-seed=1", "-runs=%d" % RUNS, "-max_len=200", "-dict=%s/fuzz_boot_request.dict" % FUZZ,
+                          corpus], cwd=str(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
     said = run.stdout.decode("latin-1")
     assert run.returncode == 0, said[-3000:]
     assert re.search(r"Done %d runs" % RUNS, said), said[-3000:]

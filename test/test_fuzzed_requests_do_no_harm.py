@@ -18,9 +18,9 @@ import pytest
 import wire
 from httpd import PROJECT
 from proxies import WaltVpn
+from raw_requests import RAWS
 from recorder import Recorder, fault_of
 from request_targets import ACCEPTED, NODE, REFUSED
-from test_sends_the_walt_server_one_clean_request import RAWS
 
 REQUESTS = 16000
 HOST = WaltVpn.server_name

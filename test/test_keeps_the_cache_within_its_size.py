@@ -8,9 +8,9 @@ import threading
 import pytest
 
 import wire
-from fleet import Fleet, fetched
+from fetches import fetched, fetcher
+from fleet import Fleet
 from processes import wait_until
-from test_fetches_an_image_once import fetcher
 
 MIB = 1 << 20
 

@@ -2,8 +2,10 @@
 
 import pytest
 
-from fleet import Fleet, fetched
+from fetches import fetched
+from fleet import Fleet
 from processes import wait_until
+from proxies import hasty
 
 MIB = 1 << 20
 HALF = MIB // 2
@@ -52,7 +54,7 @@ def test_during_slow_downloads(mpm, entrypoint, cache, walt):
 
 def test_during_a_fetch_that_must_be_repeated(entrypoint, cache, walt):
     """The first try breaks off after the restart: the second one is made by whichever process is first."""
-    httpd = entrypoint(cache=cache.path, vhost='<Proxy "%s/walt-vpn/">\nProxySet timeout=1 disablereuse=on\n</Proxy>' % walt.url)
+    httpd = entrypoint(cache=cache.path, vhost=hasty(walt.location))
     httpd.tolerate_log("proxy")
     walt.fault("boot.img", "silence", at_byte=HALF)
     before = Fleet(httpd, 4)

@@ -16,7 +16,7 @@ import processes
 import wire
 from httpd import PROJECT, our_module
 
-RUN = os.path.join(PROJECT, "test", "run.py")
+RUN = os.path.join(PROJECT, "test", "commands", "run.py")
 
 
 class Run:
@@ -134,7 +134,7 @@ def test_without_root(run, folder):
         for name in ("test", "conf"):
             shutil.copytree(os.path.join(PROJECT, name), os.path.join(copy, name), ignore=shutil.ignore_patterns(".cache"))
         shutil.copy(our_module(), os.path.join(copy, "mod_walt_vpn.so"))
-        script = os.path.join(copy, "test", "run.py")
+        script = os.path.join(copy, os.path.relpath(RUN, PROJECT))
         command = ["env", "-u", "MOD_WALT_VPN", sys.executable, script]
     else:
         command = [sys.executable, RUN]

@@ -7,7 +7,8 @@ import shutil
 import pytest
 
 from boot_files import image_digest
-from fleet import Fleet, fetched
+from fetches import fetched
+from fleet import Fleet
 from processes import wait_until
 
 MIB = 1 << 20

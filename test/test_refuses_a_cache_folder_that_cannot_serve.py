@@ -7,8 +7,8 @@ import stat
 import subprocess
 
 import pytest
+from fetches import fetched
 
-from fleet import fetched
 
 ROOT = os.getuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="only root may give files away and start children as another user")

@@ -8,7 +8,8 @@ import subprocess
 import pytest
 
 from boot_files import image_pieces
-from fleet import CacheFolder, Fleet, fetched
+from fetches import CacheFolder, fetched
+from fleet import Fleet
 from processes import wait_until
 
 ROOT = os.getuid() == 0

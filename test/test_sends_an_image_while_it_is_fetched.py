@@ -10,10 +10,10 @@ import pytest
 import wire
 from boot_client import Outcome
 from boot_files import MIB, image_digest, image_pieces
-from fleet import Fleet, fetched
+from fetches import FOUR_PROCESSES, await_fetch, fetched, fetcher
+from fleet import Fleet
 from processes import wait_until
-from test_fetches_an_image_once import FOUR_PROCESSES, await_fetch, fetcher
-from test_tries_again_until_a_node_boots import HASTY
+from proxies import hasty
 
 HALF = MIB // 2
 HELD_BACK = 64 * 1024
@@ -122,7 +122,7 @@ def test_no_node_completes_what_was_not_signed(size, entrypoint, cache, walt, re
 @pytest.mark.parametrize("mpm", MPMS)
 def test_second_try_is_a_pause(mpm, kind, entrypoint, cache, walt):
     """The fetch breaks off and begins again at byte 0: nodes go on where they were."""
-    httpd = entrypoint(cache=cache.path, server=server_of(mpm), mpm=mpm, vhost=HASTY % walt.url)
+    httpd = entrypoint(cache=cache.path, server=server_of(mpm), mpm=mpm, vhost=hasty(walt.location))
     httpd.tolerate_log("proxy")
     walt.rate(2 * MIB)
     walt.fault("boot.img", kind, at_byte=MIB - HELD_BACK - 1)
@@ -186,7 +186,7 @@ def test_wrong_bit_in_what_is_held_back(entrypoint, cache, walt):
 
 def test_image_changes_between_two_tries(entrypoint, cache, walt, readers, node):
     """The rest of the old image can't be had any more: who holds the start of it is reset, and starts over."""
-    httpd = entrypoint(cache=cache.path, vhost=HASTY % walt.url)
+    httpd = entrypoint(cache=cache.path, vhost=hasty(walt.location))
     httpd.tolerate_log("proxy|ended short|answered with 404")
     old = content()
     walt.fault("boot.img", "silence", at_byte=HALF)
@@ -202,7 +202,7 @@ def test_image_changes_between_two_tries(entrypoint, cache, walt, readers, node)
 
 def test_image_changes_for_the_fetching_node_alone(entrypoint, cache, walt, readers):
     """The others still have the old image, which is fetched on by way of one of them."""
-    httpd = entrypoint(cache=cache.path, vhost=HASTY % walt.url)
+    httpd = entrypoint(cache=cache.path, vhost=hasty(walt.location))
     httpd.tolerate_log("proxy|ended short|answered with 404")
     walt.fault("boot.img", "silence", at_byte=HALF)
     first = readers(httpd, 1)

@@ -6,7 +6,7 @@ import pytest
 
 import wire
 from boot_files import boot_sig, image_digest, image_pieces
-from fleet import fetched
+from fetches import fetched
 
 IMG = "/walt-vpn/per-ip/192-168-152-7/boot.img"
 SIZE = 1 << 20

@@ -2,7 +2,8 @@
 
 import pytest
 
-from fleet import Fleet, fetched
+from fetches import fetched
+from fleet import Fleet
 from processes import wait_until
 from stand_in import WaltServer
 

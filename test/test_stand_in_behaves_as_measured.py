@@ -174,7 +174,7 @@ def test_slow(walt):
     walt.fault("boot.img", "slow", rate=4 * MIB)
     started = time.monotonic()
     assert len(ask(walt, NODE + "boot.img").body) == MIB
-    assert 0.2 < time.monotonic() - started < 1
+    assert 0.2 < time.monotonic() - started < 5
 
 
 def test_rate_is_shared(walt):
@@ -184,7 +184,7 @@ def test_rate_is_shared(walt):
         for connection in (one, other):
             connection.send(wire.request(NODE + "boot.img", "x"))
         assert len(one.rest().body) == len(other.rest().body) == MIB
-    assert 0.2 < time.monotonic() - started < 1
+    assert 0.2 < time.monotonic() - started < 5
 
 
 def test_one_answer_behind(walt):

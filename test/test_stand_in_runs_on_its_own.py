@@ -1,6 +1,5 @@
 """The stand-in WalT server from the command line."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,16 +9,15 @@ import pytest
 import processes
 import wire
 from boot_client import BootClient
-
-HERE = os.path.dirname(os.path.abspath(__file__))
+from stand_in import PROGRAM
 
 
 @pytest.fixture
 def standalone():
     """A stand-in WalT server as a user would start it, and its port."""
     port = processes.free_port()
-    program = processes.spawn([sys.executable, "-B", os.path.join(HERE, "walt_server.py"), "--port", str(port),
-                               "--image-mib", "2"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+    program = processes.spawn([sys.executable, "-B", PROGRAM, "--port", str(port), "--image-mib", "2"],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
     assert "http://127.0.0.1:%d/walt-vpn/" % port in program.stdout.readline()
     yield program, port
     processes.end(program)
@@ -41,7 +39,7 @@ def test_ends_without_a_word(standalone, number):
 
 def test_says_that_its_port_is_taken(standalone):
     _, port = standalone
-    second = subprocess.run([sys.executable, "-B", os.path.join(HERE, "walt_server.py"), "--port", str(port)], timeout=20,
+    second = subprocess.run([sys.executable, "-B", PROGRAM, "--port", str(port)], timeout=20,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
     assert second.returncode == 1
     assert second.stdout == "port %d of 127.0.0.1: Address already in use\n" % port

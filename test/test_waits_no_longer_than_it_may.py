@@ -4,8 +4,10 @@ rest of the server stands."""
 import pytest
 
 from boot_client import Outcome
-from fleet import Fleet, fetched
+from fetches import fetched
+from fleet import Fleet
 from processes import wait_until
+from proxies import hasty
 from questions import ask, nodes as addresses
 
 HALF = 1 << 19
@@ -67,7 +69,7 @@ def test_crowded_line(entrypoint, cache, walt):
 
 def test_longest_wait_for_a_turn(entrypoint, walt):
     """A little less than the node's 50 s, however slow the WalT server is; the node is reset, and asks again."""
-    httpd = entrypoint(vhost='<Proxy "%s/walt-vpn/">\nProxySet timeout=60 disablereuse=on\n</Proxy>' % walt.url)
+    httpd = entrypoint(vhost=hasty(walt.location, 60))
     httpd.tolerate_log("was answered with 504")
     walt.fault("boot.sig", "silence", times=None, seconds=30)
     ends = [question.wait(70) for question in ask(httpd, addresses(6), patience=70)]

@@ -9,17 +9,15 @@ import pytest
 
 import wire
 from boot_client import Outcome
-from fleet import CacheFolder, Fleet, fetched
+from fetches import CacheFolder, fetched
+from fleet import Fleet
 from link import Link
 from processes import accepts_connections, wait_until
-from proxies import WaltVpn
+from proxies import WaltVpn, hasty
 
 MIB = 4
 HALF = MIB << 19
 NODE = "192.168.152.7"
-
-# A stalled reply is given up after a second: the worker that the module would make waits 20 s.
-HASTY = '<Proxy "http://%s/walt-vpn/">\nProxySet timeout=1 disablereuse=on retry=0\n</Proxy>'
 
 Chain = collections.namedtuple("Chain", "outer inner link outer_cache inner_cache")
 Place = collections.namedtuple("Place", "location port server_name", defaults=(0, ""))
@@ -31,14 +29,14 @@ def chain(httpds, walt, folder):
     a Link; that to the WalT server breaks by walt.fault()."""
     links = []
 
-    def make(outer="", inner="", caches=(True, True), hasty=False):
+    def make(outer="", inner="", caches=(True, True), impatient=False):
         walt.set_image(mib=MIB)
         paths = [folder + name if cached else "" for name, cached in zip(("/outer", "/inner"), caches)]
-        near_lab = httpds(WaltVpn, walt, vhost=inner + (HASTY % walt.location if hasty else ""), cache=paths[1],
+        near_lab = httpds(WaltVpn, walt, vhost=inner + (hasty(walt.location) if impatient else ""), cache=paths[1],
                           server_name="localhost").start()
         links.append(Link(near_lab.port))
         place = Place("localhost:%d" % links[0].port)
-        near_nodes = httpds(WaltVpn, place, vhost=outer + (HASTY % place.location if hasty else ""), cache=paths[0]).start()
+        near_nodes = httpds(WaltVpn, place, vhost=outer + (hasty(place.location) if impatient else ""), cache=paths[0]).start()
         return Chain(near_nodes, near_lab, links[0], *map(CacheFolder, paths))
 
     yield make
@@ -88,7 +86,7 @@ def test_setup_check_gets_the_walt_servers_answer(chain):
                          ids=["both cache", "the inner one caches", "the outer one caches"])
 def test_a_cut_on_either_link(chain, walt, node, kind, broken, caches):
     """The node boots, with every byte right, and never meets what leaves it hanging."""
-    made = chain(caches=caches, hasty=True)
+    made = chain(caches=caches, impatient=True)
     tolerate_breaks(made)
     if broken == "to the inner one":
         made.link.cut("/boot.img", at_byte=HALF, kind=kind)

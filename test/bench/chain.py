@@ -16,7 +16,7 @@ import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.dirname(HERE)]
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "helpers")]
 
 from fleet import Fleet
 from long_link import LAB_ADDRESS, LongLink, enter_new_namespace

@@ -1,38 +1,35 @@
-"""Many nodes at once, and the folder that their images come from."""
+"""Images on their way to the entrypoint: how often, in which process; and the folder that they come into."""
 
 import os
 import re
-import threading
 
-from boot_client import BootClient
+from processes import wait_until
+
+# Four processes from the start, so small that one alone can't take all nodes.
+FOUR_PROCESSES = "StartServers 4\nServerLimit 8\nThreadsPerChild 4\nMaxRequestWorkers 32\nMinSpareThreads 4\nMaxSpareThreads 32"
+HALF = 1 << 19
 
 
-class Fleet:
-    """Nodes that boot at the same time, each in a thread of its own.
+def fetched(walt):
+    """How many times a boot.img was asked for at the WalT server."""
+    return len(walt.requests("boot.img"))
 
-    >>> boots = Fleet(entrypoint, 40).boots()
-    """
 
-    def __init__(self, entrypoint, nodes, first=1, address="127.0.0.1", **options):
-        """nodes: how many, or their addresses; address: of the entrypoint; options as for BootClient."""
-        if isinstance(nodes, int):
-            nodes = ["192.168.%d.%d" % divmod(number, 250) for number in range(first, first + nodes)]
-        self.results = {}
-        self.threads = []
-        for ip in nodes:
-            client = BootClient(address, entrypoint.port, ip, entrypoint.server_name, **options)
-            self.threads.append(threading.Thread(target=self.boot, args=(client,), daemon=True))
-            self.threads[-1].start()
+def await_fetch(walt, number=1):
+    """The fetch has passed the middle of the image, where its fault keeps it."""
+    wait_until(lambda: [request.sent for request in walt.requests("boot.img")[number - 1:]] == [HALF], what="half an image")
 
-    def boot(self, client):
-        self.results[client.node] = client.boot()
 
-    def boots(self, seconds=60.0):
-        """What became of each, in the order of their addresses. Who is not done by then hangs."""
-        for thread in self.threads:
-            thread.join(seconds)
-        assert not any(thread.is_alive() for thread in self.threads), "nodes still wait after %g s" % seconds
-        return [self.results[ip] for ip in sorted(self.results)]
+def fetcher(httpd):
+    """The process that holds a .part open for writing (a waiter's is open too, but holds no lock)."""
+    holders = set()
+    with open("/proc/locks") as locks:
+        for line in locks:
+            found = re.search(r"FLOCK +ADVISORY +WRITE (\d+) ", line)
+            if found and int(found.group(1)) in httpd.children():
+                holders.add(int(found.group(1)))
+    assert len(holders) == 1, holders
+    return holders.pop()
 
 
 class CacheFolder:
@@ -76,8 +73,3 @@ class CacheFolder:
             else:
                 if self.names() == names:
                     return total
-
-
-def fetched(walt):
-    """How many times a boot.img was asked for at the WalT server."""
-    return len(walt.requests("boot.img"))

@@ -2,7 +2,7 @@
 """Nodes boot while the WalT server fails in every way and place, through our module and the configurations that WalT
 documents; prints what became of them as a Markdown table.
 
-    test/fault_table.py [--cells]       --cells: a line for each place, too
+    test/commands/fault_table.py [--cells]       --cells: a line for each place, too
 """
 
 import argparse
@@ -14,11 +14,13 @@ import shutil
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers"))
+
 from behaviours import SHORT
 from boot_client import PATIENCE, BootClient, Failed, Outcome
 from boot_files import MIB, boot_sig, image_digest
 from httpd import Httpd, log_objections
-from proxies import Haproxy, Nginx, ProxyPass, WaltVpn
+from proxies import Haproxy, Nginx, ProxyPass, WaltVpn, hasty
 from stand_in import WaltServer
 
 SIG_SIZE = len(boot_sig("0" * 64))
@@ -39,15 +41,14 @@ class OursRelayed(WaltVpn):
     title = "mod_walt_vpn, no cache"
 
     def __init__(self, folder, walt):
-        super().__init__(folder, walt, server='<Proxy "%s/walt-vpn/">\nProxySet timeout=%d\n</Proxy>' % (walt.url, CUT_OURS))
+        super().__init__(folder, walt, server=hasty(walt.location, CUT_OURS, ""))
 
 
 class OursCached(WaltVpn):
     title = "mod_walt_vpn"
 
     def __init__(self, folder, walt):
-        super().__init__(folder, walt, cache=folder + "/images",
-                         server='<Proxy "%s/walt-vpn/">\nProxySet timeout=%d\n</Proxy>' % (walt.url, CUT_OURS))
+        super().__init__(folder, walt, cache=folder + "/images", server=hasty(walt.location, CUT_OURS, ""))
 
 
 class CutNginx(Nginx):

@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import shutil
-import subprocess
 import urllib.parse
 
 import processes
@@ -24,43 +23,22 @@ def program():
     return shutil.which("prometheus")
 
 
-class Prometheus:
+class Prometheus(processes.Server):
+
+    title = "Prometheus"
 
     def __init__(self, folder, scraped_port, rules):
         """folder: an empty one; rules: the path of a rules file."""
-        self.folder = folder
+        super().__init__(folder)
         self.scraped_port = scraped_port
         self.rules = rules
-        self.process = None
 
-    def start(self):
+    def command(self):
         configuration = os.path.join(self.folder, "prometheus.yml")
         with open(configuration, "w") as file:
             file.write(CONFIGURATION % (self.rules, self.scraped_port))
-        console = os.path.join(self.folder, "console.log")
-        for _ in range(5):
-            self.port = processes.free_port()
-            with open(console, "wb") as output:
-                self.process = processes.spawn(
-                    [program(), "--config.file=" + configuration, "--storage.tsdb.path=" + os.path.join(self.folder, "data"),
-                     "--web.listen-address=127.0.0.1:%d" % self.port, "--log.level=warn"],
-                    cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-            processes.wait_until(lambda: self.process.poll() is not None or self.is_ready(), 30, "the start of Prometheus")
-            if self.process.poll() is None:
-                return self
-            self.stop()
-        with open(console) as output:
-            raise RuntimeError("Prometheus did not start: %s" % output.read())
-
-    def stop(self):
-        processes.end(self.process)
-        self.process = None
-
-    def __enter__(self):
-        return self.start()
-
-    def __exit__(self, *_):
-        self.stop()
+        return [program(), "--config.file=" + configuration, "--storage.tsdb.path=" + os.path.join(self.folder, "data"),
+                "--web.listen-address=127.0.0.1:%d" % self.port, "--log.level=warn"]
 
     def get(self, path):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
@@ -71,7 +49,7 @@ class Prometheus:
         finally:
             connection.close()
 
-    def is_ready(self):
+    def is_up(self):
         try:
             return self.get("/-/ready")[0] == 200
         except OSError:

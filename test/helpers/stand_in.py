@@ -140,7 +140,7 @@ class WaltServer:
         "wrong-digest"  boot.sig vouches for another image
         "no-digest"     boot.sig is a line of text
         "status"        status= (default 500) after seconds= (default: at once)
-        "raw"           the bytes of reply= (a latin-1 str), then FIN
+        "raw"           the bytes of reply= (a latin-1 str), then after seconds= (default: at once) FIN
         """
         self.order("fault", path=path, kind=kind, at_byte=at_byte, times=times, **how)
 

@@ -15,6 +15,12 @@ from httpd import ENTRYPOINT, Httpd
 HTTPD_TO_HTTPS = "RewriteEngine On\nRewriteCond %{HTTPS} !=on\nRewriteRule ^ https://%{HTTP_HOST}%{REQUEST_URI} [L,R=301]"
 
 
+def hasty(location, timeout=1, more="disablereuse=on retry=0"):
+    """Lines for an entrypoint that soon gives up a WalT server which is silent; the worker that our module makes waits 20 s.
+    location: what WaltVpnServer says; timeout: in seconds."""
+    return '<Proxy "http://%s/walt-vpn/">\nProxySet timeout=%d %s\n</Proxy>' % (location, timeout, more)
+
+
 class WaltVpn(Httpd):
     """This module. cache: a folder for WaltVpnCacheRoot ("": boot.img is relayed)."""
 
@@ -46,48 +52,24 @@ class ProxyPass(Httpd):
         super().__init__(folder, lines, modules=modules, **options)
 
 
-class Instance:
-    """A proxy that is not httpd: a program, a configuration file, a port."""
+class Instance(processes.Server):
+    """A proxy that is not httpd: a configuration file, and the command that reads it."""
 
     server_name = Httpd.server_name
 
     to_https = ""
 
     def __init__(self, folder, walt, server_name=None, https=False):
-        self.folder = str(folder)
+        super().__init__(folder)
         self.walt = walt
         self.https = https
         self.server_name = server_name or self.server_name
-        self.process = None
-        self.port = None
-        os.chmod(self.folder, 0o755)
 
-    def start(self):
-        for attempt in range(5):
-            self.port = processes.free_port()
-            path = os.path.join(self.folder, "proxy.conf")
-            with open(path, "w") as conf:
-                conf.write(self.configuration())
-            console_path = os.path.join(self.folder, "console.log")
-            with open(console_path, "wb") as console:
-                self.process = processes.spawn(self.command(path), stdin=subprocess.DEVNULL, stdout=console, stderr=console)
-            processes.wait_until(lambda: self.process.poll() is not None or processes.accepts_connections(self.port),
-                                 what="the start of %s" % self.title)
-            if self.process.poll() is None:
-                return self
-            self.stop()
-        with open(console_path) as console:
-            raise RuntimeError("%s did not start: %s" % (self.title, console.read()))
-
-    def stop(self):
-        processes.end(self.process)
-        self.process = None
-
-    def __enter__(self):
-        return self.start()
-
-    def __exit__(self, *_):
-        self.stop()
+    def command(self):
+        path = os.path.join(self.folder, "proxy.conf")
+        with open(path, "w") as conf:
+            conf.write(self.configuration())
+        return self.reading(path)
 
 
 def program(name):
@@ -103,7 +85,7 @@ class Nginx(Instance):
     title = "NGINX"
     to_https = "return 301 https://$host$request_uri;"
 
-    def command(self, path):
+    def reading(self, path):
         nginx = program("nginx")
         usage = subprocess.run([nginx, "-h"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True).stdout
         early_log = ["-e", os.path.join(self.folder, "error.log")] if "-e filename" in usage else []    # since 1.19.5
@@ -149,7 +131,7 @@ class Haproxy(Instance):
     title = "HAProxy"
     to_https = "http-request redirect scheme https code 301 unless { ssl_fc }"
 
-    def command(self, path):
+    def reading(self, path):
         return [program("haproxy"), "-db", "-f", path]
 
     def configuration(self):

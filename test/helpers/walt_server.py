@@ -5,7 +5,7 @@ It stands on what the real one stands on, bottle on gevent's pywsgi, so that hea
 and lax parsing are the real ones and not imitations. Where the real server would be harmed, this one notes a danger and
 lives on. Tests start it through stand_in.WaltServer, which also breaks it on purpose.
 
-    test/walt_server.py --port 8081 [--address 127.0.0.1] [--image-mib 4]
+    test/helpers/walt_server.py --port 8081 [--address 127.0.0.1] [--image-mib 4]
 """
 
 from gevent import monkey
@@ -49,7 +49,7 @@ class Fault:
         self.kind = kind
         self.at_byte = at_byte      # of the body; None: before the status line
         self.times = times          # how many replies; None: all
-        self.seconds = seconds      # of silence or delay; None: for ever
+        self.seconds = seconds      # of silence or delay; None: for ever, or none
         self.rate = rate            # bytes a second, for "slow"
         self.status = status        # for "status"
         self.reply = reply.encode("latin-1")    # for "raw"
@@ -239,6 +239,7 @@ class Handler(WSGIHandler):
         try:
             if self.fault and self.fault.kind == "raw":
                 self.socket.sendall(self.fault.reply)
+                gevent.sleep(self.fault.seconds or 0)
                 self.end_with_fin()
                 self.close_connection = True
             elif self.strikes_within(0, None):

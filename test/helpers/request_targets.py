@@ -3,7 +3,7 @@
 
 The table is put to the judgement itself and to a running entrypoint; and it is where the fuzzer sets out from:
 
-    test/request_targets.py FOLDER      writes each target to a file there
+    test/helpers/request_targets.py FOLDER      writes each target to a file there
 """
 
 import collections

@@ -3,7 +3,7 @@
 fails in all its ways and changes its images; children of httpd that are killed; graceful restarts; a cache that is too
 small, and damaged.
 
-    test/soak.py [--seconds 120] [--seed N] [--mpm event]
+    test/commands/soak.py [--seconds 120] [--seed N] [--mpm event]
 
 Afterwards: no node that booted has a byte that its boot.sig did not vouch for, none hangs, the folder holds sound images
 and nothing else, and the processes that lived through a quiet part of it have no more descriptors or memory than before.
@@ -22,11 +22,14 @@ import tempfile
 import threading
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers"))
+
 from boot_client import BootClient, Outcome
-from fleet import CacheFolder, Fleet
+from fetches import CacheFolder
+from fleet import Fleet
 from httpd import OF_A_TEST, log_objections
 from processes import wait_until
-from proxies import WaltVpn
+from proxies import WaltVpn, hasty
 from stand_in import WaltServer
 
 MIB = 1 << 20
@@ -39,7 +42,6 @@ SERVER = {
     "prefork": "StartServers 12\nServerLimit 48\nMaxRequestWorkers 48\nMinSpareServers 8\nMaxSpareServers 48",
 }
 SERVER["worker"] = SERVER["event"]
-HASTY = '<Proxy "%s/walt-vpn/">\nProxySet timeout=1 disablereuse=on retry=0 connectiontimeout=1\n</Proxy>'
 
 # What may become of a node that is treated like this. Not: it hangs, its parser is stuck, a reply it can't understand.
 HARMLESS = (Outcome.BOOTED, Outcome.CORRUPT, Outcome.RESTARTS, Outcome.HTTP_ERROR, Outcome.GAVE_UP)
@@ -48,7 +50,8 @@ HARMLESS = (Outcome.BOOTED, Outcome.CORRUPT, Outcome.RESTARTS, Outcome.HTTP_ERRO
 LONGEST = 60
 
 # What the faults may leave in the error log; of httpd itself only that children are killed and that they are all busy.
-TOLERATED = [OF_A_TEST, "proxy", "was answered with [45]", "ended short", "is damaged: removed", "AH10392", "AH03490", "AH00484", "AH00161", "is not a signature"]
+TOLERATED = [OF_A_TEST, "proxy", "was answered with [45]", "ended short", "is damaged: removed", "is not a signature",
+             "AH10392", "AH03490", "AH00484", "AH00161"]
 
 
 class Trouble(Exception):
@@ -274,7 +277,7 @@ class Soak:
         self.say("soak of %g s on %s, seed %s" % (self.seconds, self.mpm, self.seed))
         try:
             with WaltServer() as self.walt, \
-                    WaltVpn(place, self.walt, cache=self.cache.path, mpm=self.mpm, vhost=HASTY % self.walt.url,
+                    WaltVpn(place, self.walt, cache=self.cache.path, mpm=self.mpm, vhost=hasty(self.walt.location),
                             server="WaltVpnCacheSize 5M\n" + SERVER[self.mpm]) as self.httpd:
                 quiet = max(2, int(self.seconds / 4))
                 self.quiet_boots(quiet)

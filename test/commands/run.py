@@ -12,6 +12,8 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers"))
+
 from boot_client import BootClient
 from httpd import DidNotStart, Httpd
 from stand_in import WaltServer

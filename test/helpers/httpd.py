@@ -10,8 +10,7 @@ import subprocess
 import processes
 import wire
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-PROJECT = os.path.dirname(HERE)
+PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ENTRYPOINT = ("proxy", "proxy_http", "walt_vpn")
 
 # What Debian's mods-available/mpm_*.conf say.

@@ -6,7 +6,10 @@ import concurrent.futures
 import os
 import re
 import shutil
+import sys
 import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers"))
 
 from behaviours import BEHAVIOURS
 from boot_client import PATIENCE

@@ -10,7 +10,7 @@
  *
  *     make fuzz       (FUZZ_SECONDS=600)
  */
-#include "../boot_request.h"
+#include "../../boot_request.h"
 
 #include <stdint.h>
 #include <stdio.h>

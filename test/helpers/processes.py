@@ -78,6 +78,45 @@ def end(process, how=signal.SIGTERM, seconds=10.0):
                 stream.close()
 
 
+class Server:
+    """A program that listens on a free port of 127.0.0.1 and may use a folder; what it prints is in console.log there.
+
+    A subclass has a title, command() for self.port, and may know better than that when it is up.
+    """
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+        self.process = None
+        self.port = None
+        os.chmod(self.folder, 0o755)
+
+    def is_up(self):
+        return accepts_connections(self.port)
+
+    def start(self):
+        console_path = os.path.join(self.folder, "console.log")
+        for _ in range(5):
+            self.port = free_port()
+            with open(console_path, "wb") as console:
+                self.process = spawn(self.command(), cwd=self.folder, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
+            wait_until(lambda: self.process.poll() is not None or self.is_up(), 30, "the start of %s" % self.title)
+            if self.process.poll() is None:
+                return self
+            self.stop()
+        with open(console_path) as console:
+            raise RuntimeError("%s did not start: %s" % (self.title, console.read()))
+
+    def stop(self):
+        end(self.process)
+        self.process = None
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.stop()
+
+
 def children(pid):
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):

@@ -1,1 +1,0 @@
-../check/boot_client.py

@@ -1,0 +1,1 @@
+../../check/boot_client.py
