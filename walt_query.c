@@ -109,12 +109,39 @@ static apr_status_t filter_query(ap_filter_t *f, apr_bucket_brigade *bb)
     return rv;
 }
 
+/* Let mod_proxy answer the sub-request, and note what came of it. */
+static void run(request_rec *sub, query_context *context)
+{
+    walt_query *query = context->query;
+    int status;
+
+    /* mod_proxy leaves out a sub-request's If-Match and its like, but not these: what is asked for is
+     * the whole file. */
+    apr_table_unset(sub->headers_in, "Range");
+    apr_table_unset(sub->headers_in, "Request-Range");
+    ap_add_output_filter_handle(query_filter, context, sub, sub->connection);
+    /* Not ap_run_sub_req: it would end with an EOS what a handler failed to begin, and that looks
+     * like a reply without a body. */
+    status = ap_invoke_handler(sub);
+    /* A reply without a length ends when the WalT server closes; where mod_proxy sees that late, it
+     * passes on no EOS. */
+    if (status == OK && context->state == QUERY_BODY && query->length < 0)
+        query->whole = !context->asker->connection->aborted;
+    /* What broke first says it best: on a connection that was kept, mod_proxy calls a reply that
+     * broke off before its head an error of its own. */
+    if (ap_is_HTTP_ERROR(status) && !ap_is_HTTP_ERROR(query->status))
+        query->status = status;
+    if (!query->whole && !ap_is_HTTP_ERROR(query->status))
+        query->status = HTTP_BAD_GATEWAY;
+    if (!context->is_answered)
+        boot_watch_unanswered(context->asker);
+}
+
 void walt_query_ask(request_rec *r, walt_query *query)
 {
     walt_vpn_request *request = walt_vpn_request_of(r);
     query_context context = { query, r, QUERY_HEAD, apr_time_now(), 0 };
     request_rec *sub;
-    int status;
 
     query->status = 0;
     query->whole = 0;
@@ -127,27 +154,10 @@ void walt_query_ask(request_rec *r, walt_query *query)
     sub = ap_sub_req_method_uri("GET", apr_pstrcat(r->pool, BOOT_PREFIX, query->rest, NULL), r,
                                 NULL);
     request->asked = NULL;
-    if (sub->status != HTTP_OK) {
+    if (sub->status == HTTP_OK)
+        run(sub, &context);
+    else
         query->status = sub->status;
-    }
-    else {
-        /* mod_proxy leaves out a sub-request's If-Match and its like, but not these: what is asked
-         * for is the whole file. */
-        apr_table_unset(sub->headers_in, "Range");
-        apr_table_unset(sub->headers_in, "Request-Range");
-        ap_add_output_filter_handle(query_filter, &context, sub, sub->connection);
-        /* Not ap_run_sub_req: it would end with an EOS what a handler failed to begin, and that
-         * looks like a reply without a body. */
-        status = ap_invoke_handler(sub);
-        /* What broke first says it best: on a connection that was kept, mod_proxy calls a reply that
-         * broke off before its head an error of its own. */
-        if (ap_is_HTTP_ERROR(status) && !ap_is_HTTP_ERROR(query->status))
-            query->status = status;
-        if (!query->whole && !ap_is_HTTP_ERROR(query->status))
-            query->status = HTTP_BAD_GATEWAY;
-        if (!context.is_answered)
-            boot_watch_unanswered(r);
-    }
     ap_destroy_sub_req(sub);
 }
 

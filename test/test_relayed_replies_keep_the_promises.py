@@ -109,8 +109,9 @@ def test_odd_replies(ours, walt, file, answer, status, body, reason):
         if body == b"" or answer.startswith("nonsense"):
             status, body = 404, None
             ours.expect_log("what answers there for boot.sig is not a signature")
-    walt.fault(file, "raw", reply=answer, times=None)
-    for close in (True, False):
+    for close, pause in ((True, None), (False, None), (True, 0.2)):
+        walt.heal()
+        walt.fault(file, "raw", reply=answer, times=None, seconds=pause)
         with ours.connect() as connection:
             connection.send(wire.request(PLACE + file, ours.server_name, close=close))
             reply = connection.reply()
