@@ -8,7 +8,6 @@
 #include "boot_ledger.h"
 #include "boot_memory.h"
 #include "boot_request.h"
-#include "image_digest.h"
 #include "image_folder.h"
 #include "question_line.h"
 
@@ -16,8 +15,6 @@
 #include "ap_mmn.h"
 #include "apr_lib.h"
 #include "apr_strings.h"
-#include "http_core.h"
-#include "mpm_common.h"
 #include "mod_proxy.h"
 
 #include <arpa/inet.h>
@@ -565,10 +562,8 @@ static const char *define_worker(apr_pool_t *pconf, const server_rec *s,
     /* No hold-down: the first request after the WalT server is back must succeed. */
     worker->s->retry = 0;
     worker->s->retry_set = 1;
-#if AP_MODULE_MAGIC_AT_LEAST(20120211, 130)
     worker->s->address_ttl = ADDRESS_TTL;
     worker->s->address_ttl_set = 1;
-#endif
     return NULL;
 }
 
@@ -648,48 +643,6 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
     return OK;
 }
 
-/* Now and then, in the parent: what no process went on with is cleared. */
-static int walt_vpn_monitor(apr_pool_t *p, server_rec *main_server)
-{
-    const server_rec *s;
-
-    if (!boot_ledger_fetch_forget())
-        return DECLINED;
-    for (s = main_server; s; s = s->next) {
-        if (entrypoint_of(s) && entrypoint_of(s)->folder)
-            image_folder_sweep(p, entrypoint_of(s)->folder);
-    }
-    return DECLINED;
-}
-
-/* A child ends. */
-static apr_status_t keep_boots(void *main_server)
-{
-    const server_rec *s;
-
-    for (s = main_server; s; s = s->next) {
-        if (entrypoint_of(s))
-            boot_memory_keep_last(entrypoint_of(s));
-    }
-    return APR_SUCCESS;
-}
-
-static void walt_vpn_child_init(apr_pool_t *pchild, server_rec *main_server)
-{
-    apr_status_t rv = image_digest_child_init(pchild);
-    server_rec *s;
-
-    if (rv != APR_SUCCESS)
-        ap_log_error(APLOG_MARK, APLOG_CRIT, rv, main_server, "can't make a mutex");
-    apr_pool_cleanup_register(pchild, main_server, keep_boots, apr_pool_cleanup_null);
-    for (s = main_server; s; s = s->next) {
-        const walt_vpn_entrypoint *entrypoint = own_entrypoint(s);
-
-        if (entrypoint && entrypoint->folder)
-            image_folder_sweep(pchild, entrypoint->folder);
-    }
-}
-
 /* ------------------------------------------------------------------ tables */
 
 const command_rec entrypoint_directives[] = {
@@ -712,6 +665,4 @@ void entrypoint_register_hooks(void)
 {
     ap_hook_check_config(walt_vpn_check_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_post_config(walt_vpn_post_config, NULL, NULL, APR_HOOK_MIDDLE);
-    ap_hook_monitor(walt_vpn_monitor, NULL, NULL, APR_HOOK_MIDDLE);
-    ap_hook_child_init(walt_vpn_child_init, NULL, NULL, APR_HOOK_MIDDLE);
 }

@@ -15,7 +15,6 @@
 #include "apr_hash.h"
 #include "apr_lib.h"
 #include "apr_strings.h"
-#include "http_core.h"
 #include "http_main.h"
 #include "http_protocol.h"
 #include "http_request.h"

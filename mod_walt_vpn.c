@@ -2,7 +2,7 @@
  * mod_walt_vpn.c: one directive turns a virtual host into a WalT VPN HTTP entrypoint.
  *
  * Why a module that generates a worker rather than a ProxyPass line: a node does not survive what
- * a mere relay does to it (facts: a clean close at the wrong byte hangs it, a resumed download
+ * a mere relay does to it (facts.md 1: a clean close at the wrong byte hangs it, a resumed download
  * answered with 200 corrupts it), and the WalT server does not survive what a mere relay lets
  * through.  So a request is judged as it was sent (boot_request.c) before anything in httpd
  * rewrites it, claimed ahead of every other module, passed on by mod_proxy_http through a worker
@@ -20,11 +20,11 @@
 #include "server_fault.h"
 #include "site_check.h"
 #include "status_page.h"
+#include "upkeep.h"
 #include "walt_query.h"
 
 #include "apr_lib.h"
 #include "apr_strings.h"
-#include "http_core.h"
 #include "http_main.h"
 #include "http_protocol.h"
 #include "http_request.h"
@@ -241,8 +241,9 @@ static const walt_vpn_request *claimed(const request_rec *r)
            && strcmp(r->uri + strlen(BOOT_PREFIX), request->asked) == 0 ? request : NULL;
 }
 
-/* Hand r to mod_proxy_http for this path and query, which were judged: they go out as they are. */
-static void pass_on(request_rec *r, const walt_vpn_entrypoint *entrypoint, boot_file file,
+/* Hand r to mod_proxy_http for this path and query, which were judged: they go out as they are.
+ * Firmware takes the first status line for the answer. */
+static void pass_on(request_rec *r, const walt_vpn_entrypoint *entrypoint, int is_for_firmware,
                     const char *rest, const char *query)
 {
     r->filename = apr_pstrcat(r->pool, "proxy:", entrypoint->url, rest, query ? "?" : "", query,
@@ -252,8 +253,7 @@ static void pass_on(request_rec *r, const walt_vpn_entrypoint *entrypoint, boot_
     apr_table_setn(r->notes, "proxy-nocanon", "1");
     /* The WalT server answers a chunked request body with 400 (facts.md 2). */
     apr_table_setn(r->subprocess_env, "proxy-sendcl", "1");
-    /* Firmware takes the first status line for the answer. */
-    if (file != BOOT_FILE_ENROLL && file != BOOT_FILE_OTHER)
+    if (is_for_firmware)
         apr_table_setn(r->subprocess_env, "proxy-interim-response", "Suppress");
 }
 
@@ -351,9 +351,11 @@ static int walt_vpn_translate(request_rec *r)
     if (!request)
         return refuse_disguise(r);
     if (r->main)
-        pass_on(r, request->entrypoint, BOOT_FILE_SIG, request->asked, NULL);
+        pass_on(r, request->entrypoint, 1, request->asked, NULL);
     else
-        pass_on(r, request->entrypoint, request->boot.file, request->rest, request->query);
+        pass_on(r, request->entrypoint, request->boot.file != BOOT_FILE_ENROLL
+                                        && request->boot.file != BOOT_FILE_OTHER,
+                request->rest, request->query);
     return OK;
 }
 
@@ -377,6 +379,7 @@ static void register_hooks(apr_pool_t *p)
     body_filter = ap_register_input_filter("WALT_VPN_BODY", filter_body, NULL, AP_FTYPE_RESOURCE);
     ap_hook_insert_filter(walt_vpn_insert_filter, NULL, NULL, APR_HOOK_MIDDLE);
     entrypoint_register_hooks();
+    upkeep_register_hooks();
     site_check_register_hooks();
     reply_guard_register_hooks();
     walt_query_register_hooks();
@@ -395,8 +398,6 @@ module AP_MODULE_DECLARE_DATA walt_vpn_module = {
     entrypoint_create_config,
     entrypoint_merge_config,
     entrypoint_directives,
-    register_hooks
-#ifdef AP_MODULE_FLAG_NONE
-    , AP_MODULE_FLAG_NONE
-#endif
+    register_hooks,
+    AP_MODULE_FLAG_NONE
 };

@@ -6,9 +6,8 @@
  *
  *     WaltVpn[entry.example.org].Node[192.168.152.7].Result: cached
  *
- * Where people are shown something else (64.0 MiB for
- * 67108864), the cell has the plain one as its title.  mod_status is optional: without it nobody
- * runs the hook.
+ * Where people are shown something else (64.0 MiB for 67108864), the cell has the plain one as its
+ * title.  mod_status is optional: without it nobody runs the hook.
  */
 #include "status_page.h"
 #include "boot_ledger.h"
@@ -17,7 +16,6 @@
 #include "image_folder.h"
 
 #include "apr_strings.h"
-#include "http_core.h"
 #include "http_main.h"
 #include "http_protocol.h"
 #include "mod_status.h"
@@ -391,7 +389,6 @@ static void put_fetches(page *page, int entrypoint)
     begin_table(page, "Images being fetched now", "Fetches", fetches->nelts, columns);
     for (i = 0; i < fetches->nelts; i++) {
         const ledger_fetch *running = &APR_ARRAY_IDX(fetches, i, ledger_fetch);
-
         apr_uint64_t rate = rate_since(running->position, running->began);
 
         begin_row(page, "Fetch", running->digest);

@@ -10,6 +10,7 @@
  * leftover_check.c   what is still passed on below /walt-vpn/ without this module
  * resolver_check.c   have the WalT servers an address?
  * name_check.c       do the names of an entrypoint lead to it?
+ * upkeep.c           what the processes do for folders and ledger beside answering requests
  * entrypoint.c       what the directives make of a server: refusing to start, the generated worker
  * boot_files.c       answering boot.sig and boot.img
  * image_fetch.c      fetching an image from the WalT server, and trying again where that fails
