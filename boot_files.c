@@ -58,6 +58,7 @@ static int answer_signature(request_rec *r, walt_vpn_request *request)
     if (query.status == HTTP_OK) {
         if (!(digest = boot_signature_digest(&signature)))
             return server_fault_no_signature(r, request);
+        server_fault_is_over(r, request);
         boot_watch_digest(r, digest);
     }
     r->status = query.status;

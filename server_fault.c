@@ -14,16 +14,26 @@
 #include "apr_strings.h"
 #include "mod_proxy.h"
 
-/* Under which the trouble with an entrypoint's WalT server is known, and its kind. */
+/* The kind of trouble that it is when a boot.sig is none. */
 #define TROUBLE_NO_SIGNATURE 1
+
+/* What the trouble with an entrypoint's WalT server is known under. */
+static const char *server_of(const request_rec *r, const walt_vpn_entrypoint *entrypoint)
+{
+    return apr_pstrcat(r->pool, "server ", entrypoint->url, NULL);
+}
+
+void server_fault_is_over(const request_rec *r, const walt_vpn_request *request)
+{
+    (void)boot_ledger_forget(server_of(r, request->entrypoint));
+}
 
 int server_fault_no_signature(request_rec *r, const walt_vpn_request *request)
 {
     const walt_vpn_entrypoint *entrypoint = request->entrypoint;
-    const char *who = apr_pstrcat(r->pool, "server ", entrypoint->url, NULL);
 
     boot_watch_counters(r)->no_signatures++;
-    if (!boot_ledger_met_before(who, TROUBLE_NO_SIGNATURE))
+    if (!boot_ledger_met_before(server_of(r, entrypoint), TROUBLE_NO_SIGNATURE))
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s: what answers there for boot.sig is not "
                       "a signature: probably another web server, or a captive portal in between. "
                       "Nodes get 404; look at what \"curl %s%s\" gives from here", entrypoint->where,

@@ -27,6 +27,9 @@ def test_a_boot_sig_that_is_none(reply, method, entrypoint, walt, node):
     ours.tolerate_log("boot.sig was answered with 404: the WalT server's boot.sig is none")
     walt.heal()
     assert node(ours).boot().booted
+    walt.fault("boot.sig", "raw", reply=reply, times=None)
+    assert ours.get(SIG, method=method).status == 404
+    assert ours.error_log.count("is not a signature") == 2, "it was over meanwhile"
 
 
 @pytest.mark.parametrize("cached, path", [(False, SIG), (True, SIG), (False, IMG)])
