@@ -84,6 +84,8 @@ void boot_watch_answer(request_rec *r, walt_vpn_answer answer, const char *reaso
     apr_table_setn(r->subprocess_env, "WALT_VPN_ANSWER", boot_watch_answer_name(answer));
     if (reason)
         apr_table_setn(r->subprocess_env, "WALT_VPN_REASON", reason);
+    else
+        apr_table_unset(r->subprocess_env, "WALT_VPN_REASON");
 }
 
 /* A client that repeats a request is refused each time; that is said once. */
@@ -572,38 +574,36 @@ static void end_download(request_rec *r, const walt_vpn_request *request, watch 
                      ended_short(r->pool, watch->from + watch->arrived, boot.size, reason));
 }
 
+/* What an error of the 5xx kind means where nobody said more. */
+static const char *reason_of(int status)
+{
+    switch (status) {
+    case HTTP_BAD_GATEWAY:
+        return "the WalT server's reply was broken";
+    case HTTP_SERVICE_UNAVAILABLE:
+        return "the WalT server can't be reached";
+    case HTTP_GATEWAY_TIME_OUT:
+        return "the WalT server did not answer in time";
+    default:
+        return "the WalT server reports an error";
+    }
+}
+
 /* Say how the request was answered, as far as nobody said it yet. */
 static void complete_answer(request_rec *r, const walt_vpn_request *request)
 {
-    const char *reason;
+    const char *reason = apr_table_get(r->subprocess_env, "WALT_VPN_REASON");
 
     /* Who answers is known when a handler is asked: access control, for one, came before. */
-    if (!apr_table_get(r->subprocess_env, "WALT_VPN_ANSWER")) {
+    if (!apr_table_get(r->subprocess_env, "WALT_VPN_ANSWER"))
         boot_watch_answer(r, WALT_VPN_REFUSED, "by the configuration of this httpd");
-        return;
-    }
-    if (r->status == HTTP_NOT_FOUND && request->answer == WALT_VPN_RELAYED
-        && request->boot.node[0])
+    else if (r->status == HTTP_NOT_FOUND && request->answer == WALT_VPN_RELAYED
+             && request->boot.node[0])
         boot_watch_answer(r, WALT_VPN_RELAYED,
                           apr_psprintf(r->pool, "so says what %s leads to: it does not know the "
                                        "node, or is no WalT server", request->entrypoint->where));
-    if (request->answer == WALT_VPN_REFUSED || !ap_is_HTTP_SERVER_ERROR(r->status))
-        return;
-    switch (r->status) {
-    case HTTP_BAD_GATEWAY:
-        reason = "the WalT server's reply was broken";
-        break;
-    case HTTP_SERVICE_UNAVAILABLE:
-        reason = "the WalT server can't be reached";
-        break;
-    case HTTP_GATEWAY_TIME_OUT:
-        reason = "the WalT server did not answer in time";
-        break;
-    default:
-        reason = "the WalT server reports an error";
-    }
-    boot_watch_answer(r, WALT_VPN_FAILED,
-                      apr_table_get(r->subprocess_env, "WALT_VPN_REASON") ? NULL : reason);
+    else if (request->answer != WALT_VPN_REFUSED && ap_is_HTTP_SERVER_ERROR(r->status))
+        boot_watch_answer(r, WALT_VPN_FAILED, reason ? reason : reason_of(r->status));
 }
 
 /* Count a request that has ended, after its answer is known. */
