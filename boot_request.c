@@ -9,6 +9,9 @@
 
 #include <string.h>
 
+/* Longest path or query that is judged, in bytes; a longer one is refused. */
+#define TEXT_MAX 8190
+
 /* Decodings that are followed; a text that is still not plain after them hides something. */
 #define DECODINGS_MAX 3
 
@@ -231,11 +234,11 @@ static boot_file name_file(const char *rest, char node[16])
 /* Judge all readings of the path; fills file, node and plain (as far as the path goes). */
 static const char *judge_path(boot_request *b, const char *rest)
 {
-    char text[BOOT_TEXT_MAX + 1], node[16];
+    char text[TEXT_MAX + 1], node[16];
     const char *fault;
     int decodings, slashes, slashes_sent = 0;
 
-    if (strlen(rest) > BOOT_TEXT_MAX)
+    if (strlen(rest) > TEXT_MAX)
         return "a path that is too long";
     strcpy(text, rest);
     for (decodings = 0;; decodings++) {
@@ -275,14 +278,14 @@ static const char *judge_path(boot_request *b, const char *rest)
  */
 static const char *judge_query(const char *query)
 {
-    char text[BOOT_TEXT_MAX + 1];
+    char text[TEXT_MAX + 1];
     const char *from, *fault = byte_fault(query);
     char *to = text;
     int decodings, decoded;
 
     if (fault)
         return fault;
-    if (strlen(query) > BOOT_TEXT_MAX)
+    if (strlen(query) > TEXT_MAX)
         return "a query that is too long";
     strcpy(text, query);
     for (decodings = 0; (decoded = decode_once(text)) != 0; decodings++) {

@@ -10,9 +10,6 @@
 
 #define BOOT_PREFIX "/walt-vpn/"
 
-/* Longest path or query that is judged, in bytes; a longer one is refused. */
-#define BOOT_TEXT_MAX 8190
-
 /* The body that an enroll request may have, in bytes: a key of 64 KiB or more ends the WalT
  * server's daemon (facts.md 2); a real request is below 2 KiB. */
 #define BOOT_ENROLL_MAX (32 * 1024)

@@ -247,6 +247,7 @@ apr_status_t question_line_open(question_line **line, const char *url, apr_pool_
     *line = memory;
     if (!is_new)
         return APR_SUCCESS;
+    /* If this fails httpd ends: nobody finds a half-made line. */
     (*line)->width = 1;
     rv = apr_generate_random_bytes((unsigned char *)&(*line)->salt, sizeof((*line)->salt));
     return rv == APR_SUCCESS ? make_mutexes(*line) : rv;
@@ -269,6 +270,8 @@ static void learn_from_answer(question_line *line, apr_time_t took, apr_time_t n
 
     if (took > fastest_of(line) + FAST_MARGIN)
         line->width = 1;
+    else if (line->width > most)
+        line->width = most;
     else if (line->width < most && now < line->awaited)
         line->width++;
     if (now - line->fastest_since > FASTEST_LASTS) {

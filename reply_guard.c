@@ -196,7 +196,7 @@ static int is_redirect(int status)
     return ap_is_HTTP_REDIRECT(status) && status != HTTP_NOT_MODIFIED;
 }
 
-/* Is the reply to r one that firmware reads? */
+/* Is the reply to this request one that firmware reads?  What was refused may be a node's, misspelt. */
 static int is_for_firmware(const walt_vpn_request *request)
 {
     return request->boot.file == BOOT_FILE_SIG || request->boot.file == BOOT_FILE_IMG
