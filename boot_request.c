@@ -157,8 +157,8 @@ static const char *segment_fault(const char *rest, int *slashes)
             return "a dot segment";
         if (*slashes == 0)
             per_ip = segment_is(segment, length, "per-ip");
-        /* The WalT server's daemon ends when it is asked for a directory: of those in a node's folder
-         * one is known by its name. */
+        /* The WalT server's daemon ends when it is asked for a directory: of those in a node's
+         * folder one is known by its name. */
         if (per_ip && last && (*slashes < 2 || segment_is(segment, length, "")
                                || (*slashes == 2 && segment_is(segment, length, "overlays"))))
             return "a directory below per-ip/";

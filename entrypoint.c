@@ -568,8 +568,9 @@ static const char *define_worker(apr_pool_t *pconf, const server_rec *s,
 }
 
 /*
- * Say "CacheDisable /walt-vpn/" for an entrypoint whose site uses mod_cache, which may answer before
- * any other module is asked: the setup check and nodes must see the WalT server as it is now.
+ * Say "CacheDisable /walt-vpn/" for an entrypoint whose site uses mod_cache, which may answer
+ * before any other module is asked: the setup check and nodes must see the WalT server as it is
+ * now.
  */
 static void keep_caches_out(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *s,
                             const walt_vpn_entrypoint *entrypoint)

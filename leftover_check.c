@@ -3,9 +3,9 @@
  *
  * Whoever comes from a documented ProxyPass may have left it behind: requests for a name of no
  * entrypoint, or for the bare address, would go through it to the WalT server, unguarded.  Meant is
- * what says /walt-vpn/ itself, in what it matches or in where it leads; a site's "ProxyPass /" is its
- * own affair.  Read from the configuration as it is written, .htaccess files excepted: mod_proxy's
- * and mod_rewrite's tables are private.
+ * what says /walt-vpn/ itself, in what it matches or in where it leads; a site's "ProxyPass /" is
+ * its own affair.  Read from the configuration as it is written, .htaccess files excepted:
+ * mod_proxy's and mod_rewrite's tables are private.
  */
 #include "leftover_check.h"
 #include "boot_request.h"
@@ -43,7 +43,8 @@ static int is_of_a_name(char c)
     return apr_isalnum(c) || c == '-' || c == '_';
 }
 
-/* Does this regular expression ask for such a path?  "!^/walt-vpn/", "(?!walt-vpn)" ask for others. */
+/* Does this regular expression ask for such a path?  "!^/walt-vpn/", "(?!walt-vpn)" ask for
+ * others. */
 static int is_pattern_of_ours(apr_pool_t *p, const char *pattern)
 {
     char *plain = apr_pstrdup(p, pattern);
@@ -165,9 +166,9 @@ static void walk(apr_pool_t *p, const ap_directive_t *directive, surroundings ar
         else if (is_leftover(p, directive, &around))
             APR_ARRAY_PUSH(faults, const char *) =
                 apr_psprintf(p, "%s %s (%s:%d): it passes requests below " BOOT_PREFIX " on to the "
-                             "WalT server unguarded, under every name that is no entrypoint's; take "
-                             "it out", directive->directive, directive->args, directive->filename,
-                             directive->line_num);
+                             "WalT server unguarded, under every name that is no entrypoint's; "
+                             "take it out", directive->directive, directive->args,
+                             directive->filename, directive->line_num);
         if (ap_cstr_casecmp(directive->directive, "RewriteCond") == 0)
             around.has_condition |= is_condition_of_ours(p, directive->args);
         else if (ap_cstr_casecmp(directive->directive, "RewriteRule") == 0)

@@ -6,8 +6,8 @@
 
 #include "walt_vpn.h"
 
-/* The directives of mod_proxy and mod_rewrite that do, with their places and what to do: an array of
- * const char *, in p. */
+/* The directives of mod_proxy and mod_rewrite that do, with their places and what to do: an
+ * array of const char *, in p. */
 apr_array_header_t *leftover_check_faults(apr_pool_t *p);
 
 #endif

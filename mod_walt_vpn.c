@@ -96,7 +96,8 @@ static int refusal(request_rec *r, const walt_vpn_request *request, const char *
     return OK;
 }
 
-/* What stands behind /walt-vpn/ in this path of r, if r asks an entrypoint by its name; else NULL. */
+/* What stands behind /walt-vpn/ in this path of r, if r asks an entrypoint by its name; else
+ * NULL. */
 static const char *rest_of(const request_rec *r, const char *path)
 {
     if (r->prev || !path || !r->hostname || !entrypoint_of(r->server))
@@ -180,8 +181,8 @@ static int walt_vpn_post_read_first(request_rec *r)
     return DECLINED;
 }
 
-/* mod_md's MDRequireHttps redirects in this very hook, where nothing can be claimed yet.  What has no
- * path it lets alone: between these two ours has none. */
+/* mod_md's MDRequireHttps redirects in this very hook, where nothing can be claimed yet.  What
+ * has no path it lets alone: between these two ours has none. */
 static int walt_vpn_before_md(request_rec *r)
 {
     walt_vpn_request *request = walt_vpn_request_of(r);
@@ -327,8 +328,8 @@ static int walt_vpn_type_checker(request_rec *r)
     return claimed(r) ? OK : DECLINED;
 }
 
-/* Refuse a path of which only httpd has made one below /walt-vpn/ ("/./walt-vpn/").  No node asks so,
- * and a ProxyPass that was left from before would let it through. */
+/* Refuse a path of which only httpd has made one below /walt-vpn/ ("/./walt-vpn/").  No node
+ * asks so, and a ProxyPass that was left from before would let it through. */
 static int refuse_disguise(request_rec *r)
 {
     const char *rest = r->main ? NULL : rest_of(r, r->uri);
@@ -368,7 +369,8 @@ static void register_hooks(apr_pool_t *p)
     ap_hook_post_read_request(walt_vpn_post_read_first, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_post_read_request(walt_vpn_before_md, NULL, md, APR_HOOK_MIDDLE);
     ap_hook_post_read_request(walt_vpn_after_md, md, NULL, APR_HOOK_MIDDLE);
-    /* Behind mod_remoteip's (FIRST), so that a refusal names the client, and mod_proxy's (FIRST). */
+    /* Behind mod_remoteip's (FIRST), so that a refusal names the client, and mod_proxy's
+     * (FIRST). */
     ap_hook_post_read_request(walt_vpn_post_read_last, NULL, NULL, APR_HOOK_REALLY_LAST);
     /* Before mod_rewrite's and mod_proxy's (FIRST) and mod_alias's (MIDDLE): a site-wide
      * ProxyPass, Alias or redirect to https must not take a node's request. */

@@ -19,7 +19,7 @@ typedef struct {
     const server_rec *server;   /* NULL: httpd refuses such a name with 400 */
     const char *host;           /* the name as httpd has it: lower case, no dot at the end */
     const server_rec *asked;    /* the entrypoint's */
-    server_rec *beside;         /* that, if it is among those that httpd chooses from by name there */
+    server_rec *beside;         /* that, if httpd chooses it from several by name there */
 } verdict;
 
 /* An address and port at which an entrypoint expects requests. */
@@ -75,7 +75,8 @@ static apr_sockaddr_t *at_port(apr_pool_t *p, apr_sockaddr_t *address, apr_port_
     return copy;
 }
 
-/* Does a connection to this address come in through this listener?  "Listen 80" takes IPv4 and IPv6. */
+/* Does a connection to this address come in through this listener?  "Listen 80" takes IPv4 and
+ * IPv6. */
 static int covers(const ap_listen_rec *listener, const apr_sockaddr_t *address)
 {
     if (!is_any(listener->bind_addr))
@@ -184,8 +185,8 @@ static int has_listener_without_tls(apr_port_t port)
     return 0;
 }
 
-/* Is s meant by requests on a port that it names with all others ("*:*", the main server)?  By those
- * of nodes; where there is no port 80, on each that speaks plain HTTP. */
+/* Is s meant by requests on a port that it names with all others ("*:*", the main server)?  By
+ * those of nodes; where there is no port 80, on each that speaks plain HTTP. */
 static int is_meant_among_all(apr_port_t port)
 {
     return port == HTTP_PORT
@@ -239,9 +240,9 @@ static void add_place(apr_pool_t *p, apr_array_header_t *places, const server_re
 }
 
 /*
- * Where s expects requests, as places in p.  What a wildcard listener takes are the addresses of this
- * machine that any <VirtualHost> names, each of which may lead elsewhere, and all others, which lead
- * alike.  By those of loopback no node comes, unless s or Listen names them.
+ * Where s expects requests, as places in p.  What a wildcard listener takes are the addresses of
+ * this machine that any <VirtualHost> names, each of which may lead elsewhere, and all others,
+ * which lead alike.  By those of loopback no node comes, unless s or Listen names them.
  */
 static apr_array_header_t *places_of(apr_pool_t *p, server_rec *main_server, const server_rec *s)
 {
@@ -286,13 +287,15 @@ static const char *addresses_of(apr_pool_t *p, const walt_vpn_entrypoint *entryp
                                    length - (section->args[length - 1] == '>')) : "*";
 }
 
-/* Why a request goes past an entrypoint to the server found, whose <VirtualHost> is more specific. */
+/* Why a request goes past an entrypoint to the server found, whose <VirtualHost> is more
+ * specific. */
 static const char *address_reason(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint,
                                   const verdict *found, const place *at)
 {
     if (!entrypoint->server->is_virtual)
-        return apr_psprintf(p, "%s, ahead of the main server; move WaltVpnServer and its ServerName "
-                            "into a <VirtualHost %s>", place_of(p, found->server), at->text);
+        return apr_psprintf(p, "%s, ahead of the main server; move WaltVpnServer and its "
+                            "ServerName into a <VirtualHost %s>", place_of(p, found->server),
+                            at->text);
     return apr_psprintf(p, "%s, which is more specific; write <VirtualHost %s %s> for the "
                         "entrypoint%s", place_of(p, found->server), addresses_of(p, entrypoint),
                         at->text, is_any(at->address) ? ""
@@ -310,14 +313,15 @@ static const char *name_reason(apr_pool_t *p, const server_rec *main_server,
         return apr_psprintf(p, "%s, as httpd does not know the name in this form; write %s", whom,
                             found->host);
     if (other)
-        return apr_psprintf(p, "%s, another entrypoint of this name (WaltVpnServer %s) that is read "
-                            "first; remove one of the two", whom, other->value);
+        return apr_psprintf(p, "%s, another entrypoint of this name (WaltVpnServer %s) that is "
+                            "read first; remove one of the two", whom, other->value);
     /* A pointer: httpd gives a site without one the main server's. */
     if (found->server->is_virtual && found->server->server_hostname == main_server->server_hostname)
-        return apr_psprintf(p, "%s, which has no ServerName and so goes by the main server's; give it "
-                            "a ServerName of its own", whom);
-    return apr_psprintf(p, "%s, which goes by this name too (ServerName or ServerAlias) and is read "
-                        "first; take the name out there, or have the entrypoint read first", whom);
+        return apr_psprintf(p, "%s, which has no ServerName and so goes by the main server's; give "
+                            "it a ServerName of its own", whom);
+    return apr_psprintf(p, "%s, which goes by this name too (ServerName or ServerAlias) and is "
+                        "read first; take the name out there, or have the entrypoint read first",
+                        whom);
 }
 
 /* What is wrong with where this name leads at this place, in p; NULL: nothing. */
@@ -331,8 +335,8 @@ static const char *reason_of(apr_pool_t *p, server_rec *main_server,
     if (found.server == entrypoint->server && entrypoint_is_named(found.server, found.host))
         return NULL;
     if (!found.server)
-        return "nobody, as httpd refuses such a name with 400 (HttpProtocolOptions Strict); use one "
-               "of letters, digits, hyphens and dots whose last part begins with a letter";
+        return "nobody, as httpd refuses such a name with 400 (HttpProtocolOptions Strict); use "
+               "one of letters, digits, hyphens and dots whose last part begins with a letter";
     if (found.beside)
         return name_reason(p, main_server, &found);
     /* One entrypoint may be written as several, by addresses. */
@@ -399,7 +403,8 @@ static const char *example_of(apr_pool_t *p, const char *pattern)
     return example;
 }
 
-/* Add where requests for one name lead astray; shown: the name, or the pattern that it stands for. */
+/* Add where requests for one name lead astray; shown: the name, or the pattern that it stands
+ * for. */
 static void check_name(apr_pool_t *p, server_rec *main_server,
                        const walt_vpn_entrypoint *entrypoint, const apr_array_header_t *places,
                        const char *name, const char *shown, apr_array_header_t *findings)
@@ -427,7 +432,8 @@ static void check_names(apr_pool_t *p, server_rec *main_server,
     apr_array_header_t *findings = apr_array_make(p, 1, sizeof(finding));
     int i;
 
-    check_name(p, main_server, entrypoint, places, s->server_hostname, s->server_hostname, findings);
+    check_name(p, main_server, entrypoint, places, s->server_hostname, s->server_hostname,
+               findings);
     for (i = 0; s->names && i < s->names->nelts; i++) {
         const char *name = APR_ARRAY_IDX(s->names, i, const char *);
 
@@ -466,8 +472,9 @@ static void check_addresses(apr_pool_t *p, const server_rec *s, apr_array_header
                              text, own->host_port);
         else if (!is_any(own->host_addr) && !is_own_address(p, own->host_addr))
             APR_ARRAY_PUSH(faults, const char *) =
-                apr_psprintf(p, "no request comes to <VirtualHost %s>, an address that this machine "
-                             "does not have; behind address translation write <VirtualHost *:%u>", text,
+                apr_psprintf(p, "no request comes to <VirtualHost %s>, an address that this "
+                             "machine does not have; behind address translation write "
+                             "<VirtualHost *:%u>", text,
                              own->host_port ? own->host_port : HTTP_PORT);
     }
 }

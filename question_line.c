@@ -32,8 +32,8 @@
 /*
  * Most questions of one client that stand in the line; its others wait until one of these is done.
  * Half of the places: so a stranger never has them all.  While fewer may ask, fewer are of use, one
- * more than that: so a fleet behind one address is asked for as fast as if it had many, and in single
- * file a stranger has two.  Clients share the passes of a group, by a hash that they can't
+ * more than that: so a fleet behind one address is asked for as fast as if it had many, and in
+ * single file a stranger has two.  Clients share the passes of a group, by a hash that they can't
  * foretell: a table of all clients would have to be rid of the dead ones.
  */
 #define PASSES (PLACES / 2)
@@ -53,15 +53,15 @@
 #define FASTEST_LASTS apr_time_from_sec(60)
 
 /*
- * A question that has had so much of the time that its worker waits does not shut the line any more:
- * 8 s of 20, and the WalT server gives up itself after 6.  So many may be asked at once then.  The
- * second one tells whether the WalT server is silent altogether.
+ * A question that has had so much of the time that its worker waits does not shut the line any
+ * more: 8 s of 20, and the WalT server gives up itself after 6.  So many may be asked at once
+ * then.  The second one tells whether the WalT server is silent altogether.
  */
 #define SILENCE(timeout) ((timeout) * 2 / 5)
 #define PLACES_IN_SILENCE 2
 
-/* A failure that came after this long is shared, if nothing was answered meanwhile: it costs whoever
- * has to find it out himself. */
+/* A failure that came after this long is shared, if nothing was answered meanwhile: it costs
+ * whoever has to find it out himself. */
 #define LONG_FAILURE apr_time_from_sec(1)
 
 /*
@@ -118,7 +118,7 @@ typedef struct {
 
 /* A line.  Times in it are of the monotonic clock, which is the same in all processes. */
 struct question_line {
-    pthread_mutex_t book;       /* held for moments, to read and write all of this but the mutexes */
+    pthread_mutex_t book;       /* held for moments, to use all of this but the mutexes */
     unsigned salt;              /* of the clients' hash */
     unsigned came;              /* counts those who came, to spread them over what they wait for */
     int width;                  /* how many may ask at once, as long as answers are fast */
@@ -518,7 +518,8 @@ static turn_state look(turn *turn)
     return state;
 }
 
-/* Sleep until what it lacks, first a pass and then a place, is free and its own, or a slice is over. */
+/* Sleep until what it lacks, first a pass and then a place, is free and its own, or a slice is
+ * over. */
 static void sleep_for_it(turn *turn)
 {
     pthread_mutex_t *mutex = turn->awaits ? &turn->awaits->mutex

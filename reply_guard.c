@@ -175,7 +175,7 @@ void reply_guard_own_errors(request_rec *r)
         { HTTP_SERVICE_UNAVAILABLE, "The WalT server can't be reached.\n" },
         { HTTP_GATEWAY_TIME_OUT, "The WalT server did not answer in time.\n" }
     };
-    int unnamed = ap_index_of_response(HTTP_INTERNAL_SERVER_ERROR);    /* what httpd takes others for */
+    int unnamed = ap_index_of_response(HTTP_INTERNAL_SERVER_ERROR);     /* as httpd takes others */
     apr_size_t i;
     int status;
 
@@ -196,7 +196,8 @@ static int is_redirect(int status)
     return ap_is_HTTP_REDIRECT(status) && status != HTTP_NOT_MODIFIED;
 }
 
-/* Is the reply to this request one that firmware reads?  What was refused may be a node's, misspelt. */
+/* Is the reply to this request one that firmware reads?  What was refused may be a node's,
+ * misspelt. */
 static int is_for_firmware(const walt_vpn_request *request)
 {
     return request->boot.file == BOOT_FILE_SIG || request->boot.file == BOOT_FILE_IMG
@@ -352,7 +353,8 @@ static apr_status_t break_relay(ap_filter_t *f, relay *state)
     return APR_ECONNABORTED;
 }
 
-/* Pass on what is to go out.  Without a client the relay is over; the WalT server is not to blame. */
+/* Pass on what is to go out.  Without a client the relay is over; the WalT server is not to
+ * blame. */
 static apr_status_t pass_relayed(ap_filter_t *f, relay *state, apr_bucket_brigade *bb)
 {
     apr_status_t rv = ap_pass_brigade(f->next, bb);

@@ -2,8 +2,8 @@
  * resolver_check.c: have the WalT servers an address?
  *
  * getaddrinfo() may wait for a silent resolver for half a minute, and nothing but its process's end
- * stops it; httpd's start must not wait so long.  So each name is looked up in a process of its own,
- * all at a time, and those that have not answered in time are killed.
+ * stops it; httpd's start must not wait so long.  So each name is looked up in a process of its
+ * own, all at a time, and those that have not answered in time are killed.
  */
 #include "resolver_check.h"
 
@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 /* The remedy that fits whatever is wrong. */
-#define REMEDY "no node boots until it has one; try \"getent hosts %s\", and mend the name, write " \
-               "the address in its place, or add it to /etc/hosts"
+#define REMEDY "no node boots until it has one; try \"getent hosts %s\", and mend the name, " \
+               "write the address in its place, or add it to /etc/hosts"
 
 /* A name that is being looked up, or an address, which is found without asking anybody. */
 typedef struct {
@@ -66,8 +66,8 @@ static const char *end(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint, int
     apr_proc_kill(&its->process, SIGKILL);
     apr_proc_wait(&its->process, NULL, NULL, APR_WAIT);
     if (APR_STATUS_IS_TIMEUP(rv) || APR_STATUS_IS_EAGAIN(rv))
-        return apr_psprintf(p, "this machine's resolver has not found an address of it within %d s; "
-                            REMEDY, seconds, entrypoint->host);
+        return apr_psprintf(p, "this machine's resolver has not found an address of it within %d "
+                            "s; " REMEDY, seconds, entrypoint->host);
     if (rv != APR_SUCCESS || found == APR_SUCCESS)
         return NULL;
     return apr_psprintf(p, "this machine's resolver finds no address of it (%s); " REMEDY,

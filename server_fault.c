@@ -36,8 +36,9 @@ int server_fault_no_signature(request_rec *r, const walt_vpn_request *request)
     if (!boot_ledger_met_before(server_of(r, entrypoint), TROUBLE_NO_SIGNATURE))
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s: what answers there for boot.sig is not "
                       "a signature: probably another web server, or a captive portal in between. "
-                      "Nodes get 404; look at what \"curl %s%s\" gives from here", entrypoint->where,
-                      entrypoint->url, boot_signature_path(r->pool, request, "boot.sig"));
+                      "Nodes get 404; look at what \"curl %s%s\" gives from here",
+                      entrypoint->where, entrypoint->url,
+                      boot_signature_path(r->pool, request, "boot.sig"));
     boot_watch_answer(r, WALT_VPN_FAILED, "the WalT server's boot.sig is none");
     /* With any other status its firmware would take the body for the file, and only find out later
      * (facts.md 1). */

@@ -22,7 +22,8 @@ apr_status_t shared_memory_open(void **memory, int *is_new, apr_size_t size,
     apr_shm_t *segment;
     apr_status_t rv;
     va_list parts;
-    int length = apr_snprintf(key, sizeof(key), "mod_walt_vpn: %" APR_SIZE_T_FMT " bytes of ", size);
+    int length = apr_snprintf(key, sizeof(key), "mod_walt_vpn: %" APR_SIZE_T_FMT " bytes of ",
+                              size);
 
     va_start(parts, name);
     apr_vsnprintf(key + length, sizeof(key) - (apr_size_t)length, name, parts);

@@ -1,9 +1,9 @@
 /*
  * site_check.c: what in the configuration keeps nodes from booting, or opens more than they need.
  *
- * Nothing of it is refused: it may be meant, or be about to be mended (a name that DNS will have).  It
- * is said as a warning, on the terminal by configtest and in the error log at each start and restart;
- * there, too, which names do lead to an entrypoint.
+ * Nothing of it is refused: it may be meant, or be about to be mended (a name that DNS will have).
+ * It is said as a warning, on the terminal by configtest and in the error log at each start and
+ * restart; there, too, which names do lead to an entrypoint.
  */
 #include "site_check.h"
 #include "boot_request.h"
@@ -31,7 +31,8 @@ static void warn(const server_rec *s, const char *where, const char *fault)
 {
     int form = is_configtest() ? APLOG_STARTUP : 0;
 
-    ap_log_error(APLOG_MARK, form | APLOG_WARNING, 0, s, "%s%s%s", where, *where ? ": " : "", fault);
+    ap_log_error(APLOG_MARK, form | APLOG_WARNING, 0, s, "%s%s%s", where, *where ? ": " : "",
+                 fault);
 }
 
 static void warn_of(const walt_vpn_entrypoint *entrypoint, const char *fault)
@@ -63,8 +64,8 @@ static void check(apr_pool_t *p, server_rec *main_server, const walt_vpn_entrypo
     if (no_address)
         warn_of(entrypoint, no_address);
     if (entrypoint->exposed_unsaid)
-        warn_of(entrypoint, "everything below " BOOT_PREFIX " is exposed; write WaltVpnExpose boot, "
-                "which is all that nodes need, or WaltVpnExpose all if more is meant to be");
+        warn_of(entrypoint, "everything below " BOOT_PREFIX " is exposed; write WaltVpnExpose "
+                "boot, which is all that nodes need, or WaltVpnExpose all if more is meant to be");
 }
 
 /* Where there is no entrypoint, nothing is left over either. */

@@ -115,8 +115,8 @@ static void run(request_rec *sub, query_context *context)
     walt_query *query = context->query;
     int status;
 
-    /* mod_proxy leaves out a sub-request's If-Match and its like, but not these: what is asked for is
-     * the whole file. */
+    /* mod_proxy leaves out a sub-request's If-Match and its like, but not these: what is asked
+     * for is the whole file. */
     apr_table_unset(sub->headers_in, "Range");
     apr_table_unset(sub->headers_in, "Request-Range");
     ap_add_output_filter_handle(query_filter, context, sub, sub->connection);

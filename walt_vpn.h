@@ -6,7 +6,7 @@
  * mod_walt_vpn.c     claiming a request and passing it on
  * status_page.c      the section on mod_status's page
  * metrics_page.c     the page that Prometheus reads
- * site_check.c       what in the configuration keeps nodes from booting, or opens more than they need
+ * site_check.c       what in the configuration keeps nodes from booting, or opens too much
  * leftover_check.c   what is still passed on below /walt-vpn/ without this module
  * resolver_check.c   have the WalT servers an address?
  * name_check.c       do the names of an entrypoint lead to it?
