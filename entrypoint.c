@@ -378,17 +378,23 @@ int entrypoint_is_named(const server_rec *s, const char *host)
     return 0;
 }
 
-/* Does s answer on this port?  A virtual host of *:* and the main server answer on all. */
-static int listens_on(const server_rec *s, apr_port_t port)
+int entrypoint_is_listened_on(apr_port_t port)
 {
-    const server_addr_rec *address;
     const ap_listen_rec *listener;
 
     for (listener = ap_listeners; listener; listener = listener->next) {
         if (listener->bind_addr->port == port)
-            break;
+            return 1;
     }
-    if (!listener)
+    return 0;
+}
+
+/* Does s answer on this port?  A virtual host of *:* and the main server answer on all. */
+static int listens_on(const server_rec *s, apr_port_t port)
+{
+    const server_addr_rec *address;
+
+    if (!entrypoint_is_listened_on(port))
         return 0;
     for (address = s->addrs; address; address = address->next) {
         if (address->host_port == 0 || address->host_port == port)

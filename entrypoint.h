@@ -21,6 +21,9 @@ const walt_vpn_entrypoint *entrypoint_to_show(const server_rec *s);
 /* Is host the ServerName of s or one of its ServerAlias names?  Ports do not matter. */
 int entrypoint_is_named(const server_rec *s, const char *host);
 
+/* Does this httpd listen on the port, at whatever address? */
+int entrypoint_is_listened_on(apr_port_t port);
+
 void entrypoint_register_hooks(void);
 
 #endif

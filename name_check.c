@@ -91,7 +91,7 @@ static int is_listened_on(const apr_sockaddr_t *address, apr_port_t port)
     const ap_listen_rec *listener;
 
     for (listener = ap_listeners; listener; listener = listener->next) {
-        if (listener->bind_addr->port == port && (!address || covers(listener, address)))
+        if (listener->bind_addr->port == port && covers(listener, address))
             return 1;
     }
     return 0;
@@ -519,7 +519,7 @@ static void check_port_80(apr_pool_t *p, server_rec *main_server,
     APR_ARRAY_PUSH(faults, const char *) =
         apr_psprintf(p, "nodes ask port 80 alone, and %s is not there; write %s, unless port 80 is "
                      "forwarded to it", s->server_hostname,
-                     is_listened_on(NULL, HTTP_PORT) ? "<VirtualHost *:80>"
+                     entrypoint_is_listened_on(HTTP_PORT) ? "<VirtualHost *:80>"
                      : s->is_virtual ? "Listen 80 and <VirtualHost *:80>" : "Listen 80");
 }
 
