@@ -105,17 +105,17 @@ def test_a_storm_with_faults(scraped, walt):
         return [query for query in queries() if all(math.isnan(value) for _, value in server.query(query[1]))]
 
     try:
-        wait_until(lambda: not empty(), 20)
+        wait_until(lambda: not empty(), 60)
     except TimeoutError:
         pytest.fail("empty on the dashboard: %s" % empty())
 
     assert "WaltVpnServerSilent" not in server.firing()
     walt.down()
     assert ours.get("/walt-vpn/server").status == 503
-    wait_until(lambda: "WaltVpnServerSilent" in server.firing(), 20, "the alert")
+    wait_until(lambda: "WaltVpnServerSilent" in server.firing(), 60, "the alert")
     walt.up()
     assert ours.get("/walt-vpn/server").status == 200
-    wait_until(lambda: "WaltVpnServerSilent" not in server.firing(), 20, "the end of the alert")
+    wait_until(lambda: "WaltVpnServerSilent" not in server.firing(), 60, "the end of the alert")
 
 
 def names(text):
