@@ -320,8 +320,8 @@ static const char *name_reason(apr_pool_t *p, const server_rec *main_server,
         return apr_psprintf(p, "%s, which has no ServerName and so goes by the main server's; give "
                             "it a ServerName of its own", whom);
     return apr_psprintf(p, "%s, which goes by this name too (ServerName or ServerAlias) and is "
-                        "read first; take the name out there, or have the entrypoint read first",
-                        whom);
+                        "read first; take the name out there, or have the entrypoint read first "
+                        "(sites-enabled is read in the order of the names)", whom);
 }
 
 /* What is wrong with where this name leads at this place, in p; NULL: nothing. */

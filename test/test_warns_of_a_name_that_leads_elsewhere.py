@@ -17,7 +17,7 @@ ENTRY = "<VirtualHost %s>\nServerName entry.example.org\nWaltVpnServer 192.0.2.7
 PLAIN = ENTRY % ("*:80", "")
 
 FIRST = "which goes by this name too (ServerName or ServerAlias) and is read first; take the name out there, " \
-        "or have the entrypoint read first"
+        "or have the entrypoint read first (sites-enabled is read in the order of the names)"
 
 # The sites, lines outside of them, the names that lead astray, at which places, the site that gets them (counted from 0), what
 # is said of it, and why.
