@@ -35,7 +35,7 @@ typedef _Atomic apr_uint64_t trouble;
 /* A boot that nothing was heard of for this long does not go on: a node resumes within 50 s. */
 #define BOOT_FORGOTTEN apr_time_from_sec(600)
 
-/* A download that ended short and was not resumed for this long counts as one that was not. */
+/* A download that ended short and was not resumed for this long counts as short. */
 #define BOOT_SILENT apr_time_from_sec(60)
 
 /* What a fetch of a dead process left is of use for so long: nodes resume within 50 s. */
@@ -49,6 +49,9 @@ typedef _Atomic apr_uint64_t trouble;
 
 /* Runs that were proven and are remembered. */
 #define PROVEN_MAX 256
+
+/* What others are changing is looked at so often before it is given up. */
+#define TRIES 100
 
 /* A time that lies further ahead than this was written before the clock was set back. */
 #define CLOCK_SLACK apr_time_from_sec(10)
@@ -255,7 +258,7 @@ static apr_interval_time_t age_of(const ledger_boot *boot)
     return age < -CLOCK_SLACK ? BOOT_FORGOTTEN : age;
 }
 
-/* The same for one that ended short, when it was not resumed in time. */
+/* A boot that was taken and had ended short counts as such when it was not resumed in time. */
 static void count_short(ledger_boot *boot)
 {
     if (age_of(boot) >= BOOT_SILENT)
@@ -340,29 +343,48 @@ static int can_go(const ledger_boot *boot, apr_uint32_t state)
     }
 }
 
-/* The place of a boot to be, taken for writing: a free one, or the one untouched for longest. */
-static ledger_boot *take_place(void)
+/* The place for a boot to be, with its state and its generation: a free one, or the one untouched for
+ * longest.  NULL: none can go. */
+static ledger_boot *find_place(apr_uint32_t *state, apr_uint32_t *generation)
 {
     ledger_boot *oldest = NULL;
-    apr_uint32_t state = BOOT_FREE;
     int i;
 
-    for (i = 0; i < LEDGER_BOOTS; i++) {
+    for (i = 0; i < LEDGER_BOOTS && !(oldest && *state == BOOT_FREE); i++) {
         ledger_boot *boot = &shared->boots[i];
-        apr_uint32_t now = boot->state;
+        apr_uint32_t before = boot->generation, now = boot->state;
 
-        if (now == BOOT_FREE && take(&boot->state, BOOT_FREE))
-            return boot;
-        if ((!oldest || boot->touched < oldest->touched) && can_go(boot, now)) {
+        if (now == BOOT_FREE
+            || ((!oldest || boot->touched < oldest->touched) && can_go(boot, now))) {
             oldest = boot;
-            state = now;
+            *state = now;
+            *generation = before;
         }
     }
-    if (!oldest || !take(&oldest->state, state))
-        return NULL;
-    if ((state & STATE_MASK) == BOOT_SHORT || (state & STATE_MASK) == BOOT_RUNNING)
-        count_result(oldest, RESULT_SHORT);
     return oldest;
+}
+
+/* The same, taken for writing.  Of those who find the same one all but the first look again. */
+static ledger_boot *take_place(void)
+{
+    int tries;
+
+    for (tries = 0; tries < TRIES; tries++) {
+        apr_uint32_t state = BOOT_FREE, generation = 0;
+        ledger_boot *boot = find_place(&state, &generation);
+
+        if (!boot)
+            return NULL;
+        if (!take(&boot->state, state))
+            continue;
+        if (boot->generation == generation) {
+            if ((state & STATE_MASK) == BOOT_SHORT || (state & STATE_MASK) == BOOT_RUNNING)
+                count_result(boot, RESULT_SHORT);
+            return boot;
+        }
+        boot->state = state;    /* it was given to another node meanwhile */
+    }
+    return NULL;
 }
 
 void boot_ledger_count_short(void)
@@ -582,26 +604,39 @@ int boot_ledger_keep_claim(int entrypoint, apr_interval_time_t pause)
     return 1;
 }
 
-int boot_ledger_boot(int place, ledger_boot *copy)
+/*
+ * Copy what stands at a place, a boot or a failure, whose state and generation are these, as it is
+ * between two changes.  0: it is free, or whoever writes it was stopped: the next look will show it.
+ */
+static int copy_place(void *copy, const void *place, apr_size_t size,
+                      const _Atomic apr_uint32_t *state, const _Atomic apr_uint32_t *generation)
 {
-    ledger_boot *boot = &shared->boots[place];
     int tries;
 
-    for (tries = 0; tries < 100; tries++) {
-        apr_uint32_t state = boot->state, generation = boot->generation;
+    for (tries = 0; tries < TRIES; tries++) {
+        apr_uint32_t now = *state, before = *generation;
 
-        if (state == BOOT_FREE)
+        if (now == BOOT_FREE)
             return 0;
-        if ((state & STATE_MASK) == BOOT_WRITING)
+        if ((now & STATE_MASK) == BOOT_WRITING)
             continue;
-        memcpy(copy, boot, sizeof(*copy));
+        memcpy(copy, place, size);
         atomic_thread_fence(memory_order_acquire);
-        if (boot->state != state || boot->generation != generation)
-            continue;
-        copy->state = state == BOOT_RUNNING && !is_alive(copy->process) ? BOOT_SHORT : state;
-        return 1;
+        if (*state == now && *generation == before)
+            return 1;
     }
-    return 0;                   /* whoever writes it was stopped; the next look will show it */
+    return 0;
+}
+
+int boot_ledger_boot(int place, ledger_boot *copy)
+{
+    const ledger_boot *boot = &shared->boots[place];
+
+    if (!copy_place(copy, boot, sizeof(*boot), &boot->state, &boot->generation))
+        return 0;
+    if (copy->state == BOOT_RUNNING && !is_alive(copy->process))
+        copy->state = BOOT_SHORT;
+    return 1;
 }
 
 /* Free the places that a dead process was writing, or waiting at.  Its fetches are gone on with, or
@@ -674,21 +709,42 @@ static int goes_before(const ledger_failure *one, const ledger_failure *other)
     return one->times != other->times ? one->times < other->times : one->last < other->last;
 }
 
-/* The place of a failure to be, taken for writing. */
-static ledger_failure *take_failure_place(void)
+/* The place for a failure to be, with its state and its generation: a free one, or the one that goes
+ * first.  NULL: others are writing all of them. */
+static ledger_failure *find_failure_place(apr_uint32_t *state, apr_uint32_t *generation)
 {
     ledger_failure *first = NULL;
     int i;
 
-    for (i = 0; i < LEDGER_FAILURES; i++) {
+    for (i = 0; i < LEDGER_FAILURES && !(first && *state == BOOT_FREE); i++) {
         ledger_failure *failure = &shared->failures[i];
+        apr_uint32_t before = failure->generation, now = failure->state;
 
-        if (failure->state == BOOT_FREE && take(&failure->state, BOOT_FREE))
-            return failure;
-        if (failure->state == BOOT_SHORT && (!first || goes_before(failure, first)))
+        if (now == BOOT_FREE || (now == BOOT_SHORT && (!first || goes_before(failure, first)))) {
             first = failure;
+            *state = now;
+            *generation = before;
+        }
     }
-    return first && take(&first->state, BOOT_SHORT) ? first : NULL;
+    return first;
+}
+
+/* The same, taken for writing, like take_place(). */
+static ledger_failure *take_failure_place(void)
+{
+    int tries;
+
+    for (tries = 0; tries < TRIES; tries++) {
+        apr_uint32_t state = BOOT_FREE, generation = 0;
+        ledger_failure *failure = find_failure_place(&state, &generation);
+
+        if (!failure || !take(&failure->state, state))
+            continue;
+        if (failure->generation == generation)
+            return failure;
+        failure->state = state;
+    }
+    return NULL;
 }
 
 void boot_ledger_trouble(int entrypoint, const char *node, const char *client, const char *what)
@@ -726,22 +782,9 @@ void boot_ledger_recovered(int entrypoint, const char *node)
 
 int boot_ledger_failure(int place, ledger_failure *copy)
 {
-    ledger_failure *failure = &shared->failures[place];
-    int tries;
+    const ledger_failure *failure = &shared->failures[place];
 
-    for (tries = 0; tries < 100; tries++) {
-        apr_uint32_t state = failure->state, generation = failure->generation;
-
-        if (state == BOOT_FREE)
-            return 0;
-        if (state != BOOT_SHORT)
-            continue;
-        memcpy(copy, failure, sizeof(*copy));
-        atomic_thread_fence(memory_order_acquire);
-        if (failure->state == state && failure->generation == generation)
-            return 1;
-    }
-    return 0;                   /* whoever writes it was stopped; the next look will show it */
+    return copy_place(copy, failure, sizeof(*failure), &failure->state, &failure->generation);
 }
 
 /* ------------------------------------------------------------------ fetches */

@@ -12,6 +12,7 @@ import pytest
 sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), name) for name in ("helpers", "commands")]
 
 from boot_client import BootClient
+from calls import Calls
 from clock import Clock
 from fetches import CacheFolder
 from httpd import PROJECT, Httpd, httpd_binary, module_folder
@@ -121,12 +122,26 @@ def cache(folder):
 
 
 @pytest.fixture
-def clock(folder, monkeypatch):
+def preloaded(folder, monkeypatch):
+    """preloaded(kind): a Preload in each httpd that the test starts from here on."""
+    def make(kind):
+        made = kind(folder)
+        for name, value in made.environment.items():
+            monkeypatch.setenv(name, value)
+        return made
+    return make
+
+
+@pytest.fixture
+def clock(preloaded):
     """The clock of each httpd that the test starts from here on; see Clock."""
-    made = Clock(folder)
-    for name, value in made.environment.items():
-        monkeypatch.setenv(name, value)
-    return made
+    return preloaded(Clock)
+
+
+@pytest.fixture
+def calls(preloaded):
+    """What the calls of each httpd do that the test starts from here on; see Calls."""
+    return preloaded(Calls)
 
 
 @pytest.fixture(scope="session")
