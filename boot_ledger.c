@@ -227,6 +227,11 @@ ledger_entrypoint *boot_ledger_entrypoint(int place)
     return place < 0 ? &uncounted : &shared->entrypoints[place];
 }
 
+ledger_entrypoint *boot_ledger_counters(const request_rec *r)
+{
+    return boot_ledger_entrypoint(walt_vpn_request_of(r)->entrypoint->place);
+}
+
 /* ------------------------------------------------------------------ boots */
 
 static boot_state state_of(const ledger_boot *boot)

@@ -194,6 +194,9 @@ int boot_ledger_entrypoint_place(const char *name, const char *url, int *is_new)
 /* The counters at a place, to add to and to read; for -1 some that nobody reads. */
 ledger_entrypoint *boot_ledger_entrypoint(int place);
 
+/* Those of the entrypoint of r, a main request that was claimed. */
+ledger_entrypoint *boot_ledger_counters(const request_rec *r);
+
 /* ---- boots */
 
 /* The node got its boot.sig: a boot begins. */

@@ -15,10 +15,9 @@
 #include "http_request.h"
 #include "util_filter.h"
 
-#include <sys/ioctl.h>
-#ifdef __linux__
 #include <linux/sockios.h>
-#endif
+#include <stdlib.h>
+#include <sys/ioctl.h>
 
 /* A reply is marked so often, but not more often than after this many bytes.  A hundred marks made
  * 400 slow downloads cost 40 MiB instead of 25. */
@@ -26,16 +25,6 @@
 #define MARK_MIN (64 * 1024)
 
 static ap_filter_rec_t *watch_filter;
-
-static ledger_entrypoint *counters_of(const walt_vpn_request *request)
-{
-    return boot_ledger_entrypoint(request->entrypoint->place);
-}
-
-ledger_entrypoint *boot_watch_counters(const request_rec *r)
-{
-    return counters_of(walt_vpn_request_of(r));
-}
 
 /* ------------------------------------------------------------------ variables */
 
@@ -102,7 +91,7 @@ void boot_watch_refused(request_rec *r, int status, const char *reason)
 
 void boot_watch_received(const walt_vpn_request *request, apr_off_t bytes)
 {
-    counters_of(request)->from_server += (apr_uint64_t)bytes;
+    boot_ledger_entrypoint(request->entrypoint->place)->from_server += (apr_uint64_t)bytes;
 }
 
 /* The WalT server answers, or it does not. */
@@ -114,7 +103,7 @@ static void note_server(ledger_entrypoint *counters, server_state state)
 
 void boot_watch_answered(const request_rec *r, boot_file file, apr_time_t asked)
 {
-    ledger_entrypoint *counters = boot_watch_counters(r);
+    ledger_entrypoint *counters = boot_ledger_counters(r);
     apr_time_t now = apr_time_now();
 
     note_server(counters, SERVER_ANSWERS);
@@ -125,7 +114,7 @@ void boot_watch_answered(const request_rec *r, boot_file file, apr_time_t asked)
 
 void boot_watch_unanswered(const request_rec *r)
 {
-    note_server(boot_watch_counters(r), SERVER_SILENT);
+    note_server(boot_ledger_counters(r), SERVER_SILENT);
 }
 
 void boot_watch_relayed(const request_rec *r)
@@ -149,7 +138,8 @@ void boot_watch_digest(request_rec *r, const char *digest)
 
 /* ------------------------------------------------------------------ what is counted apart */
 
-static const int codes[] = { 200, 206, 304, 404, 413, 416, 500, 502, 503, 504 };
+static const char *const codes[] = { "200", "206", "304", "404", "413", "416", "500", "502", "503",
+                                     "504" };
 
 /* All there are: what a stranger sends makes no new ones. */
 static const char *const reasons[] = {
@@ -160,12 +150,12 @@ static const char *const reasons[] = {
     "a directory below per-ip/", "a fake_requester_ip argument",
     /* mod_walt_vpn.c */
     "a path below " BOOT_PREFIX " in disguise", "not among what WaltVpnExpose boot lets through",
-    "a method that is not a word in capitals", "a header line that is none",
-    "an enroll body of more than 32 KiB", "a chunked body of more than 1 MiB",
+    "a method that is not a word in capitals", "a header line that is none", REASON_LARGE_ENROLL,
+    REASON_LARGE_CHUNKED,
     /* boot_files.c */
     "its image has changed since it began", "what it holds came of a fetch that failed",
     /* here */
-    "by the configuration of this httpd"
+    REASON_CONFIGURATION
 };
 
 _Static_assert(sizeof(codes) / sizeof(codes[0]) == LEDGER_CODES - 1, "one more is \"other\"");
@@ -175,10 +165,7 @@ static const char other[] = "other";
 
 const char *boot_watch_code(int place)
 {
-    static const char *const names[] = { "200", "206", "304", "404", "413", "416", "500", "502",
-                                         "503", "504" };
-
-    return place < LEDGER_CODES - 1 ? names[place] : other;
+    return place < LEDGER_CODES - 1 ? codes[place] : other;
 }
 
 const char *boot_watch_reason(int place)
@@ -190,7 +177,7 @@ static int place_of_code(int status)
 {
     int place = 0;
 
-    while (place < LEDGER_CODES - 1 && codes[place] != status)
+    while (place < LEDGER_CODES - 1 && atoi(codes[place]) != status)
         place++;
     return place;
 }
@@ -209,17 +196,12 @@ static int place_of_reason(const char *reason)
 apr_off_t boot_watch_on_its_way(conn_rec *c)
 {
     int bytes = 0;
-
-#ifdef SIOCOUTQ
     apr_socket_t *socket = c->master ? NULL : ap_get_conn_socket(c);
     apr_os_sock_t descriptor;
 
     if (!socket || apr_os_sock_get(&descriptor, socket) != APR_SUCCESS
         || ioctl(descriptor, SIOCOUTQ, &bytes) != 0)
         return 0;
-#else
-    (void)c;
-#endif
     return bytes;
 }
 
@@ -366,7 +348,6 @@ static void begin_watch(request_rec *r, watch *watch)
     const char *length = apr_table_get(r->headers_out, "Content-Length");
 
     watch->begun = 1;
-    watch->hold.place = -1;
     if (!length || !ap_parse_strict_length(&watch->announced, length))
         watch->announced = -1;
     watch->piece = watch->announced / MARKS;
@@ -451,7 +432,8 @@ static void walt_vpn_watch(request_rec *r)
     owner->watch = request->watch = apr_pcalloc(r->pool, sizeof(watch));
     owner->users = 1;
     request->watch->owner = owner;
-    request->watch->counters = counters_of(request);
+    request->watch->hold.place = -1;
+    request->watch->counters = boot_ledger_counters(r);
     apr_pool_cleanup_register(r->pool, owner, forget_watch, apr_pool_cleanup_null);
     ap_add_output_filter_handle(watch_filter, NULL, r, r->connection);
 }
@@ -493,8 +475,7 @@ static const char *troubled_node(apr_pool_t *p, const char *node)
 static void warn_of_node(request_rec *r, const walt_vpn_request *request, unsigned kind,
                          const char *what)
 {
-    if (!request->is_strangers)
-        boot_ledger_trouble(request->entrypoint->place, request->boot.node, r->useragent_ip, what);
+    boot_ledger_trouble(request->entrypoint->place, request->boot.node, r->useragent_ip, what);
     if (!boot_ledger_met_before(troubled_node(r->pool, request->boot.node), kind))
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s: %s", node_at(r, request), what);
 }
@@ -514,12 +495,9 @@ static void warn_of_error(request_rec *r, const walt_vpn_request *request)
     const char *reason = apr_table_get(r->subprocess_env, "WALT_VPN_REASON");
     int is_image = request->boot.file == BOOT_FILE_IMG;
 
-    if (!request->is_strangers) {
-        boot_ledger_failed(request->entrypoint->place, request->boot.node, r->useragent_ip,
-                           r->status);
-        if (!is_image && !request->sent_away && !r->header_only)
-            counters_of(request)->boots[RESULT_UNSIGNED]++;
-    }
+    boot_ledger_failed(request->entrypoint->place, request->boot.node, r->useragent_ip, r->status);
+    if (!is_image && !request->sent_away && !r->header_only)
+        boot_ledger_counters(r)->boots[RESULT_UNSIGNED]++;
     warn_of_node(r, request, (unsigned)r->status + (is_image ? TROUBLE_IMG : 0),
                  apr_psprintf(r->pool, "%s was answered with %d%s%s",
                               boot_watch_file_name(request->boot.file), r->status, reason ? ": " : "",
@@ -543,9 +521,9 @@ static void log_boot(request_rec *r, const walt_vpn_request *request, const ledg
 }
 
 /* Count how long a boot took whose last byte was sent, and how fast that reply was. */
-static void count_download(const walt_vpn_request *request, const ledger_boot *boot)
+static void count_download(const request_rec *r, const ledger_boot *boot)
 {
-    ledger_entrypoint *counters = counters_of(request);
+    ledger_entrypoint *counters = boot_ledger_counters(r);
     apr_interval_time_t took = boot->touched - boot->sending;
 
     histogram_add_time(&counters->boot_times, boot->touched - boot->began);
@@ -566,7 +544,7 @@ static void end_download(request_rec *r, const walt_vpn_request *request, watch 
     if (!boot_ledger_end(watch->hold, whole, &boot))
         return;
     if (whole) {
-        count_download(request, &boot);
+        count_download(r, &boot);
         log_boot(r, request, &boot);
     }
     else if (!request->sent_away)
@@ -596,7 +574,7 @@ static void complete_answer(request_rec *r, const walt_vpn_request *request)
 
     /* Who answers is known when a handler is asked: access control, for one, came before. */
     if (!apr_table_get(r->subprocess_env, "WALT_VPN_ANSWER"))
-        boot_watch_answer(r, WALT_VPN_REFUSED, "by the configuration of this httpd");
+        boot_watch_answer(r, WALT_VPN_REFUSED, REASON_CONFIGURATION);
     else if (r->status == HTTP_NOT_FOUND && request->answer == WALT_VPN_RELAYED
              && request->boot.node[0])
         boot_watch_answer(r, WALT_VPN_RELAYED,
@@ -609,7 +587,7 @@ static void complete_answer(request_rec *r, const walt_vpn_request *request)
 /* Count a request that has ended, after its answer is known. */
 static void count_request(const request_rec *r, const walt_vpn_request *request)
 {
-    ledger_entrypoint *counters = counters_of(request);
+    ledger_entrypoint *counters = boot_ledger_counters(r);
     watch *watch = request->watch;
     const char *reason = apr_table_get(r->subprocess_env, "WALT_VPN_REASON");
 
@@ -641,7 +619,7 @@ static int walt_vpn_log_transaction(request_rec *r)
     complete_answer(r, request);
     if (watch && watch->hold.place >= 0)
         end_download(r, request, watch);
-    else if (request->boot.node[0] && ap_is_HTTP_ERROR(r->status))
+    else if (request->boot.node[0] && !request->is_strangers && ap_is_HTTP_ERROR(r->status))
         warn_of_error(r, request);
     count_request(r, request);
     if (watch && watch->hold.place >= 0)

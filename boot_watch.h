@@ -6,6 +6,11 @@
 
 #include "boot_ledger.h"
 
+/* Reasons of refusals, as the log and the metrics page have them, that more than one place needs. */
+#define REASON_CONFIGURATION "by the configuration of this httpd"
+#define REASON_LARGE_ENROLL "an enroll body of more than 32 KiB"
+#define REASON_LARGE_CHUNKED "a chunked body of more than 1 MiB"
+
 /*
  * Set the variables of a request that has just been judged: WALT_VPN_NODE, WALT_VPN_FILE and
  * WALT_VPN_FROM.
@@ -18,8 +23,8 @@ void boot_watch_answer(request_rec *r, walt_vpn_answer answer, const char *reaso
 /* The request is refused with this status, for this reason; said in the error log. */
 void boot_watch_refused(request_rec *r, int status, const char *reason);
 
-/* The node is reset, because its file is "still" what why says, and asks again; said in the error
- * log.  What it has got stays an answer. */
+/* The node is about to be reset by the caller, because its file is "still" what why says, and asks
+ * again; said in the error log.  What it has got stays an answer. */
 void boot_watch_send_away(request_rec *r, walt_vpn_request *request, const char *why);
 
 /* An answer's name, as WALT_VPN_ANSWER and the status page have it. */
@@ -30,9 +35,6 @@ void boot_watch_digest(request_rec *r, const char *digest);
 
 /* Bytes that the kernel took for this connection and that the other end does not have yet. */
 apr_off_t boot_watch_on_its_way(conn_rec *c);
-
-/* The counters of the entrypoint of r, a main request. */
-ledger_entrypoint *boot_watch_counters(const request_rec *r);
 
 /* This many bytes of the WalT server's have come in. */
 void boot_watch_received(const walt_vpn_request *request, apr_off_t bytes);

@@ -157,7 +157,7 @@ static int bring(fetch *fetch)
         if (fetch->state != IMAGE_MISSING)
             return 0;
         if (query.whole) {
-            boot_watch_counters(fetch->r)->mismatches++;
+            boot_ledger_counters(fetch->r)->mismatches++;
             query.status = HTTP_BAD_GATEWAY;
         }
         ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, fetch->r, "fetch of boot.img ended with status "
@@ -187,7 +187,7 @@ static void give_up(fetch *fetch, image_state why)
 /* Count what became of it. */
 static void count_fetch(const fetch *fetch, image_state state, apr_time_t began)
 {
-    ledger_entrypoint *counters = boot_watch_counters(fetch->r);
+    ledger_entrypoint *counters = boot_ledger_counters(fetch->r);
 
     if (state == IMAGE_READY)
         histogram_add_time(&counters->fetch_times, apr_time_now() - began);

@@ -7,7 +7,6 @@
  */
 #include "image_folder.h"
 #include "boot_ledger.h"
-#include "request_record.h"
 
 #include "apr_strings.h"
 #include "apr_user.h"
@@ -308,7 +307,7 @@ static int evict_for(const open_folder *open, const char *own, apr_off_t size)
 
         if (entry->published && unlinkat(open->fd, entry->name, 0) == 0) {
             total -= entry->size;
-            boot_ledger_entrypoint(walt_vpn_request_of(open->r)->entrypoint->place)->evictions++;
+            boot_ledger_counters(open->r)->evictions++;
             ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, open->r, "evicted %s from %s to make room",
                           entry->name, open->folder->root);
         }

@@ -33,9 +33,6 @@
  * length, before it asks the WalT server.  Of an enroll request see BOOT_ENROLL_MAX. */
 #define CHUNKED_MAX (1024 * 1024)
 
-static const char large_enroll[] = "an enroll body of more than 32 KiB";
-static const char large_chunked[] = "a chunked body of more than 1 MiB";
-
 static ap_filter_rec_t *body_filter;
 
 /* N of "bytes=N-", the one range that a node asks for (facts.md 1); 0 for any other. */
@@ -90,7 +87,7 @@ static int refusal(request_rec *r, const walt_vpn_request *request, const char *
     *why = "a header line that is none";
     if (!apr_table_do(is_header_line, NULL, r->headers_in, NULL))
         return HTTP_BAD_REQUEST;
-    *why = large_enroll;
+    *why = REASON_LARGE_ENROLL;
     if (boot->file == BOOT_FILE_ENROLL && length && apr_atoi64(length) > BOOT_ENROLL_MAX)
         return HTTP_REQUEST_ENTITY_TOO_LARGE;
     return OK;
@@ -317,7 +314,7 @@ static void walt_vpn_insert_filter(request_rec *r)
         return;
     body = apr_pcalloc(r->pool, sizeof(*body));
     body->most = is_enroll ? BOOT_ENROLL_MAX : CHUNKED_MAX;
-    body->fault = is_enroll ? large_enroll : large_chunked;
+    body->fault = is_enroll ? REASON_LARGE_ENROLL : REASON_LARGE_CHUNKED;
     ap_add_input_filter_handle(body_filter, body, r, r->connection);
 }
 

@@ -38,7 +38,8 @@ typedef struct {
                                  * does not */
     int is_strangers;           /* refused for its text, which is none of a node's */
     int replaced_by;            /* error that was sent for a broken reply, a status; 0: none */
-    int sent_away;              /* it is reset so that the node comes again: no trouble */
+    int sent_away;              /* it is reset so that the node comes again: no download that ended
+                                 * short, no boot that failed at its signature */
     const char *digest;         /* of the image, as far as it is known; else NULL */
     apr_uint64_t run;           /* of a fetch whose bytes it is sent unproven; 0: none (boot_ledger.h) */
     struct watch *watch;        /* of its reply; NULL until there is one (boot_watch.c) */

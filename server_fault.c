@@ -32,7 +32,7 @@ int server_fault_no_signature(request_rec *r, const walt_vpn_request *request)
 {
     const walt_vpn_entrypoint *entrypoint = request->entrypoint;
 
-    boot_watch_counters(r)->no_signatures++;
+    boot_ledger_counters(r)->no_signatures++;
     if (!boot_ledger_met_before(server_of(r, entrypoint), TROUBLE_NO_SIGNATURE))
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s: what answers there for boot.sig is not "
                       "a signature: probably another web server, or a captive portal in between. "

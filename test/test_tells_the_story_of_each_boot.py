@@ -124,6 +124,21 @@ def test_a_refusal_is_said_once(entrypoint):
     assert len(told) == 2 and told[0].endswith("/192-168-152-7/") and told[1].endswith("/walt-vpn/../x")
 
 
+def test_a_refusal_is_no_trouble_of_the_node(entrypoint, walt):
+    """Whoever asks for a node's file as no node does: neither warning nor count, and the node's own trouble is news."""
+    ours = entrypoint(vhost="WaltVpnExpose boot")
+    for _ in range(3):
+        assert ours.get(SIG + "?x").status == 404
+    wait_until(lambda: ours.access_log.count("/boot.sig?x") == 3, what="the end of these requests")
+    assert not warnings(ours, 0)
+    walt.fault("boot.sig", "status", status=404)
+    assert ours.get(SIG).status == 404
+    assert Fleet(ours, ["192.168.152.7"]).boots()[0].booted
+    assert [line.partition(": so says")[0] for line in warnings(ours, 1)] == [
+        "192.168.152.7 (127.0.0.1): boot.sig was answered with 404"]
+    assert read(stories(ours, 1)[0])[5] == "relayed, after trouble 1 time"
+
+
 def test_power_cut_in_mid_download(entrypoint, walt):
     """A node that starts over without a goodbye: its new boot is told, and the old download when it ends."""
     walt.set_image(mib=16)
