@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 /* Counts the changes of what the ledger's bytes mean. */
-#define LEDGER_LAYOUT 3
+#define LEDGER_LAYOUT 4
 
 /* Different troubles that are remembered, and different refusals; a new one takes the place of an
  * old one when all are taken. */
@@ -64,6 +64,7 @@ typedef struct {
     apr_time_t began;
     trouble troubles[TROUBLES_MAX];
     trouble refusals[TROUBLES_MAX];
+    ledger_counter passing;     /* when a kind of trouble that passes was met last; 0: never */
     ledger_entrypoint entrypoints[LEDGER_ENTRYPOINTS];
     ledger_boot boots[LEDGER_BOOTS];
     ledger_failure failures[LEDGER_FAILURES];
@@ -158,7 +159,17 @@ static apr_uint64_t trouble_name(const char *who, unsigned kind)
 
 unsigned boot_ledger_met_before(const char *who, unsigned kind)
 {
+    if (kind >= LEDGER_PASSING)
+        shared->passing = (apr_uint64_t)apr_time_now();
     return meet(shared->troubles, trouble_name(who, kind));
+}
+
+int boot_ledger_may_have_passed(apr_interval_time_t pause)
+{
+    apr_time_t last = (apr_time_t)shared->passing, now = last ? apr_time_now() : 0;
+
+    /* A time ahead of now is from before the clock was set back. */
+    return last && (now < last || now - last >= pause);
 }
 
 int boot_ledger_trouble_of(const char *who)
@@ -941,6 +952,18 @@ void boot_ledger_fetch_leave(int place)
         shared->fetches[place].process = NO_PROCESS;
 }
 
+/* Free the place of a fetch that this process, now dead, was at.  0: another one has it by now. */
+static int free_fetch(ledger_fetch *fetch, apr_uint32_t process)
+{
+    int entrypoint = fetch->entrypoint;
+
+    if (!atomic_compare_exchange_strong(&fetch->process, &process, 0))
+        return 0;
+    if (process != NO_PROCESS)          /* it died, and could not count it */
+        boot_ledger_entrypoint(entrypoint)->fetches[FETCH_BROKEN]++;
+    return 1;
+}
+
 int boot_ledger_fetch_forget(void)
 {
     int i, forgotten = 0;
@@ -948,16 +971,20 @@ int boot_ledger_fetch_forget(void)
     for (i = 0; i < LEDGER_FETCHES; i++) {
         ledger_fetch *fetch = &shared->fetches[i];
         apr_uint32_t process = fetch->process;
-        int entrypoint = fetch->entrypoint;
 
-        if (process == 0 || is_of_use(fetch)
-            || !atomic_compare_exchange_strong(&fetch->process, &process, 0))
-            continue;
-        forgotten++;
-        if (process != NO_PROCESS)      /* it died, and could not count it */
-            boot_ledger_entrypoint(entrypoint)->fetches[FETCH_BROKEN]++;
+        if (process != 0 && !is_of_use(fetch))
+            forgotten += free_fetch(fetch, process);
     }
     return forgotten;
+}
+
+void boot_ledger_fetch_lost(dev_t device, ino_t inode)
+{
+    int place = boot_ledger_fetch_of(device, inode);
+    apr_uint32_t process = place < 0 ? 0 : (apr_uint32_t)shared->fetches[place].process;
+
+    if (process != 0)
+        (void)free_fetch(&shared->fetches[place], process);
 }
 
 void boot_ledger_fetch_end(int place)

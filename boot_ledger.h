@@ -169,12 +169,18 @@ apr_time_t boot_ledger_began(void);
 
 /* ---- troubles */
 
+/* Kinds of trouble from this one on may be over when nobody has met them for a while. */
+#define LEDGER_PASSING 2048
+
 /*
  * Note that somebody or something has met this kind of trouble (below 4096) again, in whatever
  * process.  Returns how often since it was last forgotten: so a trouble that every request
  * repeats is logged once.
  */
 unsigned boot_ledger_met_before(const char *who, unsigned kind);
+
+/* Was a trouble of such a kind met since the start, by anybody, but not for this long? */
+int boot_ledger_may_have_passed(apr_interval_time_t pause);
 
 /* A kind of trouble that they have met, and that is not over; -1: there is none. */
 int boot_ledger_trouble_of(const char *who);
@@ -302,6 +308,9 @@ int boot_ledger_fetch_call(int place);
 void boot_ledger_fetch_leave(int place);
 
 void boot_ledger_fetch_end(int place);
+
+/* The file of a fetch whose process is dead was removed: nobody goes on with it. */
+void boot_ledger_fetch_lost(dev_t device, ino_t inode);
 
 /* Free the places of fetches that nobody went on with in time.  Returns how many there were. */
 int boot_ledger_fetch_forget(void);

@@ -154,7 +154,7 @@ static void keep(const walt_vpn_entrypoint *entrypoint, apr_interval_time_t paus
     if (!entrypoint->folder || entrypoint->place < 0
         || !boot_ledger_keep_claim(entrypoint->place, pause))
         return;
-    fd = openat(AT_FDCWD, entrypoint->folder->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    fd = image_folder_descriptor(entrypoint->folder);
     if (fd < 0)
         return;
     write_memory(fd, entrypoint->place);

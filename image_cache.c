@@ -104,6 +104,7 @@ static apr_status_t open_published(image *image)
     }
     image_cache_close_with(r, image->file);
     image_folder_used_now(fd);
+    image_folder_is_readable(&image->open);
     image->size = st.st_size;
     return APR_SUCCESS;
 }
@@ -171,7 +172,7 @@ image_state image_cache_find(request_rec *r, const image_folder *folder, const c
         state = IMAGE_READY;
     }
     else if (!APR_STATUS_IS_ENOENT(rv)) {
-        image_folder_trouble(&image->open, "can't open an image", rv);
+        image_folder_trouble_reading(&image->open, "can't open an image", rv);
         state = IMAGE_NO_ROOM;
     }
     else {

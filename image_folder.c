@@ -124,6 +124,11 @@ apr_status_t image_folder_make(const image_folder *folder)
 
 /* ------------------------------------------------------------------ files in it */
 
+int image_folder_descriptor(const image_folder *folder)
+{
+    return open(folder->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
 image_name image_name_of(const char *digest, const char *extension)
 {
     image_name name;
@@ -156,29 +161,44 @@ int image_folder_names(int folder_fd, const char *name, int fd)
            && named.st_dev == opened.st_dev && named.st_ino == opened.st_ino;
 }
 
+/* Trouble with reading ends when an image was read and nobody met it for so long: where descriptors run
+ * out, one request may have what the next one lacks. */
+#define READING_AGAIN apr_time_from_sec(10)
+
 /* Under which a folder's troubles are known. */
 static const char *troubled(apr_pool_t *p, const image_folder *folder)
 {
     return apr_pstrcat(p, "folder ", folder->root, NULL);
 }
 
-void image_folder_trouble(const open_folder *open, const char *what, int error)
+/* Its kind is the error that began it, with LEDGER_PASSING if that was met in reading. */
+static void trouble_of_kind(const open_folder *open, const char *what, int error, unsigned kind)
 {
     const char *who = troubled(open->r->pool, open->folder);
     int known = boot_ledger_trouble_of(who);
 
-    /* Its kind is the error that began it. */
-    if (!boot_ledger_met_before(who, known >= 0 ? (unsigned)known : (unsigned)error))
+    if (!boot_ledger_met_before(who, known >= 0 ? (unsigned)known : kind))
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, error, open->r, "%s in WaltVpnCacheRoot %s: "
                       "images are relayed until this is mended", what, open->folder->root);
 }
 
+void image_folder_trouble(const open_folder *open, const char *what, int error)
+{
+    trouble_of_kind(open, what, error, (unsigned)error);
+}
+
+void image_folder_trouble_reading(const open_folder *open, const char *what, int error)
+{
+    trouble_of_kind(open, what, error, (unsigned)error | LEDGER_PASSING);
+}
+
 const char *image_folder_trouble_of(apr_pool_t *p, const image_folder *folder)
 {
-    int error = boot_ledger_trouble_of(troubled(p, folder));
+    int kind = boot_ledger_trouble_of(troubled(p, folder));
     char text[120];
 
-    return error < 0 ? NULL : apr_pstrdup(p, apr_strerror(error, text, sizeof(text)));
+    return kind < 0 ? NULL
+           : apr_pstrdup(p, apr_strerror(kind & ~LEDGER_PASSING, text, sizeof(text)));
 }
 
 void image_folder_is_sound(const open_folder *open)
@@ -188,13 +208,20 @@ void image_folder_is_sound(const open_folder *open)
                       "kept again", open->folder->root);
 }
 
+void image_folder_is_readable(const open_folder *open)
+{
+    if (boot_ledger_may_have_passed(READING_AGAIN)
+        && boot_ledger_trouble_of(troubled(open->r->pool, open->folder)) >= LEDGER_PASSING)
+        image_folder_is_sound(open);
+}
+
 int image_folder_open(open_folder *open, const request_rec *r, const image_folder *folder)
 {
     open->r = r;
     open->folder = folder;
-    open->fd = openat(AT_FDCWD, folder->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    open->fd = image_folder_descriptor(folder);
     if (open->fd < 0)
-        image_folder_trouble(open, "can't open the folder", errno);
+        image_folder_trouble_reading(open, "can't open the folder", errno);
     return open->fd >= 0;
 }
 
@@ -229,7 +256,8 @@ typedef struct {
  */
 static int clear_dead_part(int folder_fd, const char *name, int also_recent)
 {
-    int fd = openat(folder_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    /* O_NONBLOCK: whatever stands there, a FIFO too, is not waited for. */
+    int fd = openat(folder_fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
     struct stat st;
     int dead;
 
@@ -239,34 +267,58 @@ static int clear_dead_part(int folder_fd, const char *name, int also_recent)
            && (also_recent || boot_ledger_fetch_of(st.st_dev, st.st_ino) < 0)
            && flock(fd, LOCK_EX | LOCK_NB) == 0 && image_folder_names(folder_fd, name, fd)
            && unlinkat(folder_fd, name, 0) == 0;
+    if (dead)
+        boot_ledger_fetch_lost(st.st_dev, st.st_ino);
     close(fd);
     return dead;
 }
 
-/*
- * The files of ours in the folder, but for the one named except (NULL: none), as folder_entry in
- * pool; dead parts are removed on the way.  NULL: the folder can't be read.
- */
+/* The folder's names, to be read from the first on.  NULL, and errno: it can't be read. */
+static DIR *open_names(int folder_fd)
+{
+    int fd = openat(folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), error;
+    DIR *names = fd >= 0 ? fdopendir(fd) : NULL;
+
+    if (!names && fd >= 0) {
+        error = errno;
+        close(fd);
+        errno = error;
+    }
+    return names;
+}
+
+/* Remove the parts of dead fetches, but for those that somebody may go on with. */
+static void sweep(int folder_fd)
+{
+    DIR *names = open_names(folder_fd);
+    const struct dirent *item;
+
+    if (!names)
+        return;
+    while ((item = readdir(names))) {
+        if (is_ours(item->d_name, ".part"))
+            (void)clear_dead_part(folder_fd, item->d_name, 0);
+    }
+    closedir(names);
+}
+
+/* The files of ours in the folder, but for the one named except (NULL: none), as folder_entry in pool.
+ * NULL, and errno: the folder can't be read. */
 static apr_array_header_t *list_folder(apr_pool_t *pool, int folder_fd, const char *except)
 {
     apr_array_header_t *entries = apr_array_make(pool, 16, sizeof(folder_entry));
-    int fd = openat(folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *stream = fd >= 0 ? fdopendir(fd) : NULL;
+    DIR *names = open_names(folder_fd);
     const struct dirent *item;
 
-    if (!stream) {
-        if (fd >= 0)
-            close(fd);
+    if (!names)
         return NULL;
-    }
-    while ((item = readdir(stream))) {
+    while ((item = readdir(names))) {
         int published = is_ours(item->d_name, ".img");
         folder_entry *entry;
         struct stat st;
 
         if ((!published && !is_ours(item->d_name, ".part"))
             || (except && strcmp(item->d_name, except) == 0)
-            || (!published && clear_dead_part(folder_fd, item->d_name, 0))
             || fstatat(folder_fd, item->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
             continue;
         entry = apr_array_push(entries);
@@ -275,7 +327,7 @@ static apr_array_header_t *list_folder(apr_pool_t *pool, int folder_fd, const ch
         entry->used = st.st_atim;
         entry->published = published;
     }
-    closedir(stream);
+    closedir(names);
     return entries;
 }
 
@@ -290,15 +342,16 @@ static int by_last_use(const void *a, const void *b)
 }
 
 /* Evict images, the least recently used first, and at last what dead fetches left, until this many
- * bytes fit beside what is there. */
+ * bytes fit beside what is there.  0: they don't; -1, and errno: the folder can't be read. */
 static int evict_for(const open_folder *open, const char *own, apr_off_t size)
 {
-    apr_array_header_t *entries = list_folder(open->r->pool, open->fd, own);
+    apr_array_header_t *entries;
     apr_off_t total = size;
     int i;
 
-    if (!entries)
-        return 0;
+    sweep(open->fd);
+    if (!(entries = list_folder(open->r->pool, open->fd, own)))
+        return -1;
     for (i = 0; i < entries->nelts; i++)
         total += APR_ARRAY_IDX(entries, i, folder_entry).size;
     qsort(entries->elts, (size_t)entries->nelts, sizeof(folder_entry), by_last_use);
@@ -354,13 +407,9 @@ void image_folder_unlock(const open_folder *open)
 
 int image_folder_make_room(const open_folder *open, const char *name, int fd, apr_off_t size)
 {
-    int fits, error = 0;
+    int fits = image_folder_lock(open) ? evict_for(open, name, size) : -1;
+    int error = fits < 0 ? errno : fits ? take_blocks(fd, size) : 0;
 
-    if (!image_folder_lock(open))
-        return 0;
-    fits = evict_for(open, name, size);
-    if (fits)
-        error = take_blocks(fd, size);
     image_folder_unlock(open);
     if (error)
         image_folder_trouble(open, "can't make room for an image", error);
@@ -370,20 +419,20 @@ int image_folder_make_room(const open_folder *open, const char *name, int fd, ap
     return fits && !error;
 }
 
-void image_folder_sweep(apr_pool_t *p, const image_folder *folder)
+void image_folder_sweep(const image_folder *folder)
 {
-    int folder_fd = open(folder->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int folder_fd = image_folder_descriptor(folder);
 
     if (folder_fd < 0)
         return;
-    (void)list_folder(p, folder_fd, NULL);
+    sweep(folder_fd);
     close(folder_fd);
 }
 
 apr_array_header_t *image_folder_list(apr_pool_t *p, const image_folder *folder)
 {
     apr_array_header_t *images = apr_array_make(p, 16, sizeof(image_listing)), *entries = NULL;
-    int folder_fd = open(folder->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC), i;
+    int folder_fd = image_folder_descriptor(folder), i;
 
     if (folder_fd >= 0) {
         entries = list_folder(p, folder_fd, NULL);
@@ -404,4 +453,14 @@ apr_array_header_t *image_folder_list(apr_pool_t *p, const image_folder *folder)
         image->used = apr_time_from_sec(entry->used.tv_sec) + entry->used.tv_nsec / 1000;
     }
     return images;
+}
+
+apr_off_t image_folder_bytes(const apr_array_header_t *images)
+{
+    apr_off_t bytes = 0;
+    int i;
+
+    for (i = 0; i < images->nelts; i++)
+        bytes += APR_ARRAY_IDX(images, i, image_listing).size;
+    return bytes;
 }

@@ -31,7 +31,12 @@ const char *image_folder_fault(apr_pool_t *p, const image_folder *folder);
 apr_status_t image_folder_make(const image_folder *folder);
 
 /* Clear what fetches of dead processes left behind. */
-void image_folder_sweep(apr_pool_t *p, const image_folder *folder);
+void image_folder_sweep(const image_folder *folder);
+
+/* ---- for whoever works on files in it */
+
+/* A descriptor of the folder, for the caller to close; -1, and errno: it can't be opened. */
+int image_folder_descriptor(const image_folder *folder);
 
 /* ---- for a request */
 
@@ -53,8 +58,14 @@ void image_folder_trouble(const open_folder *open, const char *what, int error);
 /* Why it is, as far as anybody knows, in words; NULL: it is not. */
 const char *image_folder_trouble_of(apr_pool_t *p, const image_folder *folder);
 
+/* The same for trouble with reading what is in it. */
+void image_folder_trouble_reading(const open_folder *open, const char *what, int error);
+
 /* It serves again. */
 void image_folder_is_sound(const open_folder *open);
+
+/* An image was read: so it does, if trouble with reading was all, and that for a while. */
+void image_folder_is_readable(const open_folder *open);
 
 /* Mark an image's open file as used now. */
 void image_folder_used_now(int fd);
@@ -66,7 +77,7 @@ int image_folder_names(int folder_fd, const char *name, int fd);
 void image_folder_remove_foreign(const open_folder *open, const char *name);
 
 /* One at a time makes room, and takes it before the next one looks; and no file gets another name
- * meanwhile, under which it would be missed.  0: that failed. */
+ * meanwhile, under which it would be missed.  0, and errno: that failed. */
 int image_folder_lock(const open_folder *open);
 void image_folder_unlock(const open_folder *open);
 
@@ -77,7 +88,7 @@ void image_folder_unlock(const open_folder *open);
  */
 int image_folder_make_room(const open_folder *open, const char *name, int fd, apr_off_t size);
 
-/* ---- for the status page */
+/* ---- for the status page and the metrics page */
 
 /* An image in the folder. */
 typedef struct {
@@ -88,5 +99,8 @@ typedef struct {
 
 /* The images in the folder, as image_listing, the last used first; empty if it can't be read. */
 apr_array_header_t *image_folder_list(apr_pool_t *p, const image_folder *folder);
+
+/* Bytes that these take together. */
+apr_off_t image_folder_bytes(const apr_array_header_t *images);
 
 #endif

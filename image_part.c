@@ -148,9 +148,14 @@ image_state image_part_look(image_part *part)
     if (!is_named(part))
         return fate_of(part, st.st_mode);
     part->place = boot_ledger_fetch_of(st.st_dev, st.st_ino);
-    if (flock(part->fd, LOCK_EX | LOCK_NB) != 0)
+    if (flock(part->fd, LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK && errno != EINTR) {
+            image_folder_trouble(part->open, "can't lock a file", errno);
+            return IMAGE_NO_ROOM;
+        }
         return part->place >= 0 && boot_ledger_fetch_at(part->place)->size > 0 ? IMAGE_GROWING
                                                                               : IMAGE_LATE;
+    }
     /* Its last owner may have ended it between the two looks. */
     if (!is_named(part)) {
         image_part_close(part);

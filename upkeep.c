@@ -15,11 +15,12 @@ static int walt_vpn_monitor(apr_pool_t *p, server_rec *main_server)
 {
     const server_rec *s;
 
+    (void)p;
     if (!boot_ledger_fetch_forget())
         return DECLINED;
     for (s = main_server; s; s = s->next) {
         if (entrypoint_of(s) && entrypoint_of(s)->folder)
-            image_folder_sweep(p, entrypoint_of(s)->folder);
+            image_folder_sweep(entrypoint_of(s)->folder);
     }
     return DECLINED;
 }
@@ -47,7 +48,7 @@ static void walt_vpn_child_init(apr_pool_t *pchild, server_rec *main_server)
     apr_pool_cleanup_register(pchild, main_server, keep_boots, apr_pool_cleanup_null);
     for (s = main_server; s; s = s->next) {
         if (entrypoint_of(s) && entrypoint_of(s)->folder)
-            image_folder_sweep(pchild, entrypoint_of(s)->folder);
+            image_folder_sweep(entrypoint_of(s)->folder);
     }
 }
 

@@ -6,6 +6,8 @@ import signal
 
 import pytest
 
+import metrics
+import status_page
 from boot_files import image_digest
 from fetches import fetched
 from fleet import Fleet
@@ -73,6 +75,37 @@ def test_foreign_part(kind, entrypoint, cache, node, walt):
     httpd.expect_log(r"\.part is not a file of the cache: removed")
     assert node(httpd).boot().booted
     assert cache.parts() == [] and len(cache.images()) == 1
+
+
+def test_a_fifo_holds_nobody_up(entrypoint, cache, node, walt):
+    """Whoever put one in the place of a .part: it goes at the next look, while httpd runs and when it starts."""
+    def put():
+        os.mkfifo(cache.part(STRANGER))
+        if os.getuid() == 0:
+            shutil.chown(cache.part(STRANGER), os.stat(cache.path).st_uid)
+
+    first = entrypoint(cache=cache.path)
+    put()
+    assert node(first).boot().booted
+    assert cache.parts() == []
+    first.stop()
+    put()
+    second = entrypoint(cache=cache.path)
+    wait_until(lambda: cache.parts() == [], what="the sweep")
+    assert node(second).boot().booted
+
+
+def test_who_looks_clears_nothing(entrypoint, cache, leave, node, walt):
+    """The pages for people and for Prometheus tell what is in the folder; what is dead there goes when a fetch needs room."""
+    one = "StartServers 1\nServerLimit 1\nThreadsPerChild 8\nMaxRequestWorkers 8\nMinSpareThreads 1\nMaxSpareThreads 8"
+    httpd = entrypoint(cache=cache.path, server=one, vhost=status_page.LOCATION + "\n" + metrics.LOCATION, modules=status_page.MODULES)
+    assert httpd.get().status
+    leave(STRANGER + ".part")
+    assert status_page.look(httpd)[0].summary["Images in it"] == "0"
+    assert metrics.scrape(httpd).sum("walt_vpn_cache_bytes") == 0
+    assert cache.parts() == [STRANGER]
+    assert node(httpd).boot().booted
+    assert cache.parts() == []
 
 
 def test_killed_with_everything(entrypoint, cache, walt):

@@ -1,5 +1,6 @@
 """Disk full, read-only, no descriptors: one warning, nodes boot as without a cache, and caching comes back by itself."""
 
+import errno
 import os
 import resource
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 
 import pytest
 
+import metrics
 from boot_files import image_pieces
 from fetches import CacheFolder, fetched
 from fleet import Fleet
@@ -22,15 +24,16 @@ def troubles(httpd):
     return httpd.error_log.count(TROUBLE)
 
 
-def relayed_then_kept(httpd, cache, walt, node, words, mend):
-    """A fleet boots through the trouble, with one warning; after it is mended, the next image is kept."""
+def relayed_then_kept(httpd, cache, walt, node, words, mend, left=0):
+    """A fleet boots through the trouble, with one warning, and so many files are left; after it is mended, the next image is
+    kept."""
     httpd.expect_log(words + ".*" + TROUBLE)
     kept = len(cache.images())
     walt.set_image("*", "in trouble")
     assert all(boot.booted and not boot.resumes for boot in Fleet(httpd, 6).boots())
     assert node(httpd).boot().booted
     assert troubles(httpd) == 1
-    assert len(cache.images()) == kept and cache.parts() == []
+    assert len(cache.images()) == kept and len(cache.parts()) == left
     mend()
     walt.set_image("*", "mended")
     assert node(httpd).boot().booted
@@ -38,7 +41,7 @@ def relayed_then_kept(httpd, cache, walt, node, words, mend):
     assert all(boot.booted for boot in Fleet(httpd, 6).boots())
     assert fetched(walt) == before
     assert "images are kept again" in httpd.error_log
-    assert troubles(httpd) == 1
+    assert troubles(httpd) == 1 and cache.parts() == []
 
 
 def limit_children(httpd, which, soft):
@@ -108,6 +111,57 @@ def test_folder_without_rights(mode, words, entrypoint, cache, walt, node):
     assert node(httpd).boot().booted
     os.chmod(cache.path, mode)
     relayed_then_kept(httpd, cache, walt, node, "Permission denied.*" + words, lambda: os.chmod(cache.path, 0o700))
+
+
+@pytest.mark.parametrize("call, error, words, left", [
+    ("flock of a file", errno.ENOLCK, "No locks available.*can't lock a file", 1),
+    ("flock of a folder", errno.EBADF, "Bad file descriptor.*can't make room for an image", 0),
+    ("fdopendir", errno.EMFILE, "Too many open files.*can't make room for an image", 0)], ids=["file", "folder", "names"])
+def test_calls_that_fail(call, error, words, left, calls, entrypoint, cache, walt, node):
+    """A network's folder without a lock service, one that locks only what is open for writing, no descriptor for a look."""
+    httpd = entrypoint(cache=cache.path)
+    assert node(httpd).boot().booted
+    calls.fail(call, error)
+    relayed_then_kept(httpd, cache, walt, node, words, calls.mend, left)
+
+
+def degraded(httpd):
+    return metrics.scrape(httpd).sum("walt_vpn_cache_degraded")
+
+
+def test_reading_is_over_when_images_are_read(clock, entrypoint, cache, walt, node):
+    """Though none is fetched: the image of all nodes is there. Where reading fails now and then, that is not said each time."""
+    httpd = entrypoint(cache=cache.path, vhost=metrics.LOCATION)
+    httpd.expect_log("Permission denied.*can't open the folder.*" + TROUBLE)
+    assert node(httpd).boot().booted
+    for _ in range(3):
+        os.chmod(cache.path, 0)
+        assert node(httpd).boot().booted
+        os.chmod(cache.path, 0o700)
+        assert node(httpd).boot().booted
+    assert fetched(walt) == 4 and degraded(httpd) == 1 and troubles(httpd) == 1
+    clock.shift(11)
+    assert node(httpd).boot().booted
+    assert fetched(walt) == 4 and degraded(httpd) == 0 and httpd.error_log.count("images are kept again") == 1
+
+
+def test_writing_is_not_over_when_images_are_read(clock, entrypoint, cache, walt, node):
+    """That the last image is sent does not mean that the next one can be kept; whatever trouble there was before."""
+    httpd = entrypoint(cache=cache.path, vhost=metrics.LOCATION)
+    for words in ("can't open the folder", "can't make a file"):
+        httpd.expect_log("Permission denied.*%s.*%s" % (words, TROUBLE))
+    assert node(httpd).boot().booted
+    os.chmod(cache.path, 0)
+    assert node(httpd).boot().booted
+    os.chmod(cache.path, 0o500)
+    clock.shift(11)
+    assert node(httpd).boot().booted
+    assert degraded(httpd) == 0
+    walt.set_image("192.168.152.8", "another")
+    assert node(httpd, "192.168.152.8").boot().booted
+    clock.shift(22)
+    assert node(httpd).boot().booted
+    assert fetched(walt) == 3 and degraded(httpd) == 1
 
 
 def test_folder_is_gone(entrypoint, cache, walt, node):
