@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 /* Counts the changes of what the ledger's bytes mean. */
@@ -653,6 +654,47 @@ int boot_ledger_boot(int place, ledger_boot *copy)
     if (copy->state == BOOT_RUNNING && !is_alive(copy->process))
         copy->state = BOOT_SHORT;
     return 1;
+}
+
+static int by_node_and_beginning(const void *a, const void *b)
+{
+    const ledger_boot *one = a, *other = b;
+    int order = one->entrypoint != other->entrypoint ? one->entrypoint - other->entrypoint
+                : strcmp(one->node, other->node);
+
+    if (order)
+        return order;
+    return one->began < other->began ? -1 : one->began > other->began;
+}
+
+static int latest_first(const void *a, const void *b)
+{
+    const ledger_boot *one = a, *other = b;
+
+    return one->touched < other->touched ? 1 : one->touched > other->touched ? -1 : 0;
+}
+
+apr_array_header_t *boot_ledger_last_boots(apr_pool_t *p, int entrypoint)
+{
+    apr_array_header_t *boots = apr_array_make(p, 64, sizeof(ledger_boot));
+    ledger_boot boot, *all;
+    int place, i, kept = 0;
+
+    for (place = 0; place < LEDGER_BOOTS; place++) {
+        if (boot_ledger_boot(place, &boot) && (entrypoint < 0 || boot.entrypoint == entrypoint)
+            && (boot.state == BOOT_DONE || boot.state == BOOT_SHORT))
+            memcpy(apr_array_push(boots), &boot, sizeof(boot));
+    }
+    all = (ledger_boot *)boots->elts;
+    qsort(all, (size_t)boots->nelts, sizeof(boot), by_node_and_beginning);
+    for (i = 0; i < boots->nelts; i++) {
+        if (i + 1 == boots->nelts || all[i].entrypoint != all[i + 1].entrypoint
+            || strcmp(all[i].node, all[i + 1].node) != 0)
+            memmove(&all[kept++], &all[i], sizeof(boot));
+    }
+    boots->nelts = kept;
+    qsort(all, (size_t)kept, sizeof(boot), latest_first);
+    return boots;
 }
 
 /* Free the places that a dead process was writing, or waiting at.  Its fetches are gone on with, or

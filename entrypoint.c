@@ -86,6 +86,20 @@ const walt_vpn_entrypoint *entrypoint_to_show(const server_rec *s)
     return entrypoint;
 }
 
+int entrypoint_shares_name(const server_rec *s)
+{
+    const char *name = boot_ledger_entrypoint(entrypoint_of(s)->place)->name;
+    const server_rec *other;
+
+    for (other = ap_server_conf; other; other = other->next) {
+        const walt_vpn_entrypoint *shown = other == s ? NULL : entrypoint_to_show(other);
+
+        if (shown && strcmp(boot_ledger_entrypoint(shown->place)->name, name) == 0)
+            return 1;
+    }
+    return 0;
+}
+
 void *entrypoint_create_config(apr_pool_t *p, server_rec *s)
 {
     (void)s;

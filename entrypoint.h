@@ -18,6 +18,9 @@ const walt_vpn_entrypoint *entrypoint_of(const server_rec *s);
  * for another port) or none is left for it: so each that is counted is shown once. */
 const walt_vpn_entrypoint *entrypoint_to_show(const server_rec *s);
 
+/* Has another entrypoint that is shown the name of this one, which is, for another WalT server? */
+int entrypoint_shares_name(const server_rec *s);
+
 /* Is host the ServerName of s or one of its ServerAlias names?  Ports do not matter. */
 int entrypoint_is_named(const server_rec *s, const char *host);
 

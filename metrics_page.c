@@ -12,7 +12,6 @@
 #include "entrypoint.h"
 #include "image_folder.h"
 
-#include "apr_hash.h"
 #include "apr_lib.h"
 #include "apr_strings.h"
 #include "http_main.h"
@@ -351,17 +350,13 @@ static void put_family(const page *page, const family *family)
 }
 
 /* An entrypoint's label: its name, with its WalT server's URL if another one has that name too. */
-static const char *label_of(const page *page, const ledger_entrypoint *counters)
+static const char *label_of(const page *page, const walt_vpn_entrypoint *entrypoint)
 {
+    const ledger_entrypoint *counters = boot_ledger_entrypoint(entrypoint->place);
     const char *name = counters->name;
-    int i;
 
-    for (i = 0; i < page->subjects->nelts; i++) {
-        const ledger_entrypoint *other = APR_ARRAY_IDX(page->subjects, i, subject).counters;
-
-        if (other != counters && strcmp(other->name, counters->name) == 0)
-            name = apr_pstrcat(page->r->pool, counters->name, " ", counters->url, NULL);
-    }
+    if (entrypoint_shares_name(entrypoint->server))
+        name = apr_pstrcat(page->r->pool, counters->name, " ", counters->url, NULL);
     return labelled(page, "", "entrypoint", name) + strlen(",");
 }
 
@@ -370,18 +365,15 @@ static void list_images(const page *page, subject *subject)
 {
     const image_folder *folder = subject->entrypoint->folder;
     apr_array_header_t *images = image_folder_list(page->r->pool, folder);
-    int i;
 
     subject->limit = (apr_uint64_t)folder->size;
     subject->images = (apr_uint64_t)images->nelts;
-    for (i = 0; i < images->nelts; i++)
-        subject->bytes += (apr_uint64_t)APR_ARRAY_IDX(images, i, image_listing).size;
+    subject->bytes = (apr_uint64_t)image_folder_bytes(images);
 }
 
 static void list_subjects(page *page)
 {
     const server_rec *s;
-    int i;
 
     page->subjects = apr_array_make(page->r->pool, 4, sizeof(subject));
     for (s = ap_server_conf; s; s = s->next) {
@@ -394,14 +386,10 @@ static void list_subjects(page *page)
         memset(subject, 0, sizeof(*subject));
         subject->entrypoint = entrypoint;
         subject->counters = boot_ledger_entrypoint(entrypoint->place);
+        subject->label = label_of(page, entrypoint);
         subject->waiting = boot_ledger_waiting(entrypoint->place);
         if (entrypoint->folder)
             list_images(page, subject);
-    }
-    for (i = 0; i < page->subjects->nelts; i++) {
-        subject *subject = &APR_ARRAY_IDX(page->subjects, i, struct subject);
-
-        subject->label = label_of(page, subject->counters);
     }
 }
 
@@ -417,21 +405,18 @@ static subject *subject_at(const page *page, int place)
     return NULL;
 }
 
-/* Count what is under way, and list the boots that have ended, in boots. */
-static void look_at_boots(const page *page, apr_array_header_t *boots)
+/* Count what is under way. */
+static void count_running(const page *page)
 {
     ledger_boot boot;
     ledger_fetch fetch;
     subject *subject;
     int place;
 
-    boot_ledger_count_short();
     for (place = 0; place < LEDGER_BOOTS; place++) {
-        if (!boot_ledger_boot(place, &boot) || !(subject = subject_at(page, boot.entrypoint)))
-            continue;
-        subject->downloads += boot.state == BOOT_RUNNING;
-        if (boot.state == BOOT_DONE || boot.state == BOOT_SHORT)
-            memcpy(apr_array_push(boots), &boot, sizeof(boot));
+        if (boot_ledger_boot(place, &boot) && boot.state == BOOT_RUNNING
+            && (subject = subject_at(page, boot.entrypoint)))
+            subject->downloads++;
     }
     for (place = 0; place < LEDGER_FETCHES; place++) {
         if (boot_ledger_fetch(place, &fetch) && (subject = subject_at(page, fetch.entrypoint)))
@@ -439,31 +424,19 @@ static void look_at_boots(const page *page, apr_array_header_t *boots)
     }
 }
 
-static int latest_first(const void *a, const void *b)
+/* Take the last boots of so many nodes of what is on the page. */
+static void choose_nodes(page *page, int nodes)
 {
-    const ledger_boot *one = a, *other = b;
+    apr_array_header_t *boots = boot_ledger_last_boots(page->r->pool, -1);
+    ledger_boot *boot = (ledger_boot *)boots->elts;
+    int i, kept = 0;
 
-    return one->touched < other->touched ? 1 : one->touched > other->touched ? -1 : 0;
-}
-
-/* Of these boots take the last one of each node, of so many nodes. */
-static void choose_nodes(page *page, apr_array_header_t *boots, int nodes)
-{
-    apr_pool_t *p = page->r->pool;
-    apr_hash_t *seen = apr_hash_make(p);
-    int i;
-
-    qsort(boots->elts, (size_t)boots->nelts, sizeof(ledger_boot), latest_first);
-    page->boots = apr_array_make(p, 16, sizeof(ledger_boot));
-    for (i = 0; i < boots->nelts && page->boots->nelts < nodes; i++) {
-        const ledger_boot *boot = &APR_ARRAY_IDX(boots, i, ledger_boot);
-        const char *node = apr_psprintf(p, "%d %s", boot->entrypoint, boot->node);
-
-        if (apr_hash_get(seen, node, APR_HASH_KEY_STRING))
-            continue;
-        apr_hash_set(seen, node, APR_HASH_KEY_STRING, boot);
-        memcpy(apr_array_push(page->boots), boot, sizeof(*boot));
+    for (i = 0; i < boots->nelts && kept < nodes; i++) {
+        if (subject_at(page, boot[i].entrypoint))
+            memmove(&boot[kept++], &boot[i], sizeof(*boot));
     }
+    boots->nelts = kept;
+    page->boots = boots;
 }
 
 /* ------------------------------------------------------------------ the request */
@@ -521,7 +494,6 @@ static int nodes_of(request_rec *r)
 static int walt_vpn_metrics_handler(request_rec *r)
 {
     page page = { r, 0, NULL, NULL };
-    apr_array_header_t *boots;
     apr_size_t i;
     int nodes;
 
@@ -537,10 +509,11 @@ static int walt_vpn_metrics_handler(request_rec *r)
     page.open = wants_open(r);
     ap_set_content_type(r, page.open ? OPEN_TYPE "; version=1.0.0; charset=utf-8" : TEXT_TYPE);
     apr_table_mergen(r->headers_out, "Vary", "Accept");
-    boots = apr_array_make(r->pool, 64, sizeof(ledger_boot));
+    boot_ledger_count_short();
     list_subjects(&page);
-    look_at_boots(&page, boots);
-    choose_nodes(&page, boots, nodes);
+    count_running(&page);
+    if (nodes > 0)
+        choose_nodes(&page, nodes);
     for (i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
         if (families[i].put != put_nodes || nodes > 0)
             put_family(&page, &families[i]);

@@ -30,7 +30,7 @@
 /* A value that is longer is a sentence, and may take more than one line. */
 #define WORDS 64
 
-/* The section's anchor, which README names; that of an entrypoint has its name behind it. */
+/* The section's anchor, which README names; that of an entrypoint has its mark_of() behind it. */
 #define ANCHOR "walt-vpn"
 
 /* ------------------------------------------------------------------ values */
@@ -299,18 +299,15 @@ static void put_server(page *page, const ledger_entrypoint *counters)
 
 static void put_cache(page *page, const image_folder *folder, const apr_array_header_t *images)
 {
-    apr_uint64_t bytes = 0;
     const char *trouble;
-    int i;
 
     if (!folder) {
         put_text(labelled(page, "Cache folder"), "CacheRoot", "none");
         return;
     }
-    for (i = 0; i < images->nelts; i++)
-        bytes += (apr_uint64_t)APR_ARRAY_IDX(images, i, image_listing).size;
     put_text(labelled(page, "Cache folder"), "CacheRoot", folder->root);
-    put_bytes(labelled(page, "Images in it"), "CacheUsed", bytes);
+    put_bytes(labelled(page, "Images in it"), "CacheUsed",
+              (apr_uint64_t)image_folder_bytes(images));
     put_bytes(labelled(page, "It may hold"), "CacheSize", (apr_uint64_t)folder->size);
     if ((trouble = image_folder_trouble_of(page->r->pool, folder)))
         put_item(labelled(page, "Trouble with it"), "CacheTrouble",
@@ -460,45 +457,36 @@ static int by_node_and_beginning(const void *a, const void *b)
     return one->began < other->began ? -1 : one->began > other->began ? 1 : 0;
 }
 
-static int latest_change_first(const void *a, const void *b)
-{
-    const ledger_boot *one = a, *other = b;
-
-    return one->touched < other->touched ? 1 : one->touched > other->touched ? -1 : 0;
-}
-
-/* Copies of all boots of an entrypoint's wanted nodes that are sent an image now (or have ended),
- * by node, the earlier first. */
-static apr_array_header_t *boots_of(const page *page, int entrypoint, int running)
+/* Copies of the boots of an entrypoint's wanted nodes that are sent an image now, by node, the earlier
+ * first. */
+static apr_array_header_t *list_downloads(const page *page, int entrypoint)
 {
     apr_array_header_t *boots = apr_array_make(page->r->pool, 64, sizeof(ledger_boot));
     ledger_boot boot;
     int place;
 
     for (place = 0; place < LEDGER_BOOTS; place++) {
-        if (!boot_ledger_boot(place, &boot) || boot.entrypoint != entrypoint
-            || !is_wanted(page, boot.node))
-            continue;
-        if (running ? boot.state == BOOT_RUNNING
-                    : boot.state == BOOT_DONE || boot.state == BOOT_SHORT)
+        if (boot_ledger_boot(place, &boot) && boot.entrypoint == entrypoint
+            && boot.state == BOOT_RUNNING && is_wanted(page, boot.node))
             memcpy(apr_array_push(boots), &boot, sizeof(boot));
     }
     qsort(boots->elts, (size_t)boots->nelts, sizeof(ledger_boot), by_node_and_beginning);
     return boots;
 }
 
-/* Of boots that are sorted by node, only each node's last one; the latest first. */
-static void keep_last(apr_array_header_t *boots)
+/* The last boots of an entrypoint's wanted nodes, the latest first. */
+static apr_array_header_t *list_last_boots(const page *page, int entrypoint)
 {
+    apr_array_header_t *boots = boot_ledger_last_boots(page->r->pool, entrypoint);
     ledger_boot *boot = (ledger_boot *)boots->elts;
     int i, kept = 0;
 
     for (i = 0; i < boots->nelts; i++) {
-        if (i + 1 == boots->nelts || strcmp(boot[i].node, boot[i + 1].node) != 0)
+        if (is_wanted(page, boot[i].node))
             memmove(&boot[kept++], &boot[i], sizeof(*boot));
     }
     boots->nelts = kept;
-    qsort(boots->elts, (size_t)kept, sizeof(*boot), latest_change_first);
+    return boots;
 }
 
 /* The columns that running and ended boots share. */
@@ -534,7 +522,7 @@ static void put_downloads(page *page, int entrypoint)
         "Node", "Progress", "Rate", "Seconds", "Expected end", "Sent", "Size", "Resumes", "Image",
         "Client", NULL
     };
-    apr_array_header_t *boots = boots_of(page, entrypoint, 1);
+    apr_array_header_t *boots = list_downloads(page, entrypoint);
     const ledger_boot *boot = (const ledger_boot *)boots->elts;
     int i;
 
@@ -560,11 +548,9 @@ static void put_nodes(page *page, int entrypoint, const char *anchor)
     static const char *const columns[] = {
         "Node", "Result", "When", "Seconds", "Size", "Resumes", "Image", "Client", NULL
     };
-    apr_array_header_t *boots = boots_of(page, entrypoint, 0);
-    int i, shown;
+    apr_array_header_t *boots = list_last_boots(page, entrypoint);
+    int shown = page->wanted || boots->nelts < NODES_SHOWN ? boots->nelts : NODES_SHOWN, i;
 
-    keep_last(boots);
-    shown = page->wanted || boots->nelts < NODES_SHOWN ? boots->nelts : NODES_SHOWN;
     begin_table(page, "Last boots", "Nodes", shown, columns);
     for (i = 0; i < shown; i++) {
         const ledger_boot *boot = &APR_ARRAY_IDX(boots, i, ledger_boot);
@@ -603,14 +589,25 @@ static void put_images(page *page, const apr_array_header_t *images)
     end_table(page, images->nelts);
 }
 
-static void put_entrypoint(page *page, const walt_vpn_entrypoint *entrypoint,
+/* What an entrypoint's keys and its anchor have in them: its name, and where two have the same one, for
+ * two WalT servers, that server. */
+static const char *mark_of(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint,
                            const ledger_entrypoint *counters)
 {
+    return entrypoint_shares_name(entrypoint->server)
+           ? apr_pstrcat(p, counters->name, ",", counters->url, NULL) : counters->name;
+}
+
+static void put_entrypoint(page *page, const walt_vpn_entrypoint *entrypoint)
+{
     apr_pool_t *p = page->r->pool;
+    const ledger_entrypoint *counters = boot_ledger_entrypoint(entrypoint->place);
     apr_array_header_t *images = entrypoint->folder ? image_folder_list(p, entrypoint->folder)
                                  : apr_array_make(p, 1, sizeof(image_listing));
-    const char *anchor = ap_escape_html(p, apr_pstrcat(p, ANCHOR "-", counters->name, NULL));
+    const char *mark = mark_of(p, entrypoint, counters);
+    const char *anchor = ap_escape_html(p, apr_pstrcat(p, ANCHOR "-", mark, NULL));
 
+    page->entrypoint = apr_pstrcat(p, "WaltVpn[", mark, "].", NULL);
     if (!page->automatic)
         ap_rprintf(page->r, "<h2 id=\"%s\">WalT VPN entrypoint %s</h2>\n", anchor,
                    ap_escape_html(p, counters->name));
@@ -645,22 +642,6 @@ static const char style[] =
     "<p class=\"walt-vpn-top\"><a href=\"#" ANCHOR "\">WalT VPN</a></p>\n"
     "<div id=\"" ANCHOR "\"></div>\n";
 
-/* What the keys of an entrypoint begin with: its name, and where two have the same one, for two
- * WalT servers, that server. */
-static const char *keys_of(apr_pool_t *p, const server_rec *s, const ledger_entrypoint *counters)
-{
-    const server_rec *other;
-
-    for (other = ap_server_conf; other; other = other->next) {
-        const walt_vpn_entrypoint *entrypoint = other == s ? NULL : entrypoint_to_show(other);
-
-        if (entrypoint && strcmp(boot_ledger_entrypoint(entrypoint->place)->name,
-                                 counters->name) == 0)
-            return apr_pstrcat(p, "WaltVpn[", counters->name, ",", counters->url, "].", NULL);
-    }
-    return apr_pstrcat(p, "WaltVpn[", counters->name, "].", NULL);
-}
-
 static int walt_vpn_status(request_rec *r, int flags)
 {
     page page = { r, flags & AP_STATUS_SHORT, wanted_nodes(r), "", "", NULL };
@@ -669,16 +650,13 @@ static int walt_vpn_status(request_rec *r, int flags)
 
     for (s = ap_server_conf; s; s = s->next) {
         const walt_vpn_entrypoint *entrypoint = entrypoint_to_show(s);
-        const ledger_entrypoint *counters;
 
         if (!entrypoint)
             continue;
         if (!page.automatic)
             ap_rprintf(r, "<hr />\n%s", is_first ? style : "");
         is_first = 0;
-        counters = boot_ledger_entrypoint(entrypoint->place);
-        page.entrypoint = keys_of(r->pool, s, counters);
-        put_entrypoint(&page, entrypoint, counters);
+        put_entrypoint(&page, entrypoint);
     }
     return OK;
 }

@@ -336,6 +336,9 @@ def test_one_name_for_two_walt_servers(httpd, walt, another_walt):
     for server in (walt, another_walt):
         url = server.url + "/walt-vpn/"
         assert told["WaltVpn[one.example.org,%s].Server" % url] == url
+    text = status_page.page(ours, "?node=192.168.")
+    anchors = re.findall('<h2 id="([^"]*)"', text)
+    assert len(set(anchors)) == 2 and re.findall('<form action="#([^"]*)"', text) == anchors
 
 
 def test_times_have_their_zone(watched, walt):

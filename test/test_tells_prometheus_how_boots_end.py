@@ -1,8 +1,11 @@
 """The metrics page tells how boots ended, each once, and of each node when the last one did, if that is asked for."""
 
+import socket
+
 import pytest
 
 import metrics
+import status_page
 import wire
 from fleet import Fleet
 from processes import wait_until
@@ -123,6 +126,27 @@ def test_the_last_boot_of_each_node(ours, walt, clock):
     assert 5 < rows[0][1] - rows[1][1] < 60 and 5 < rows[1][1] - rows[2][1] < 60
     assert {row["node"] for row, _ in metrics.scrape(ours, "?x=1&nodes=100").rows(LAST)} == {
         "192.168.152.7", *("192.168.0.%d" % number for number in range(1, 6))}
+
+
+def test_the_last_boot_is_the_one_that_began_last(entrypoint, walt, clock):
+    """Though an earlier download ended later: the node had its link cut, and started over. So say both pages."""
+    walt.set_image(mib=16)
+    ours = entrypoint(vhost=metrics.LOCATION + "\n" + status_page.LOCATION, modules=status_page.MODULES,
+                      server="SendBufferSize 65536")
+    ours.tolerate_log("ended short")
+    with ours.connect() as cut:
+        cut.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        cut.send(wire.request(IMG, ours.server_name))
+        assert cut.receive()
+        clock.shift(10)
+        assert Fleet(ours, ["192.168.152.7"]).boots()[0].booted
+        wait_until(lambda: metrics.scrape(ours, "?nodes=9").rows(LAST), what="the boot on the page")
+        clock.shift(20)
+    ours.await_log("ended short")
+    row, = metrics.scrape(ours, "?nodes=9").rows(LAST)
+    assert row[0]["result"] == "done"
+    row, = status_page.look(ours)[0].tables["Last boots"]
+    assert row["Result"] == "relayed"
 
 
 def test_no_more_nodes_than_it_has_room_for(entrypoint, walt):
