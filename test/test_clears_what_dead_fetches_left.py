@@ -9,7 +9,7 @@ import pytest
 import metrics
 import status_page
 from boot_files import image_digest
-from fetches import fetched
+from fetches import ONE_PROCESS, fetched
 from fleet import Fleet
 from processes import wait_until
 
@@ -97,8 +97,8 @@ def test_a_fifo_holds_nobody_up(entrypoint, cache, node, walt):
 
 def test_who_looks_clears_nothing(entrypoint, cache, leave, node, walt):
     """The pages for people and for Prometheus tell what is in the folder; what is dead there goes when a fetch needs room."""
-    one = "StartServers 1\nServerLimit 1\nThreadsPerChild 8\nMaxRequestWorkers 8\nMinSpareThreads 1\nMaxSpareThreads 8"
-    httpd = entrypoint(cache=cache.path, server=one, vhost=status_page.LOCATION + "\n" + metrics.LOCATION, modules=status_page.MODULES)
+    httpd = entrypoint(cache=cache.path, server=ONE_PROCESS, vhost=status_page.LOCATION + "\n" + metrics.LOCATION,
+                       modules=status_page.MODULES)
     assert httpd.get().status
     leave(STRANGER + ".part")
     assert status_page.look(httpd)[0].summary["Images in it"] == "0"

@@ -10,7 +10,7 @@ import pytest
 
 import metrics
 from boot_files import image_pieces
-from fetches import CacheFolder, fetched
+from fetches import ONE_PROCESS, CacheFolder, fetched
 from fleet import Fleet
 from processes import wait_until
 
@@ -130,7 +130,7 @@ def degraded(httpd):
 
 
 def test_reading_is_over_when_images_are_read(clock, entrypoint, cache, walt, node):
-    """Though none is fetched: the image of all nodes is there. Where reading fails now and then, that is not said each time."""
+    """Though none is fetched: the image of all nodes is there. Where reading fails now and then, that is said once."""
     httpd = entrypoint(cache=cache.path, vhost=metrics.LOCATION)
     httpd.expect_log("Permission denied.*can't open the folder.*" + TROUBLE)
     assert node(httpd).boot().booted
@@ -188,9 +188,6 @@ def test_contents_are_gone(entrypoint, cache, walt, node):
     os.unlink(cache.image(cache.images()[0]))
     assert node(httpd).boot().booted
     assert fetched(walt) == 2 and len(cache.images()) == 1
-
-
-ONE_PROCESS = "StartServers 1\nServerLimit 1\nThreadsPerChild 8\nMaxRequestWorkers 8\nMinSpareThreads 1\nMaxSpareThreads 8"
 
 
 def descriptors(child):

@@ -1,4 +1,4 @@
-"""With as many boots, or nodes that fail, as can be written down, a new one takes the place of an old one: each of many at once."""
+"""When as many boots, or nodes that fail, are written down as can be, new ones take the places of old ones: each its own."""
 
 import os
 import re

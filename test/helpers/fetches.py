@@ -7,6 +7,8 @@ from processes import wait_until
 
 # Four processes from the start, so small that one alone can't take all nodes.
 FOUR_PROCESSES = "StartServers 4\nServerLimit 8\nThreadsPerChild 4\nMaxRequestWorkers 32\nMinSpareThreads 4\nMaxSpareThreads 32"
+# One from the start, and no other.
+ONE_PROCESS = "StartServers 1\nServerLimit 1\nThreadsPerChild 8\nMaxRequestWorkers 8\nMinSpareThreads 1\nMaxSpareThreads 8"
 HALF = 1 << 19
 
 

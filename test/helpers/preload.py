@@ -5,8 +5,8 @@ import subprocess
 
 
 class Preload:
-    """Of each httpd that is started with its environment. SOURCE is in C; VARIABLE names, for it, the file that tells it what to
-    do: as long as there is none, everything is as it is."""
+    """Of each httpd that is started with its environment. SOURCE is in C; in VARIABLE it finds the file that tells it what to do:
+    as long as there is none, everything is as it is."""
 
     SOURCE = VARIABLE = ""
 
