@@ -360,8 +360,8 @@ static int can_go(const ledger_boot *boot, apr_uint32_t state)
     }
 }
 
-/* The place for a boot to be, with its state and its generation: a free one, or the one untouched for
- * longest.  NULL: none can go. */
+/* The place for a boot to be, with its state and its generation: a free one, or the one
+ * untouched for longest.  NULL: none can go. */
 static ledger_boot *find_place(apr_uint32_t *state, apr_uint32_t *generation)
 {
     ledger_boot *oldest = NULL;
@@ -623,7 +623,7 @@ int boot_ledger_keep_claim(int entrypoint, apr_interval_time_t pause)
 
 /*
  * Copy what stands at a place, a boot or a failure, whose state and generation are these, as it is
- * between two changes.  0: it is free, or whoever writes it was stopped: the next look will show it.
+ * between two changes.  0: it is free, or its writer was stopped, and the next look will show it.
  */
 static int copy_place(void *copy, const void *place, apr_size_t size,
                       const _Atomic apr_uint32_t *state, const _Atomic apr_uint32_t *generation)
@@ -767,8 +767,8 @@ static int goes_before(const ledger_failure *one, const ledger_failure *other)
     return one->times != other->times ? one->times < other->times : one->last < other->last;
 }
 
-/* The place for a failure to be, with its state and its generation: a free one, or the one that goes
- * first.  NULL: others are writing all of them. */
+/* The place for a failure to be, with its state and its generation: a free one, or the one that
+ * goes first.  NULL: others are writing all of them. */
 static ledger_failure *find_failure_place(apr_uint32_t *state, apr_uint32_t *generation)
 {
     ledger_failure *first = NULL;

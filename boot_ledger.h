@@ -257,8 +257,8 @@ int boot_ledger_keep_claim(int entrypoint, apr_interval_time_t pause);
 /* A consistent copy of the boot at this place, from 0 on; 0: there is none. */
 int boot_ledger_boot(int place, ledger_boot *boot);
 
-/* Each node's last boot, the one that began last of those that have ended, as ledger_boot in p: of this
- * entrypoint's nodes, or with -1 of all; the latest end first. */
+/* Each node's last boot, the one that began last of those that have ended, as ledger_boot in p:
+ * of this entrypoint's nodes, or with -1 of all; the latest end first. */
 apr_array_header_t *boot_ledger_last_boots(apr_pool_t *p, int entrypoint);
 
 /* ---- nodes that fail */

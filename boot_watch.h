@@ -6,7 +6,7 @@
 
 #include "boot_ledger.h"
 
-/* Reasons of refusals, as the log and the metrics page have them, that more than one place needs. */
+/* Reasons of refusals, in the words of log and metrics page, that more than one place needs. */
 #define REASON_CONFIGURATION "by the configuration of this httpd"
 #define REASON_LARGE_ENROLL "an enroll body of more than 32 KiB"
 #define REASON_LARGE_CHUNKED "a chunked body of more than 1 MiB"

@@ -161,8 +161,8 @@ int image_folder_names(int folder_fd, const char *name, int fd)
            && named.st_dev == opened.st_dev && named.st_ino == opened.st_ino;
 }
 
-/* Trouble with reading ends when an image was read and nobody met it for so long: where descriptors run
- * out, one request may have what the next one lacks. */
+/* Trouble with reading ends when an image was read and nobody met it for so long: where
+ * descriptors run out, one request may have what the next one lacks. */
 #define READING_AGAIN apr_time_from_sec(10)
 
 /* Under which a folder's troubles are known. */
@@ -302,8 +302,8 @@ static void sweep(int folder_fd)
     closedir(names);
 }
 
-/* The files of ours in the folder, but for the one named except (NULL: none), as folder_entry in pool.
- * NULL, and errno: the folder can't be read. */
+/* The files of ours in the folder, but for the one named except (NULL: none), as folder_entry in
+ * pool.  NULL, and errno: the folder can't be read. */
 static apr_array_header_t *list_folder(apr_pool_t *pool, int folder_fd, const char *except)
 {
     apr_array_header_t *entries = apr_array_make(pool, 16, sizeof(folder_entry));

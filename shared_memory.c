@@ -13,8 +13,8 @@
 #include <stdatomic.h>
 #include <string.h>
 
-/* What lives there changes by atomic operations.  Where the compiler has none it takes a lock instead,
- * which each process has for itself. */
+/* What lives there changes by atomic operations.  Where the compiler has none it takes a lock
+ * instead, which each process has for itself. */
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "shared memory needs lock-free 64-bit atomics");
 
 /* Room for a name and the size, as one key of the pool's. */

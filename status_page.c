@@ -457,8 +457,8 @@ static int by_node_and_beginning(const void *a, const void *b)
     return one->began < other->began ? -1 : one->began > other->began ? 1 : 0;
 }
 
-/* Copies of the boots of an entrypoint's wanted nodes that are sent an image now, by node, the earlier
- * first. */
+/* Copies of the boots of an entrypoint's wanted nodes that are sent an image now, by node, the
+ * earlier first. */
 static apr_array_header_t *list_downloads(const page *page, int entrypoint)
 {
     apr_array_header_t *boots = apr_array_make(page->r->pool, 64, sizeof(ledger_boot));
@@ -589,8 +589,8 @@ static void put_images(page *page, const apr_array_header_t *images)
     end_table(page, images->nelts);
 }
 
-/* What an entrypoint's keys and its anchor have in them: its name, and where two have the same one, for
- * two WalT servers, that server. */
+/* What an entrypoint's keys and its anchor have in them: its name, and where two have the same
+ * one, for two WalT servers, that server. */
 static const char *mark_of(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint,
                            const ledger_entrypoint *counters)
 {
