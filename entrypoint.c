@@ -487,10 +487,11 @@ static const char *set_folder(apr_pool_t *pconf, apr_pool_t *ptemp,
     folder->root = config->cache_root;
     folder->size = config->cache_size ? config->cache_size : DEFAULT_CACHE_SIZE;
     entrypoint->folder = folder;
+    folder->where = apr_psprintf(pconf, "WaltVpnCacheRoot %s (%s:%d)", folder->root,
+                                 config->cache_directive->filename,
+                                 config->cache_directive->line_num);
     fault = image_folder_fault(ptemp, folder);
-    return fault ? apr_psprintf(ptemp, "WaltVpnCacheRoot %s (%s:%d): %s", folder->root,
-                                config->cache_directive->filename,
-                                config->cache_directive->line_num, fault) : NULL;
+    return fault ? apr_pstrcat(ptemp, folder->where, ": ", fault, NULL) : NULL;
 }
 
 /* Judge here, not in post_config: so the verdict reaches configtest and the terminal. */
@@ -656,8 +657,8 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
         }
         keep_caches_out(pconf, ptemp, s, entrypoint);
         if (entrypoint->folder && (rv = image_folder_make(entrypoint->folder)) != APR_SUCCESS) {
-            ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, rv, s, "WaltVpnCacheRoot %s: it "
-                         "can't be made; name a folder elsewhere", entrypoint->folder->root);
+            ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, rv, s, "%s: it can't be made; "
+                         "name a folder elsewhere", entrypoint->folder->where);
             return HTTP_INTERNAL_SERVER_ERROR;
         }
     }

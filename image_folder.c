@@ -70,40 +70,55 @@ static int child_access(const char *path, int mode, const char *user)
     return access(path, mode);
 }
 
-const char *image_folder_fault(apr_pool_t *p, const image_folder *folder)
+/* What keeps the folder, which is not there, from being made as httpd starts, or NULL.  It is made
+ * and removed, so that configtest knows. */
+static const char *fault_of_making(apr_pool_t *p, const image_folder *folder)
 {
     const char *parent = ap_make_dirstr_parent(p, folder->root);
     const char *owner = user_name(p, child_user());
     struct stat st;
 
-    if (stat(folder->root, &st) != 0) {
-        if (errno != ENOENT)
-            return apr_psprintf(p, "it can't be reached (%s)", strerror(errno));
-        if (lstat(folder->root, &st) == 0)
-            return "it is a link to a folder that is not there; make that folder, or mount its disk";
-        if (stat(parent, &st) != 0)
-            return apr_psprintf(p, "%s is not there either; type \"mkdir -p %s\"", parent, parent);
-        if (!S_ISDIR(st.st_mode) || access(parent, W_OK | X_OK) != 0)
-            return apr_psprintf(p, "it can't be made in %s (%s); name a folder elsewhere", parent,
-                                S_ISDIR(st.st_mode) ? strerror(errno) : "not a folder");
-        if (child_access(parent, X_OK, owner) != 0)
-            return apr_psprintf(p, "httpd's children run as %s and may not enter %s (%s); name a "
-                                "folder elsewhere", owner, parent, strerror(errno));
-        return NULL;
-    }
+    if (lstat(folder->root, &st) == 0)
+        return "it is a link to a folder that is not there; make that folder, or mount its disk";
+    if (stat(parent, &st) != 0)
+        return apr_psprintf(p, "%s is not there either; type \"mkdir -p %s\"", parent, parent);
+    if (!S_ISDIR(st.st_mode))
+        return apr_psprintf(p, "%s, in which it would be made, is not a folder; name a folder "
+                            "elsewhere", parent);
+    if (child_access(parent, X_OK, owner) != 0)
+        return apr_psprintf(p, "httpd's children run as %s and may not enter %s (%s); name a "
+                            "folder elsewhere", owner, parent, strerror(errno));
+    if (mkdir(folder->root, 0700) != 0)
+        return errno == EEXIST ? NULL
+               : apr_psprintf(p, "it can't be made in %s (%s); name a folder elsewhere", parent,
+                              strerror(errno));
+    (void)rmdir(folder->root);
+    return NULL;
+}
+
+const char *image_folder_fault(apr_pool_t *p, const image_folder *folder)
+{
+    const char *owner = user_name(p, child_user());
+    struct stat st;
+
+    if (stat(folder->root, &st) != 0)
+        return errno == ENOENT ? fault_of_making(p, folder)
+               : apr_psprintf(p, "it can't be reached (%s)", strerror(errno));
     if (!S_ISDIR(st.st_mode))
         return "it is not a folder; name one, or a path where nothing is";
     if (st.st_uid != child_user() && !(geteuid() != 0 && st.st_uid == ap_unixd_config.user_id))
-        return apr_psprintf(p, "it belongs to %s, and httpd's children run as %s; type \"chown %s "
-                            "%s\"", user_name(p, st.st_uid), owner, owner, folder->root);
+        return apr_psprintf(p, "it belongs to %s, and httpd's children run as %s; name a folder "
+                            "for images alone, or, if this is one, type \"chown %s %s\"",
+                            user_name(p, st.st_uid), owner, owner, folder->root);
     if ((st.st_mode & 0700) != 0700 || (st.st_mode & 0022))
-        return apr_psprintf(p, "its mode is %04o, and it must be for %s alone to write; type "
-                            "\"chmod 700 %s\"", (unsigned)st.st_mode & 07777, owner,
-                            folder->root);
+        return apr_psprintf(p, "its mode is %04o, and it must be for %s alone to write; name a "
+                            "folder for images alone, or, if this is one, type \"chmod 700 %s\"",
+                            (unsigned)st.st_mode & 07777, owner, folder->root);
     if (child_access(folder->root, R_OK | W_OK | X_OK, owner) == 0)
         return NULL;
     if (errno == EROFS)
-        return "its file system is read-only; name a folder elsewhere";
+        return "its file system is read-only; name a folder elsewhere, or, if it is so for httpd "
+               "alone, name this one in ReadWritePaths= of its systemd unit";
     /* Its own mode is right, so it is a folder above it.  What another user than the server's asks
      * of configtest says nothing about the server. */
     return st.st_uid != child_user() ? NULL

@@ -12,6 +12,7 @@
 /* What an entrypoint keeps its images in.  Lives in pconf. */
 typedef struct image_folder {
     const char *root;           /* absolute path of the folder */
+    const char *where;          /* for people: "WaltVpnCacheRoot root (file:line)" */
     apr_off_t size;             /* most bytes that it may hold */
 } image_folder;
 

@@ -60,15 +60,15 @@ REFUSED = [
     (lambda place: place + "/images", '{parent}/ is not there either; type "mkdir -p {parent}/"', "no parent"),
     (dangling_link, "it is a link to a folder that is not there", "its disk is not mounted"),
     (below_a_file, "it can't be reached (Not a directory)", "the parent is a file"),
-    (lambda place: make_folder(place, mode=0o770), 'its mode is 0770, and it must be for %s alone to write; type '
-     '"chmod 700 {root}"' % CHILD, "others of the group may write"),
+    (lambda place: make_folder(place, mode=0o770), 'its mode is 0770, and it must be for %s alone to write; name a '
+     'folder for images alone, or, if this is one, type "chmod 700 {root}"' % CHILD, "others of the group may write"),
     (lambda place: make_folder(place, mode=0o707), "its mode is 0707", "everybody may write"),
     (lambda place: make_folder(place, mode=0o500), "its mode is 0500", "its owner may not write"),
 ]
 
 REFUSED_AS_ROOT = [
-    (lambda place: make_folder(place, "root"), "it belongs to root, and httpd's children run as www-data; type \"chown "
-     'www-data {root}"', "another user's"),
+    (lambda place: make_folder(place, "root"), "it belongs to root, and httpd's children run as www-data; name a folder "
+     'for images alone, or, if this is one, type "chown www-data {root}"', "another user's"),
     (in_a_closed_folder, "httpd's children run as www-data and may not enter {parent}/ (Permission denied); name a "
      "folder elsewhere", "it would be made where children may not go"),
     (in_a_folder_of_the_group_root, "httpd's children run as www-data and may not enter {parent}/ (Permission denied)",
@@ -124,8 +124,22 @@ def test_read_only_file_system_is_refused(entrypoint, mounted):
     place = mounted("place", 1)
     make_folder(place + "/images")
     subprocess.run(["mount", "-o", "remount,ro", place], check=True)
-    assert "its file system is read-only; name a folder elsewhere" in refusal(entrypoint, place + "/images")
+    assert "its file system is read-only; name a folder elsewhere, or, if it is so for httpd alone, name this one in " \
+        "ReadWritePaths= of its systemd unit" in refusal(entrypoint, place + "/images")
     assert "it can't be made in %s/ (Read-only file system)" % place in refusal(entrypoint, place + "/others")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc")
+def test_a_folder_that_can_be_made_by_nobody_is_refused(entrypoint):
+    """Its parent looks as if it were to be written, but takes no folder."""
+    words = refusal(entrypoint, "/proc/images")
+    assert "it can't be made in /proc/ (" in words and "name a folder elsewhere" in words
+
+
+def test_configtest_leaves_nothing(entrypoint, folder):
+    """It has made the folder to see whether that works, and removed it."""
+    status, words = entrypoint(cache=folder + "/images", start=False).configtest()
+    assert status == 0 and not os.path.exists(folder + "/images"), words
 
 
 @pytest.mark.parametrize("line, words", [

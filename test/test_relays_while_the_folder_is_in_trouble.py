@@ -96,6 +96,7 @@ def test_read_only_file_system(entrypoint, mounted, walt, node):
     cache = CacheFolder(place + "/images")
     httpd = entrypoint(cache=cache.path)
     assert node(httpd).boot().booted
+    wait_until(cache.memories, what="the file of boots")       # a file system with a file open for writing stays so
     subprocess.run(["mount", "-o", "remount,ro", place], check=True)
     assert node(httpd).boot().booted
     assert fetched(walt) == 1 and troubles(httpd) == 0
