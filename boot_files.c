@@ -17,6 +17,7 @@
 #include "image_sender.h"
 #include "reply_guard.h"
 #include "server_fault.h"
+#include "waiting.h"
 
 #include "http_protocol.h"
 #include "http_request.h"
@@ -51,7 +52,7 @@ static int answer_signature(request_rec *r, walt_vpn_request *request)
     const char *digest;
     int tries = 0;
 
-    if (!boot_signature_ask(r, &query, &signature, &tries, r->request_time + WAIT_MAX))
+    if (!boot_signature_ask(r, &query, &signature, &tries, request->came + WAIT_MAX))
         return answer_late(r, request, not_its_turn);
     if (!query.whole)
         return reply_guard_error(request, query.status);
@@ -133,7 +134,7 @@ static image_state find_image(request_rec *r, walt_vpn_request *request, const c
 
     do {
         state = image_cache_find(r, request->entrypoint->folder, digest, can_grow,
-                                 r->request_time + WAIT_MAX, found);
+                                 request->came + WAIT_MAX, found);
         if (state != IMAGE_GROWING)
             return state;
         *sender = image_sender_open(r, request, *found);
@@ -223,7 +224,7 @@ static int answer_image(request_rec *r, walt_vpn_request *request)
     do {
         const char *digest;
 
-        if (!boot_signature_ask(r, &query, &signature, &tries, r->request_time + WAIT_MAX))
+        if (!boot_signature_ask(r, &query, &signature, &tries, request->came + WAIT_MAX))
             return answer_late(r, request, not_its_turn);
         if (!query.whole)
             return answer_failure(r, request, query.status);
@@ -268,6 +269,7 @@ static int walt_vpn_handler(request_rec *r)
 
     if (!request || r->main)
         return DECLINED;
+    request->came = waiting_clock();
     boot_watch_answer(r, WALT_VPN_RELAYED, NULL);       /* unless it is known better */
     if ((result = answer(r, request)) == DECLINED)
         request->asked_at = apr_time_now();

@@ -7,16 +7,10 @@
 #include "boot_signature.h"
 #include "image_folder.h"
 #include "question_line.h"
+#include "waiting.h"
 
 #include "apr_lib.h"
 #include "apr_strings.h"
-
-/* So long after the request came no file is tried again: a stall lasts up to the worker's 20 s,
- * and the node's patience is 50 s (facts.md 1). */
-#define LAST_TRY apr_time_from_sec(25)
-
-/* Pause before a second try: a WalT server that has just broken off may be restarting. */
-#define PAUSE apr_time_from_msec(100)
 
 /* Most bytes of a boot.sig; what is larger is another file, answered one behind (facts.md 2). */
 #define SIGNATURE_MAX (64 * 1024)
@@ -49,9 +43,10 @@ int boot_signature_try_again(const request_rec *r, const walt_query *query, int 
      * that the WalT server is down is said at once. */
     if (!ap_is_HTTP_SERVER_ERROR(query->status) || query->status == HTTP_SERVICE_UNAVAILABLE)
         return 0;
-    if (tries >= BOOT_SIGNATURE_TRIES || apr_time_now() - r->request_time >= LAST_TRY)
+    if (tries >= BOOT_SIGNATURE_TRIES
+        || waiting_clock() - walt_vpn_request_of(r)->came >= BOOT_SIGNATURE_LAST_TRY)
         return 0;
-    apr_sleep(PAUSE * tries);
+    apr_sleep(BOOT_SIGNATURE_PAUSE * tries);
     return 1;
 }
 

@@ -135,7 +135,7 @@ static image_state look(image *image, int can_grow)
 static image_state wait_for_image(image *image, int can_grow, apr_time_t deadline)
 {
     image_state state = look(image, can_grow);
-    apr_time_t began = apr_time_now(), now = began;
+    apr_time_t began = waiting_clock(), now = began;
     waiting waiting;
 
     if (state != IMAGE_LATE)
@@ -146,7 +146,7 @@ static image_state wait_for_image(image *image, int can_grow, apr_time_t deadlin
         apr_sleep(now - began < LOOK_LATER * 4 ? LOOK_FIRST : LOOK_LATER);
         if ((state = look(image, can_grow)) != IMAGE_LATE)
             break;
-        now = apr_time_now();
+        now = waiting_clock();
     }
     waiting_end(&waiting);
     return state;

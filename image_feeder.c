@@ -12,7 +12,7 @@
  * sender stays in its thread (image_sender_stay).
  */
 #include "image_feeder.h"
-#include "boot_watch.h"
+#include "waiting.h"
 
 #include "apr_poll.h"
 #include "apr_portable.h"
@@ -82,7 +82,7 @@ static void end_request(fed *one)
     one->c->sbh = NULL;
     one->c->cs->state = CONN_STATE_SUSPENDED;   /* which that thinks to be over */
     one->state = FED_FLUSHING;
-    one->moved = apr_time_now();
+    one->moved = waiting_clock();
 }
 
 static void close_now(fed *one)
@@ -100,7 +100,7 @@ static void begin_to_close(fed *one)
     }
     (void)apr_socket_timeout_set(one->socket, 0);
     one->state = FED_LINGERING;
-    one->moved = apr_time_now();
+    one->moved = waiting_clock();
 }
 
 /* ------------------------------------------------------------------ feeding */
@@ -114,7 +114,7 @@ static void send_image(fed *one)
     one->holds = state == SENDER_HOLDS;
     if (state == SENDER_WAITS || state == SENDER_HOLDS) {
         if (state == SENDER_WAITS)
-            one->moved = apr_time_now();
+            one->moved = waiting_clock();
         return;
     }
     status = image_sender_end(sender);
@@ -154,7 +154,7 @@ static void linger(fed *one)
 /* Whatever is to be done for a connection now.  0: it is gone for good. */
 static int feed(fed *one)
 {
-    apr_time_t now = apr_time_now();
+    apr_time_t now = waiting_clock();
 
     if (one->holds && now - one->moved >= one->timeout)
         one->c->aborted = 1;
@@ -207,7 +207,7 @@ static void wait_for_nodes(const apr_array_header_t *all, apr_pollfd_t *sockets)
 
         one->takes = sockets[i].rtnevents != 0;
         if (one->takes)
-            one->moved = apr_time_now();
+            one->moved = waiting_clock();
     }
 }
 
@@ -300,7 +300,7 @@ static void walt_vpn_suspend_connection(conn_rec *c, request_rec *r)
         || apr_pool_userdata_get(&data, key, c->pool) != APR_SUCCESS || !data)
         return;
     one = data;
-    one->suspended = one->moved = apr_time_now();
+    one->suspended = one->moved = waiting_clock();
     apr_thread_mutex_lock(feeder.mutex);
     rv = start_feeder();
     APR_ARRAY_PUSH(feeder.arrivals, fed *) = one;

@@ -11,12 +11,12 @@
 #include "boot_signature.h"
 #include "boot_watch.h"
 #include "reply_guard.h"
+#include "waiting.h"
 
-/* Tries in a row that get no further than the one before them; then it is given up. */
+/* Tries since the last new byte, the one that brought it included; then it is given up. */
 #define TRIES_MAX 3
 
-/* Pause before a second try, and when the WalT server can't be reached at all. */
-#define PAUSE apr_time_from_msec(100)
+/* Pause before a second try when the WalT server can't be reached at all. */
 #define PAUSE_DOWN apr_time_from_sec(1)
 
 /* So long after the last new byte it is given up: nodes wait 50 s for one (facts.md 1). */
@@ -24,9 +24,6 @@
 
 /* How often the node of a fetch is offered what it did not take. */
 #define OFFER_EVERY apr_time_from_msec(2)
-
-/* A fetch that no node has had a byte of is not tried again so long after its request came. */
-#define LAST_TRY apr_time_from_sec(25)
 
 typedef struct {
     request_rec *r;
@@ -65,7 +62,7 @@ static void offer(fetch *fetch)
     if (!*fetch->sender)
         *fetch->sender = image_sender_open(fetch->r, fetch->request, fetch->image);
     sender = *fetch->sender;
-    fetch->offered = apr_time_now();
+    fetch->offered = waiting_clock();
     /* A node that holds what came to nothing is not to wait until this fetch is over. */
     if (sender && image_sender_advance(sender) == SENDER_BROKEN && sender->begun)
         reply_guard_reset_now(fetch->r);
@@ -86,12 +83,12 @@ static apr_status_t take_image(walt_query *query, const char *bytes, apr_size_t 
     }
     if (query->received > fetch->reached) {
         fetch->reached = query->received;
-        fetch->moved = apr_time_now();
+        fetch->moved = waiting_clock();
         fetch->fruitless = 0;
     }
     if (fetch->image->part.buffered == 0        /* written just now */
         || (*fetch->sender && (*fetch->sender)->state == SENDER_HOLDS
-            && apr_time_now() - fetch->offered >= OFFER_EVERY))
+            && waiting_clock() - fetch->offered >= OFFER_EVERY))
         offer(fetch);
     return APR_SUCCESS;
 }
@@ -124,15 +121,15 @@ static int is_still_wanted(const fetch *fetch)
 static int try_again(fetch *fetch, const walt_query *query)
 {
     int is_down = query->status == HTTP_SERVICE_UNAVAILABLE;
-    apr_time_t now = apr_time_now();
+    apr_time_t now = waiting_clock();
 
     if (!ap_is_HTTP_SERVER_ERROR(query->status))
         return 0;
-    if (fetch->reached == 0 && (is_down || now - fetch->r->request_time >= LAST_TRY))
+    if (fetch->reached == 0 && (is_down || now - fetch->request->came >= BOOT_SIGNATURE_LAST_TRY))
         return 0;
     if (now - fetch->moved >= SILENCE_MAX || (!is_down && ++fetch->fruitless >= TRIES_MAX))
         return 0;
-    apr_sleep(is_down ? PAUSE_DOWN : PAUSE);
+    apr_sleep(is_down ? PAUSE_DOWN : BOOT_SIGNATURE_PAUSE);
     if (!image_part_can_try_again(&fetch->image->part))
         return 0;
     fetch->is_left = !is_still_wanted(fetch);
@@ -190,7 +187,7 @@ static void count_fetch(const fetch *fetch, image_state state, apr_time_t began)
     ledger_entrypoint *counters = boot_ledger_counters(fetch->r);
 
     if (state == IMAGE_READY)
-        histogram_add_time(&counters->fetch_times, apr_time_now() - began);
+        histogram_add_time(&counters->fetch_times, waiting_clock() - began);
     counters->fetches[state == IMAGE_READY ? FETCH_DONE : fetch->is_left ? FETCH_LEFT
                       : state == IMAGE_NO_ROOM ? FETCH_NO_ROOM : FETCH_BROKEN]++;
 }
@@ -199,7 +196,7 @@ image_state image_fetch(request_rec *r, walt_vpn_request *request, image *missin
                         image_sender **sender, int *tries)
 {
     fetch fetch = { .r = r, .request = request, .image = missing, .state = IMAGE_MISSING,
-                    .sender = sender, .tries = tries, .moved = apr_time_now() };
+                    .sender = sender, .tries = tries, .moved = waiting_clock() };
     apr_time_t began = fetch.moved;
     image_state state;
 

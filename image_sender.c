@@ -149,7 +149,7 @@ image_sender *image_sender_open(request_rec *r, walt_vpn_request *request, const
     sender->run = fetch->run;
     sender->size = (apr_off_t)fetch->size;
     sender->at = request->resume_from;
-    sender->looked = apr_time_now();
+    sender->looked = waiting_clock();
     apr_os_file_get(&sender->fd, sender->file);
     /* The place may have been given to another fetch meanwhile. */
     return fstat(sender->fd, &st) == 0 && fetch->inode == st.st_ino && fetch->device == st.st_dev
@@ -199,7 +199,7 @@ static sender_state pass(image_sender *sender, apr_off_t until)
     if (until == sender->size)
         APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_eos_create(c->bucket_alloc));
     sender->at = until;
-    sender->passed = apr_time_now();
+    sender->passed = waiting_clock();
     if (ap_pass_brigade(r->output_filters, bb) != APR_SUCCESS || c->aborted)
         return SENDER_GONE;
     return until == sender->size ? SENDER_DONE : c->data_in_output_filters ? SENDER_HOLDS
@@ -212,7 +212,7 @@ static sender_state pass(image_sender *sender, apr_off_t until)
  */
 static int is_called(image_sender *sender)
 {
-    apr_time_t now = apr_time_now();
+    apr_time_t now = waiting_clock();
     int orphaned;
 
     if (now - sender->looked < FETCHER_LOOK)
@@ -243,7 +243,7 @@ static sender_state advance(image_sender *sender)
     if (c->data_in_output_filters)
         return SENDER_HOLDS;
     if (until - sender->at >= PIECE
-        || (until > sender->at && apr_time_now() - sender->passed >= PIECE_EVERY))
+        || (until > sender->at && waiting_clock() - sender->passed >= PIECE_EVERY))
         return pass(sender, until);
     return is_called(sender) ? SENDER_CALLED : SENDER_WAITS;
 }
@@ -262,13 +262,13 @@ static int wait_for_node(const image_sender *sender, apr_time_t *taken)
 
     if (sender->state == SENDER_WAITS) {
         apr_sleep(SENDER_LOOK);
-        *taken = apr_time_now();
+        *taken = waiting_clock();
         return 1;
     }
     socket.desc.s = ap_get_conn_socket(r->connection);
     if (apr_poll(&socket, 1, &ready, SENDER_LOOK) == APR_SUCCESS)
-        *taken = apr_time_now();
-    return apr_time_now() - *taken < r->server->timeout;
+        *taken = waiting_clock();
+    return waiting_clock() - *taken < r->server->timeout;
 }
 
 /* Is the node to make room for another one, or for the rest of the server? */
@@ -278,7 +278,7 @@ static int is_its_turn_over(const image_sender *sender, apr_off_t first, apr_tim
     case WAITING_LITTLE:
         return 0;
     case WAITING_CROWDED:
-        if (apr_time_now() - began < TURN)
+        if (waiting_clock() - began < TURN)
             return 0;
         /* fall through */
     default:
@@ -289,7 +289,7 @@ static int is_its_turn_over(const image_sender *sender, apr_off_t first, apr_tim
 
 sender_state image_sender_stay(image_sender *sender)
 {
-    apr_time_t began = apr_time_now(), taken = began;
+    apr_time_t began = waiting_clock(), taken = began;
     apr_off_t first = sender->at;
     waiting waiting;
 

@@ -116,7 +116,7 @@ typedef struct {
     char path[PATH_ROOM];
 } line_trouble;
 
-/* A line.  Times in it are of the monotonic clock, which is the same in all processes. */
+/* A line.  Times in it are those of waiting_clock(). */
 struct question_line {
     pthread_mutex_t book;       /* held for moments, to use all of this but the mutexes */
     unsigned salt;              /* of the clients' hash */
@@ -166,22 +166,13 @@ typedef struct {
 
 typedef enum { NOT_LOCKED, LOCKED, INHERITED } lock_state;
 
-/* Microseconds of a clock that nobody sets. */
-static apr_time_t clock_now(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return apr_time_from_sec(now.tv_sec) + now.tv_nsec / 1000;
-}
-
 /* Lock within this time, 0: at once or not at all.  INHERITED: a process died that held it. */
 static lock_state lock(pthread_mutex_t *mutex, apr_interval_time_t within)
 {
     int rv = pthread_mutex_trylock(mutex);
 
     if (rv == EBUSY && within > 0) {
-        apr_time_t until = clock_now() + within;
+        apr_time_t until = waiting_clock() + within;
         struct timespec end = { apr_time_sec(until), apr_time_usec(until) * 1000 };
 
         rv = pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &end);
@@ -511,7 +502,7 @@ static turn_state look(turn *turn)
         turn->status = line->failure.status;
         state = TURN_FAILED;
     }
-    else if (begin(turn, clock_now())) {
+    else if (begin(turn, waiting_clock())) {
         state = TURN_COME;
     }
     close_book(line);
@@ -536,7 +527,6 @@ static void sleep_for_it(turn *turn)
 /* Wait until the turn comes, or need not come any more.  TURN_COME: pass and place are held. */
 static turn_state await_turn(turn *turn, apr_time_t deadline)
 {
-    apr_time_t began = apr_time_now();
     turn_state state = look(turn);
     waiting waiting;
 
@@ -546,7 +536,7 @@ static turn_state await_turn(turn *turn, apr_time_t deadline)
             release_place(turn);
             sleep_for_it(turn);
         } while ((state = look(turn)) == TURN_NOT_YET
-                 && clock_now() - turn->came < deadline - began && !waiting_is_too_long(began));
+                 && waiting_clock() < deadline && !waiting_is_too_long(turn->came));
         waiting_end(&waiting);
     }
     if (state != TURN_COME) {
@@ -618,7 +608,7 @@ static void note_failure(turn *turn, int status, apr_time_t now)
 static void write_down(turn *turn, const walt_query *query, const copied_answer *copy)
 {
     question_line *line = turn->line;
-    apr_time_t now = clock_now(), took = now - turn->place->began;
+    apr_time_t now = waiting_clock(), took = now - turn->place->began;
     line_trouble *trouble;
 
     if (query->whole && !ap_is_HTTP_SERVER_ERROR(query->status)) {
@@ -682,7 +672,7 @@ int question_line_ask(request_rec *r, walt_query *query, apr_time_t deadline)
     turn.line = walt_vpn_request_of(r)->entrypoint->line;
     turn.r = r;
     turn.path = query->rest;
-    turn.came = clock_now();
+    turn.came = waiting_clock();
     turn.passes = passes_of(turn.line, r->useragent_addr);
     switch (await_turn(&turn, deadline)) {
     case TURN_COME:

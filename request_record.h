@@ -34,6 +34,8 @@ typedef struct {
     apr_off_t resume_from;      /* N of a lone "Range: bytes=N-"; 0: no such range */
     int other_range;            /* it has a Range of another form */
     walt_vpn_answer answer;     /* known when WALT_VPN_ANSWER is set */
+    apr_time_t came;            /* when its handler was asked, by waiting_clock(): so long its node
+                                 * has waited */
     apr_time_t asked_at;        /* when mod_proxy began to wait for the head of a reply to it; 0: it
                                  * does not */
     int is_strangers;           /* refused for its text, which is none of a node's */

@@ -11,18 +11,28 @@
 #include "ap_mpm.h"
 #include "scoreboard.h"
 
+#include <time.h>
+
 /* When it is crowded a waiter gives up after this long. */
 #define CROWDED_WAIT apr_time_from_sec(8)
 
 /* Threads of this process that wait. */
 static volatile apr_uint32_t waiters;
 
+apr_time_t waiting_clock(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return apr_time_from_sec(now.tv_sec) + now.tv_nsec / 1000;
+}
+
 void waiting_begin(waiting *waiting, const request_rec *r)
 {
     apr_atomic_inc32(&waiters);
     waiting->entrypoint = walt_vpn_request_of(r)->entrypoint->place;
     waiting->place = boot_ledger_wait(waiting->entrypoint);
-    waiting->began = apr_time_now();
+    waiting->began = waiting_clock();
 }
 
 void waiting_end(const waiting *waiting)
@@ -30,7 +40,7 @@ void waiting_end(const waiting *waiting)
     apr_atomic_dec32(&waiters);
     boot_ledger_wait_end(waiting->place);
     histogram_add_time(&boot_ledger_entrypoint(waiting->entrypoint)->waiting_times,
-                       apr_time_now() - waiting->began);
+                       waiting_clock() - waiting->began);
 }
 
 /* How many of how many processes are busy: for an MPM whose processes have one thread each. */
@@ -60,5 +70,5 @@ waiting_state waiting_level(void)
 
 int waiting_is_too_long(apr_time_t began)
 {
-    return apr_time_now() - began >= CROWDED_WAIT && waiting_level() != WAITING_LITTLE;
+    return waiting_clock() - began >= CROWDED_WAIT && waiting_level() != WAITING_LITTLE;
 }

@@ -6,6 +6,10 @@
 
 #include "httpd.h"
 
+/* Microseconds of a clock that nobody sets, and that is the same in all processes.  What lasts is
+ * measured by it; a wait, and the deadline of one, is of this clock alone. */
+apr_time_t waiting_clock(void);
+
 /* One wait of a thread. */
 typedef struct {
     int entrypoint;             /* the place of its counters */

@@ -1,8 +1,12 @@
-"""A clock that was an hour ahead and is set right: what the entrypoint remembers from the hour that never was is forgotten."""
+"""A clock that was an hour ahead and is set right: what the entrypoint remembers from the hour that never was is forgotten, and
+nobody waits, or is waited for, until it has come."""
 
 import re
 
+import pytest
+
 import wire
+from fleet import Fleet
 from processes import wait_until
 
 MIB = 1 << 20
@@ -39,3 +43,38 @@ def test_during_a_boot(clock, entrypoint, walt, cache, node):
     wait_until(lambda: "has image" in ours.error_log, what="the line about the boot")
     assert re.search(r"16777216 bytes in \d+\.\d{3} s, ", ours.error_log)
     boots_another_image(ours, walt, node)
+
+
+FOUR_THREADS = ("StartServers 1\nServerLimit 1\nThreadsPerChild 4\nMaxRequestWorkers 4\nMinSpareThreads 1\nMaxSpareThreads 4"
+                "\nAsyncRequestWorkerFactor 10")
+
+
+def test_while_nodes_wait(clock, entrypoint, walt, cache):
+    """Those that crowd a process give way after 8 s all the same."""
+    ours = entrypoint(cache=cache.path, server=FOUR_THREADS)
+    ours.tolerate_log("AH00484|AH03490|AH10159|ended short|was answered with 504")
+    walt.fault("boot.img", "silence", seconds=14)
+    fleet = Fleet(ours, 4)
+    wait_until(lambda: len(walt.requests("boot.sig")) >= 8, what="the nodes' requests")
+    clock.shift(-HOUR)
+    ours.await_log("boot.img is still being fetched: the connection is reset", 12)
+    assert not cache.images(), "the fetch is over: nothing was shown"
+    assert all(boot.booted for boot in fleet.boots())
+
+
+@pytest.mark.parametrize("mpm", ["event", "worker"])
+def test_while_a_node_is_silent(mpm, clock, entrypoint, walt, cache):
+    """One that takes nothing of an image that is being fetched is given up after httpd's Timeout."""
+    walt.set_image(mib=16)
+    ours = entrypoint(cache=cache.path, server="Timeout 3", mpm=mpm)
+    ours.tolerate_log("ended short")
+    walt.fault("boot.img", "silence", at_byte=15 * MIB, seconds=9)
+    with ours.connect() as fetching, ours.connect() as silent:
+        fetching.send(wire.request("/walt-vpn/per-ip/192-168-152-1/boot.img", ours.server_name))
+        wait_until(lambda: [request.sent for request in walt.requests("boot.img")] == [15 * MIB], what="most of the image")
+        silent.send(wire.request("/walt-vpn/per-ip/192-168-152-2/boot.img", ours.server_name))
+        assert silent.receive()
+        clock.shift(-HOUR)
+        ours.await_log(r"node 192[.]168[.]152[.]2 .* ended short", 8)
+        assert not cache.images(), "the fetch is over: nothing was shown"
+        wait_until(cache.images, 20, "the end of the fetch")
