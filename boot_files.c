@@ -26,6 +26,10 @@
  * waits for it. */
 #define WAIT_MAX apr_time_from_sec(45)
 
+/* A fetch whose image a request can't be sent has just ended; met so often, it may be that this
+ * process can't open its file once more, and the request waits. */
+#define GROWING_TRIES 3
+
 /* A handler's result: it is worth asking again. */
 #define ASK_AGAIN (-100)
 
@@ -131,15 +135,17 @@ static image_state find_image(request_rec *r, walt_vpn_request *request, const c
 {
     int can_grow = image_sender_can_grow(r, request);
     image_state state;
+    int tries = 0;
 
     do {
-        state = image_cache_find(r, request->entrypoint->folder, digest, can_grow,
-                                 request->came + WAIT_MAX, found);
+        state = image_cache_find(r, request->entrypoint->folder, digest,
+                                 can_grow && tries++ < GROWING_TRIES, request->came + WAIT_MAX,
+                                 found);
         if (state != IMAGE_GROWING)
             return state;
         *sender = image_sender_open(r, request, *found);
         image_cache_close(*found);
-    } while (!*sender);         /* it has just ended */
+    } while (!*sender);
     return state;
 }
 
