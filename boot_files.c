@@ -40,9 +40,7 @@ static const char not_its_turn[] = "still waiting for its turn";
 static int answer_late(request_rec *r, walt_vpn_request *request, const char *why)
 {
     boot_watch_send_away(r, request, why);
-    r->status = HTTP_GATEWAY_TIME_OUT;          /* for the log alone */
-    reply_guard_reset(r);
-    return DONE;
+    return reply_guard_give_up(r, 0);
 }
 
 /* ------------------------------------------------------------------ boot.sig */

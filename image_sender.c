@@ -331,8 +331,5 @@ int image_sender_end(image_sender *sender)
     default:
         return OK;
     }
-    if (!sender->begun)
-        r->status = HTTP_GATEWAY_TIME_OUT;      /* for the log alone */
-    reply_guard_reset(r);
-    return DONE;
+    return reply_guard_give_up(r, sender->begun);
 }

@@ -125,7 +125,8 @@ static int walt_vpn_pre_close_connection(conn_rec *c)
     return OK;
 }
 
-void reply_guard_reset(request_rec *r)
+/* The reset itself, for a reply that can't be completed. */
+static void reset(request_rec *r)
 {
     conn_rec *c = r->connection;
     apr_bucket_brigade *bb;
@@ -152,7 +153,7 @@ void reply_guard_reset_now(request_rec *r)
     /* A TCP socket that is taken away from its peer tells it so with a reset. */
     if (socket && apr_os_sock_get(&descriptor, socket) == APR_SUCCESS)
         (void)connect(descriptor, &nobody, sizeof(nobody));
-    reply_guard_reset(r);
+    reset(r);
 }
 
 /* ------------------------------------------------------------------ errors */
@@ -349,7 +350,7 @@ static apr_status_t break_relay(ap_filter_t *f, relay *state)
     ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, f->r, "the WalT server broke off after %"
                   APR_OFF_T_FMT " of %" APR_OFF_T_FMT " bytes: the connection is reset",
                   state->received, state->length);
-    reply_guard_reset(f->r);
+    reset(f->r);
     return APR_ECONNABORTED;
 }
 
@@ -362,7 +363,7 @@ static apr_status_t pass_relayed(ap_filter_t *f, relay *state, apr_bucket_brigad
     if (rv != APR_SUCCESS && state->state == RELAY_STREAMING) {
         state->state = RELAY_OVER;
         if (!f->c->aborted)
-            reply_guard_reset(f->r);
+            reset(f->r);
     }
     return rv;
 }
@@ -547,6 +548,16 @@ void reply_guard_is_local(request_rec *r)
             return;
         }
     }
+}
+
+int reply_guard_give_up(request_rec *r, int begun)
+{
+    /* What ends the request passes its end on, which is not to be read as a relayed reply. */
+    reply_guard_is_local(r);
+    if (!begun)
+        r->status = HTTP_GATEWAY_TIME_OUT;
+    reset(r);
+    return DONE;
 }
 
 static void walt_vpn_insert_filter(request_rec *r)

@@ -34,10 +34,14 @@ int reply_guard_resume(request_rec *r, apr_off_t length);
  */
 int reply_guard_error(const walt_vpn_request *request, int status);
 
-/* The reset itself, for a reply that can't be completed. */
-void reply_guard_reset(request_rec *r);
+/*
+ * Nothing (more) of a local reply to r is passed on, of which the head was, or was not: its
+ * connection is reset.  Without a head it is logged with 504.  Returns what the handler returns.
+ */
+int reply_guard_give_up(request_rec *r, int begun);
 
-/* Likewise, at once, by a thread that goes on with other things and closes the connection later. */
+/* The reset itself, at once, by a thread that goes on with other things and closes the connection
+ * later. */
 void reply_guard_reset_now(request_rec *r);
 
 void reply_guard_register_hooks(void);

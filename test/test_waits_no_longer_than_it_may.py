@@ -3,6 +3,7 @@ rest of the server stands."""
 
 import pytest
 
+import wire
 from boot_client import Outcome
 from fetches import fetched
 from fleet import Fleet
@@ -36,6 +37,22 @@ def test_crowded(entrypoint, cache, walt):
     assert all(boot.booted for boot in boots), boots
     assert any(boot.resumes for boot in boots)
     assert fetched(walt) == 1
+
+
+def test_crowded_by_resumes(entrypoint, cache, walt):
+    """The same, logged as what it is, although an error that answers a resume is a 404."""
+    httpd = entrypoint(cache=cache.path, server=ONE_PROCESS.format(4) + '\nCustomLog @DIR@/reasons.log "%>s %{WALT_VPN_REASON}e"')
+    httpd.tolerate_log("AH00484|AH03490|AH10159")
+    walt.fault("boot.img", "silence", seconds=11)
+    resumes = [httpd.connect(timeout=30) for _ in range(4)]
+    for number, resume in enumerate(resumes):
+        resume.send(wire.request("/walt-vpn/per-ip/192-168-152-%d/boot.img" % number, httpd.server_name,
+                                 headers=[("Range", "bytes=1000-")]))
+    ends = [resume.rest() for resume in resumes]
+    sent_away = [end for end in ends if end.ended == "RST"]
+    assert sent_away and {end.status for end in ends if end not in sent_away} == {206}
+    with open(httpd.folder + "/reasons.log") as log:
+        assert [line for line in log if not line.startswith("206 ")] == ["504 still being fetched, so reset\n"] * len(sent_away)
 
 
 def test_not_crowded(entrypoint, cache, walt):
