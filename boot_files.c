@@ -151,21 +151,20 @@ static image_state find_image(request_rec *r, walt_vpn_request *request, const c
 static int answer_missing(request_rec *r, walt_vpn_request *request, image *missing, int *tries)
 {
     image_sender *sender = NULL;
+    image_state state = image_fetch(r, request, missing, &sender, tries);
 
-    switch (image_fetch(r, request, missing, &sender, tries)) {
+    /* A reply whose head is made is not relayed any more, nor made again. */
+    if (sender && (state == IMAGE_READY || sender->begun || sender->state == SENDER_ANSWERS))
+        return image_sender_end(sender);
+    switch (state) {
     case IMAGE_READY:
-        return sender ? image_sender_end(sender) : image_sender_send(r, request, missing);
+        return image_sender_send(r, request, missing);
     case IMAGE_NO_ROOM:
-        if (!sender || !sender->begun) {
-            boot_watch_answer(r, WALT_VPN_RELAYED, NULL);
-            return DECLINED;
-        }
-        break;
+        boot_watch_answer(r, WALT_VPN_RELAYED, NULL);
+        return DECLINED;
     default:
-        if (!sender || !sender->begun)
-            return ASK_AGAIN;
+        return ASK_AGAIN;
     }
-    return image_sender_end(sender);
 }
 
 /* Send r the image of this digest, DECLINED to have it relayed, or ASK_AGAIN. */
