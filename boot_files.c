@@ -105,7 +105,7 @@ static apr_uint64_t held_run(const request_rec *r, const walt_vpn_request *reque
 {
     return request->resume_from == 0 ? 0
            : boot_ledger_held_run(request->entrypoint->place, request->boot.node,
-                                  r->useragent_ip);
+                                  r->useragent_ip, request->resume_from);
 }
 
 /* Does the node hold bytes, unproven, of another fetch than that at this place (-1: none)? */

@@ -61,6 +61,12 @@ typedef _Atomic apr_uint64_t trouble;
 #define STATE_BITS 3
 #define STATE_MASK 7
 
+/* A run whose first bytes, or all, are those of a proven one. */
+typedef struct {
+    ledger_counter run;         /* 0: none */
+    ledger_counter until;       /* so many */
+} proven_run;
+
 typedef struct {
     apr_time_t began;
     trouble troubles[TROUBLES_MAX];
@@ -71,7 +77,7 @@ typedef struct {
     ledger_failure failures[LEDGER_FAILURES];
     ledger_fetch fetches[LEDGER_FETCHES];
     ledger_counter last_run;
-    ledger_counter proven[PROVEN_MAX];  /* runs, each at its number's place */
+    proven_run proven[PROVEN_MAX];      /* each at its number's place */
     ledger_counter waiters[LEDGER_WAITERS];     /* process and entrypoint, in one word; 0: free */
 } ledger;
 
@@ -529,6 +535,14 @@ void boot_ledger_progress(ledger_hold hold, apr_off_t position)
     }
 }
 
+void boot_ledger_goes_on(ledger_hold hold, apr_uint64_t run)
+{
+    ledger_boot *boot = hold.place < 0 ? NULL : &shared->boots[hold.place];
+
+    if (boot && boot->generation == hold.generation)
+        boot->run = run;
+}
+
 /* End a boot that was taken, and copy it. */
 static void end_boot(ledger_boot *boot, int whole, ledger_boot *copy)
 {
@@ -581,12 +595,13 @@ int boot_ledger_changed(int entrypoint, const char *node, const char *client, co
            && strncmp(boot.digest, digest, LEDGER_DIGEST) != 0;
 }
 
-apr_uint64_t boot_ledger_held_run(int entrypoint, const char *node, const char *client)
+apr_uint64_t boot_ledger_held_run(int entrypoint, const char *node, const char *client,
+                                  apr_off_t position)
 {
     ledger_boot boot;
 
     return copy_boot(entrypoint, node, client, 1, &boot) && boot.run
-           && !boot_ledger_is_proven(boot.run) ? boot.run : 0;
+           && !boot_ledger_is_proven(boot.run, position) ? boot.run : 0;
 }
 
 void boot_ledger_recall(const ledger_boot *boot)
@@ -960,23 +975,37 @@ apr_uint64_t boot_ledger_fetch_heir(int place, apr_uint64_t run, apr_off_t posit
     const ledger_fetch *fetch = &shared->fetches[place];
     apr_uint64_t heir = fetch->run;
 
-    return run != heir && run == fetch->before && (apr_uint64_t)position <= fetch->common
+    return heir && run != heir && run == fetch->before && (apr_uint64_t)position <= fetch->common
            && fetch->run == heir ? heir : run;
+}
+
+/* So many bytes of this run are proven. */
+static void prove(apr_uint64_t run, apr_uint64_t until)
+{
+    proven_run *proven = &shared->proven[run % PROVEN_MAX];
+
+    proven->run = 0;
+    proven->until = until;
+    proven->run = run;
 }
 
 void boot_ledger_fetch_proven(int place)
 {
-    apr_uint64_t run;
+    const ledger_fetch *fetch = place < 0 ? NULL : &shared->fetches[place];
 
-    if (place < 0)
+    if (!fetch)
         return;
-    run = shared->fetches[place].run;
-    shared->proven[run % PROVEN_MAX] = run;
+    if (fetch->before)
+        prove(fetch->before, fetch->common);
+    prove(fetch->run, ~(apr_uint64_t)0);
 }
 
-int boot_ledger_is_proven(apr_uint64_t run)
+int boot_ledger_is_proven(apr_uint64_t run, apr_off_t position)
 {
-    return shared->proven[run % PROVEN_MAX] == run;
+    const proven_run *proven = &shared->proven[run % PROVEN_MAX];
+    int is_it = run && proven->run == run && (apr_uint64_t)position <= proven->until;
+
+    return is_it && proven->run == run;
 }
 
 int boot_ledger_fetch_call(int place)

@@ -145,7 +145,8 @@ typedef struct {
 typedef struct {
     _Atomic apr_uint32_t process;       /* that fetches it, or did when it died; 0: a free place */
     ledger_counter device, inode;       /* of its file */
-    ledger_counter run;                 /* no two runs have the same number; never 0 */
+    ledger_counter run;                 /* no two runs have the same number; 0: none, while it changes
+                                         * and when it ends */
     ledger_counter before;              /* the run before it in the same file; 0: none */
     ledger_counter common;              /* bytes that it has in common with that one */
     ledger_counter size;                /* bytes; 0: not known yet */
@@ -220,6 +221,9 @@ ledger_hold boot_ledger_start(int entrypoint, const char *node, const char *clie
                               const char *digest, apr_off_t size, apr_off_t from,
                               walt_vpn_answer answer, apr_uint64_t run);
 
+/* What it is sent from now on is of this run of the fetch, and so is what it holds; 0: proven. */
+void boot_ledger_goes_on(ledger_hold hold, apr_uint64_t run);
+
 /* It has been sent this many bytes of the file. */
 void boot_ledger_progress(ledger_hold hold, apr_off_t position);
 
@@ -232,9 +236,10 @@ int boot_ledger_end(ledger_hold hold, int whole, ledger_boot *boot);
 int boot_ledger_changed(int entrypoint, const char *node, const char *client, const char *digest,
                         int resumed);
 
-/* The run of a fetch that the bytes came of which a node holds that resumes its download; 0: they
- * are proven, as far as anybody knows. */
-apr_uint64_t boot_ledger_held_run(int entrypoint, const char *node, const char *client);
+/* The run of a fetch that the bytes came of which a node holds that resumes its download at this
+ * position; 0: they are proven, as far as anybody knows. */
+apr_uint64_t boot_ledger_held_run(int entrypoint, const char *node, const char *client,
+                                  apr_off_t position);
 
 /*
  * This process has died: free what it held, and end the next boot, from *place on, that it was
@@ -299,11 +304,13 @@ void boot_ledger_fetch_differs(int place, apr_off_t position);
  * same one, or that which came after it and brought the same bytes so far. */
 apr_uint64_t boot_ledger_fetch_heir(int place, apr_uint64_t run, apr_off_t position);
 
-/* The image is whole and its digest is right: so are the bytes of its run that were sent before. */
+/* The image is whole and its digest is right: so are the bytes of its run that were sent before,
+ * and those that it has in common with the run before. */
 void boot_ledger_fetch_proven(int place);
 
-/* Was this run proven?  The last few hundred are remembered. */
-int boot_ledger_is_proven(apr_uint64_t run);
+/* Were the bytes of this run before this position proven?  The last few hundred runs are
+ * remembered; of 0, which is none, none were. */
+int boot_ledger_is_proven(apr_uint64_t run, apr_off_t position);
 
 /* Is the caller, alone among all processes for a while, to send a node away that will fetch it? */
 int boot_ledger_fetch_call(int place);

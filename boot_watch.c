@@ -367,6 +367,15 @@ static void begin_watch(request_rec *r, watch *watch)
     count_answer(watch, request->answer);       /* an image takes its time */
 }
 
+void boot_watch_run(walt_vpn_request *request, apr_uint64_t run)
+{
+    if (request->run == run)
+        return;
+    request->run = run;
+    if (request->watch && request->watch->begun)
+        boot_ledger_goes_on(request->watch->hold, run);
+}
+
 /* Count the body in this brigade, and set marks in it. */
 static apr_status_t watch_brigade(request_rec *r, watch *watch, apr_bucket_brigade *bb)
 {

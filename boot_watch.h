@@ -33,6 +33,9 @@ const char *boot_watch_answer_name(walt_vpn_answer answer);
 /* The node of r was given a boot.sig, or is about to be given a boot.img, of this digest. */
 void boot_watch_digest(request_rec *r, const char *digest);
 
+/* What is sent in this reply comes of this run of a fetch, unproven; 0: it is proven. */
+void boot_watch_run(walt_vpn_request *request, apr_uint64_t run);
+
 /* Bytes that the kernel took for this connection and that the other end does not have yet. */
 apr_off_t boot_watch_on_its_way(conn_rec *c);
 

@@ -102,7 +102,4 @@ int image_part_exhausted(const image_part *part);
 apr_status_t image_part_open_again(const image_part *part, apr_int32_t flags, apr_pool_t *pool,
                                    apr_file_t **file);
 
-/* Bytes at the end that go out only when the digest is right: without them no image can boot. */
-#define IMAGE_HELD_BACK (64 * 1024)
-
 #endif

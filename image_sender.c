@@ -33,6 +33,9 @@
 #define PIECE (256 * 1024)
 #define PIECE_EVERY apr_time_from_msec(250)
 
+/* Bytes at the end that go out only when the digest is right: without them no image can boot. */
+#define HELD_BACK (64 * 1024)
+
 /* How often is seen whether somebody still fetches. */
 #define FETCHER_LOOK apr_time_from_msec(200)
 
@@ -147,27 +150,38 @@ image_sender *image_sender_open(request_rec *r, walt_vpn_request *request, const
     sender->digest = image->digest;
     sender->place = image->part.place;
     sender->run = fetch->run;
-    sender->size = (apr_off_t)fetch->size;
     sender->at = request->resume_from;
     sender->looked = waiting_clock();
     apr_os_file_get(&sender->fd, sender->file);
     /* The place may have been given to another fetch meanwhile. */
-    return fstat(sender->fd, &st) == 0 && fetch->inode == st.st_ino && fetch->device == st.st_dev
-           && fetch->run == sender->run ? sender : NULL;
+    return sender->run && fstat(sender->fd, &st) == 0 && fetch->inode == st.st_ino
+           && fetch->device == st.st_dev && fetch->run == sender->run ? sender : NULL;
 }
 
 /* Bytes of the image that the node may have by now; -1: those that it was sent came to nothing. */
 static apr_off_t available(image_sender *sender)
 {
     const ledger_fetch *fetch = boot_ledger_fetch_at(sender->place);
-    apr_off_t written = (apr_off_t)fetch->written;
+    apr_off_t written, most;
+    int is_under_way, is_proven;
+    struct stat st;
 
     sender->run = boot_ledger_fetch_heir(sender->place, sender->run, sender->at);
-    if (boot_ledger_is_proven(sender->run))
+    /* In this order: what is written is of this run if that is still under way afterwards, and a
+     * fetch that is not may have been proven, but not after that. */
+    written = (apr_off_t)fetch->written;
+    is_under_way = fetch->run == sender->run;
+    is_proven = boot_ledger_is_proven(sender->run, sender->at);
+    boot_watch_run(sender->request, is_proven ? 0 : sender->run);
+    /* Until the head is passed on, another try may bring a file of another size. */
+    if (!sender->begun && fstat(sender->fd, &st) == 0)
+        sender->size = st.st_size;
+    if (is_proven)
         return sender->size;
-    if (fetch->run != sender->run)
-        return boot_ledger_is_proven(sender->run) ? sender->size : -1;
-    return written < sender->size - IMAGE_HELD_BACK ? written : sender->size - IMAGE_HELD_BACK;
+    if (!is_under_way)
+        return -1;
+    most = sender->size > HELD_BACK ? sender->size - HELD_BACK : 0;
+    return written < most ? written : most;
 }
 
 void image_sender_push(conn_rec *c)
@@ -188,7 +202,6 @@ static sender_state pass(image_sender *sender, apr_off_t until)
     apr_off_t from;
 
     if (!sender->begun) {
-        sender->request->run = boot_ledger_is_proven(sender->run) ? 0 : sender->run;
         if ((sender->status = make_head(r, sender->request, sender->size, sender->digest, &from)))
             return SENDER_ANSWERS;
         sender->begun = 1;
@@ -220,7 +233,7 @@ static int is_called(image_sender *sender)
     sender->looked = now;
     if (flock(sender->fd, LOCK_EX | LOCK_NB) != 0)
         return 0;
-    orphaned = !boot_ledger_is_proven(sender->run)
+    orphaned = !boot_ledger_is_proven(sender->run, sender->at)
                && boot_ledger_fetch_at(sender->place)->run == sender->run;
     flock(sender->fd, LOCK_UN);
     return orphaned && boot_ledger_fetch_call(sender->place);

@@ -26,7 +26,7 @@ typedef struct {
     int fd;                     /* of that */
     int place;                  /* of its fetch in the ledger */
     apr_uint64_t run;           /* of that: what it is sent comes of this one */
-    apr_off_t size;             /* bytes of the image */
+    apr_off_t size;             /* bytes of the image, as far as it is known */
     apr_off_t at;               /* the next one to pass on */
     int begun;                  /* the head has been passed on */
     sender_state state;         /* after the last advance */
