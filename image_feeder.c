@@ -26,8 +26,10 @@
 #include "http_request.h"
 #include "mpm_common.h"
 
-/* As long as httpd lingers on a connection that it closes. */
+/* As long as httpd lingers on a connection that it closes.  And reads from it at a time: others are
+ * to be fed, however much a client sends. */
 #define LINGER_TIME apr_time_from_sec(2)
+#define LINGER_READS 16
 
 /*
  * The MPM's thread says that it has suspended a connection a few instructions before it is done
@@ -59,6 +61,7 @@ typedef struct {
 /* All that are fed, and the thread; guarded by mutex, but for what the thread itself is at. */
 static struct {
     apr_pool_t *pool;           /* of this; NULL: there can be no feeder */
+    apr_pool_t *thread_pool;    /* of the thread, and cleared for the next one */
     apr_thread_mutex_t *mutex;
     apr_array_header_t *arrivals;       /* fed *, new ones */
     apr_thread_t *thread;       /* the last one that was started */
@@ -142,12 +145,14 @@ static void linger(fed *one)
     char rest[512];
     apr_size_t length;
     apr_status_t rv;
+    int reads = 0;
 
     do {
         length = sizeof(rest);
         rv = apr_socket_recv(one->socket, rest, &length);
-    } while (rv == APR_SUCCESS);
-    if (!APR_STATUS_IS_EAGAIN(rv) || apr_time_now() - one->moved >= LINGER_TIME)
+    } while (rv == APR_SUCCESS && ++reads < LINGER_READS);
+    if ((rv != APR_SUCCESS && !APR_STATUS_IS_EAGAIN(rv))
+        || waiting_clock() - one->moved >= LINGER_TIME)
         close_now(one);
 }
 
@@ -256,11 +261,15 @@ static void *APR_THREAD_FUNC run_feeder(apr_thread_t *thread, void *data)
 int image_feeder_take(image_sender *sender)
 {
     conn_rec *c = sender->r->connection;
+    const core_server_config *core = ap_get_core_module_config(c->base_server->module_config);
     int is_async = 0;
     fed *one;
 
     ap_mpm_query(AP_MPMQ_IS_ASYNC, &is_async);
     if (!is_async || !feeder.pool || !c->cs || c->clogging_input_filters || c->aborted)
+        return 0;
+    /* FlushMaxPipelined 0: httpd's core would have the feeder wait for a node's last byte. */
+    if (core->flush_max_pipelined == 0)
         return 0;
     one = apr_pcalloc(c->pool, sizeof(*one));
     one->c = c;
@@ -283,7 +292,8 @@ static apr_status_t start_feeder(void)
     if (feeder.thread)
         apr_thread_join(&ended, feeder.thread);
     feeder.thread = NULL;
-    rv = apr_thread_create(&feeder.thread, NULL, run_feeder, NULL, feeder.pool);
+    apr_pool_clear(feeder.thread_pool); /* APR 1.7 leaves the pool of a thread in it */
+    rv = apr_thread_create(&feeder.thread, NULL, run_feeder, NULL, feeder.thread_pool);
     feeder.running = rv == APR_SUCCESS;
     return rv;
 }
@@ -330,6 +340,7 @@ static void walt_vpn_child_init(apr_pool_t *pchild, server_rec *main_server)
     (void)main_server;
     memset(&feeder, 0, sizeof(feeder));
     if (apr_thread_mutex_create(&feeder.mutex, APR_THREAD_MUTEX_DEFAULT, pchild) != APR_SUCCESS
+        || apr_pool_create(&feeder.thread_pool, pchild) != APR_SUCCESS
         || apr_pool_create(&feeder.pool, pchild) != APR_SUCCESS)
         return;
     feeder.arrivals = apr_array_make(feeder.pool, 64, sizeof(fed *));
