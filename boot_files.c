@@ -20,7 +20,6 @@
 #include "waiting.h"
 
 #include "http_protocol.h"
-#include "http_request.h"
 
 /* How long a request may wait, for its turn and for another's fetch: a little less than the node
  * waits for it. */

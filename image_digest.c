@@ -7,7 +7,6 @@
  */
 #include "image_digest.h"
 
-#include "apr_strings.h"
 #include "apr_thread_cond.h"
 #include "apr_thread_mutex.h"
 

@@ -15,8 +15,6 @@
 #include "waiting.h"
 
 #include "apr_poll.h"
-#include "apr_portable.h"
-#include "apr_strings.h"
 #include "apr_thread_mutex.h"
 #include "apr_thread_proc.h"
 #include "ap_mpm.h"

@@ -18,10 +18,8 @@
 #include "apr_poll.h"
 #include "apr_portable.h"
 #include "apr_strings.h"
-#include "http_connection.h"
 #include "http_core.h"
 #include "http_protocol.h"
-#include "http_request.h"
 #include "http_ssl.h"
 #include "util_filter.h"
 
