@@ -1,8 +1,8 @@
 """Nodes are sent what is already here, but for a last piece that goes out only when the whole image is what boot.sig vouches for."""
 
+import errno
 import os
 import signal
-import subprocess
 import threading
 
 import pytest
@@ -172,6 +172,59 @@ def test_who_holds_no_wrong_byte_goes_on(entrypoint, cache, walt, readers):
     assert fetched(walt) == 2 and "differs from what it sent before" in httpd.error_log
     for sleeper in sleepers:
         assert sleeper.rest().body == content(mib=16)
+
+
+def test_who_goes_on_may_lose_his_link(entrypoint, cache, walt, readers):
+    """Such a node has all of its image proven from then on: its resume behind the wrong bit gets the rest."""
+    walt.set_image(mib=32)
+    httpd = entrypoint(cache=cache.path)
+    httpd.tolerate_log("ended short")
+    walt.rate(32 * MIB)
+    walt.fault("boot.img", "flip", at_byte=12 * MIB)
+    readers(httpd, 1)
+    wait_until(lambda: walt.requests("boot.img"), what="the fetch")
+    node = readers(httpd, 2)
+    wait_until(cache.images, 30, "the image")
+    assert fetched(walt) == 2 and "differs from what it sent before" in httpd.error_log
+    held = bytes(node.await_bytes(14 * MIB))
+    node.wire.close()
+    httpd.await_log("node 192[.]168[.]152[.]2 .* ended short")
+    rest = httpd.get(IMG % "192-168-152-2", headers=[("Range", "bytes=%d-" % len(held))])
+    assert rest.status == 206 and held + rest.body == content(mib=32)
+
+
+def test_who_lost_his_link_before_that(entrypoint, cache, walt, readers):
+    """Neither does a node start over that comes back when the second try is over, with no wrong byte."""
+    walt.set_image(mib=16)
+    httpd = entrypoint(cache=cache.path)
+    httpd.tolerate_log("ended short")
+    walt.rate(8 * MIB)
+    walt.fault("boot.img", "flip", at_byte=12 * MIB)
+    readers(httpd, 1)
+    wait_until(lambda: walt.requests("boot.img"), what="the fetch")
+    node = readers(httpd, 2)
+    held = bytes(node.await_bytes(MIB))
+    node.wire.close()
+    wait_until(cache.images, 30, "the image")
+    assert fetched(walt) == 2
+    rest = httpd.get(IMG % "192-168-152-2", headers=[("Range", "bytes=%d-" % len(held))])
+    assert rest.status == 206 and held + rest.body == content(mib=16)
+
+
+def test_wrong_bit_twice(entrypoint, cache, walt, readers):
+    """Nor is a node that read nothing yet sent what no try proved: the fetch is given up, and it is reset."""
+    walt.set_image(mib=16)
+    httpd = entrypoint(cache=cache.path)
+    httpd.tolerate_log("ended short")
+    walt.rate(32 * MIB)
+    walt.fault("boot.img", "flip", at_byte=12 * MIB)
+    walt.fault("boot.img", "flip", at_byte=13 * MIB, times=None)
+    readers(httpd, 1)
+    wait_until(lambda: walt.requests("boot.img"), what="the fetch")
+    node = readers(httpd, 2)
+    wait_until(lambda: not cache.parts() and fetched(walt) >= 3, 30, "the end of the fetch")
+    reply = node.rest()
+    assert reply.ended == "RST" and reply.body == content(mib=16)[:len(reply.body)]
 
 
 def test_wrong_bit_in_what_is_held_back(entrypoint, cache, walt):
@@ -352,23 +405,39 @@ def test_evicted_while_it_is_sent(entrypoint, cache, walt, readers):
 
 
 @pytest.fixture
-def disk_that_fills(folder, monkeypatch):
-    """httpd's pwrite() says ENOSPC behind the first half of a MiB, as a disk without a way to reserve blocks does."""
-    source, shim = os.path.join(folder, "full.c"), os.path.join(folder, "full.so")
-    with open(source, "w") as file:
-        file.write("""#define _GNU_SOURCE
-            #include <dlfcn.h>
-            #include <errno.h>
-            #include <unistd.h>
-            ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t at)
-            {
-                if (at >= %d) { errno = ENOSPC; return -1; }
-                return ((ssize_t (*)(int, const void *, size_t, off64_t))dlsym(RTLD_NEXT, "pwrite64"))(fd, bytes, length, at);
-            }
-            ssize_t pwrite(int fd, const void *bytes, size_t length, off_t at) { return pwrite64(fd, bytes, length, at); }
-            """ % HALF)
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", shim, source, "-ldl"], check=True)
-    monkeypatch.setenv("HTTPD_PRELOAD", shim)
+def disk_that_fills(calls):
+    """Behind the first half of a MiB, as a disk without a way to reserve blocks does."""
+    calls.fail("pwrite behind half a MiB", errno.ENOSPC)
+
+
+@pytest.mark.parametrize("length, body", [(HALF, 5), (602, 602)], ids=["a part of a large file", "a small file"])
+def test_second_try_has_another_size(length, body, entrypoint, cache, walt):
+    """Nodes that were sent nothing of the first one are sent the image, not as much of it as that said."""
+    httpd = entrypoint(cache=cache.path)
+    httpd.tolerate_log("proxy")
+    walt.fault("boot.img", "raw", reply="HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (length, "." * body), seconds=2)
+    boots = Fleet(httpd, 4).boots()
+    assert all(boot.booted and not boot.resumes for boot in boots), boots
+    assert fetched(walt) == 2
+
+
+def test_disk_fills_under_who_has_the_image(disk_that_fills, entrypoint, cache, walt, readers):
+    """Its If-None-Match is answered as such, not with an image that is relayed without the guard."""
+    httpd = entrypoint(cache=cache.path)
+    httpd.expect_log("can't write an image in WaltVpnCacheRoot")
+    walt.rate(4 * MIB)
+    reply = readers(httpd, headers=[("If-None-Match", '"%s"' % image_digest("default", 1))]).rest()
+    assert reply.status == 304 and not reply.body
+
+
+def test_no_descriptor_to_send_it_from(calls, entrypoint, cache, walt):
+    """Nodes wait for the whole image then, and do not ask again and again meanwhile."""
+    calls.fail("openat of a .part to read", errno.EMFILE)
+    httpd = entrypoint(cache=cache.path)
+    walt.fault("boot.img", "silence", at_byte=HALF, seconds=2)
+    boots = Fleet(httpd, 4).boots()
+    assert all(boot.booted and not boot.resumes for boot in boots), boots
+    wait_until(lambda: httpd.error_log.count(", waited") == 3, what="three lines about nodes that waited")
 
 
 def test_disk_fills_in_the_middle(disk_that_fills, entrypoint, cache, walt, readers, node):
@@ -407,6 +476,42 @@ def test_readers_hold_no_thread(entrypoint, cache, walt):
     boots = fleet.boots()
     assert all(boot.booted and not boot.resumes for boot in boots), boots
     assert fetched(walt) == 1
+
+
+@pytest.mark.parametrize("pipelined", [4, 0])
+def test_a_node_that_stops_keeps_no_other(pipelined, entrypoint, cache, walt, readers):
+    """One that takes some of its rest and then nothing, while another one of its process takes all, whatever FlushMaxPipelined
+    has httpd wait for."""
+    walt.set_image(mib=48)
+    httpd = entrypoint(cache=cache.path, server=ONE_PROCESS + "FlushMaxPipelined %d" % pipelined)
+    httpd.tolerate_log("ended short")
+    walt.rate(48 * MIB)
+    readers(httpd, 1)
+    wait_until(lambda: walt.requests("boot.img"), what="the fetch")
+    stopping, other = readers(httpd, 2), readers(httpd, 3)
+    for reader in (stopping, other):
+        reader.await_bytes(1000)
+    wait_until(cache.images, 30, "the image")
+    stopping.await_bytes(16 * MIB)
+    assert other.rest().body == content(mib=48)
+
+
+def test_a_flood_keeps_no_other(calls, entrypoint, cache, walt, readers):
+    """A client that has its image and sends faster than is read: another one of its process has its image all the same."""
+    calls.flood("read of 512 bytes")
+    walt.set_image(mib=2)
+    walt.set_image("192.168.152.3", "another", 2)
+    walt.set_image("192.168.152.4", "another", 2)
+    httpd = entrypoint(cache=cache.path, server=ONE_PROCESS)
+    walt.rate(2 * MIB)
+    readers(httpd, 1).await_bytes(1000)
+    flooding = readers(httpd, 2)
+    flooding.await_bytes(MIB)
+    readers(httpd, 3).await_bytes(1000)
+    other = readers(httpd, 4)
+    assert flooding.wire.reply().body == content(mib=2)
+    assert len(cache.images()) == 1, "the other fetch is over: nothing was shown"
+    assert other.rest().body == content("another", 2)
 
 
 @pytest.mark.parametrize("mpm, server", [

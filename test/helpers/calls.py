@@ -4,7 +4,8 @@ import os
 
 from preload import Preload
 
-# One call of libc may be two here: "flock of a folder" and "flock of a file".
+# One call of libc may be two here, "flock of a folder" and "flock of a file", or a special case: "openat of a .part to read",
+# "pwrite behind half a MiB", and "read of 512 bytes" from a socket, which is how one lingers on a connection.
 SOURCE = r"""
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -15,6 +16,7 @@ SOURCE = r"""
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -58,6 +60,57 @@ DIR *fdopendir(int fd)
     return NULL;
 }
 
+static int hindered(const char *path, int flags)
+{
+    if (!strstr(path, ".part") || (flags & O_ACCMODE) != O_RDONLY)
+        return 0;
+    return (errno = told("openat of a .part to read")) != 0;
+}
+
+int openat(int at, const char *path, int flags, ...)
+{
+    int (*real)(int, const char *, int, int) = (int (*)(int, const char *, int, int))dlsym(RTLD_NEXT, "openat");
+
+    return hindered(path, flags) ? -1 : real(at, path, flags, flags & O_CREAT ? 0600 : 0);
+}
+
+int openat64(int at, const char *path, int flags, ...)
+{
+    int (*real)(int, const char *, int, int) = (int (*)(int, const char *, int, int))dlsym(RTLD_NEXT, "openat64");
+
+    return hindered(path, flags) ? -1 : real(at, path, flags, flags & O_CREAT ? 0600 : 0);
+}
+
+ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t at)
+{
+    ssize_t (*real)(int, const void *, size_t, off64_t)
+        = (ssize_t (*)(int, const void *, size_t, off64_t))dlsym(RTLD_NEXT, "pwrite64");
+    int error = at < 1 << 19 ? 0 : told("pwrite behind half a MiB");
+
+    if (!error)
+        return real(fd, bytes, length, at);
+    errno = error;
+    return -1;
+}
+
+ssize_t pwrite(int fd, const void *bytes, size_t length, off_t at)
+{
+    return pwrite64(fd, bytes, length, at);
+}
+
+/* Not told() first: that reads, too. */
+ssize_t read(int fd, void *bytes, size_t length)
+{
+    ssize_t (*real)(int, void *, size_t) = (ssize_t (*)(int, void *, size_t))dlsym(RTLD_NEXT, "read");
+    int type;
+    socklen_t size = sizeof(type);
+
+    if (length != 512 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || !told("read of 512 bytes"))
+        return real(fd, bytes, length);
+    memset(bytes, 0, length);
+    return (ssize_t)length;
+}
+
 pid_t getpid(void)
 {
     static pid_t (*real)(void);
@@ -73,8 +126,8 @@ pid_t getpid(void)
 
 
 class Calls(Preload):
-    """One call at a time is special: "flock of a folder", "flock of a file", "fdopendir"; and "getpid", which takes a moment:
-    an entrypoint asks it when it has chosen a place in shared memory, and before it takes it."""
+    """One call at a time is special: those named in the source, which fail, but for two. "getpid" takes a moment: an entrypoint
+    asks it when it has chosen a place in shared memory, and before it takes it. "read of 512 bytes" finds more each time."""
 
     SOURCE = SOURCE
     VARIABLE = "CALLS_ARE_TOLD"
@@ -84,6 +137,9 @@ class Calls(Preload):
 
     def delay(self, call, seconds):
         self.tell("%s:%d" % (call, seconds * 1000000))
+
+    def flood(self, call):
+        self.tell("%s:1" % call)
 
     def mend(self):
         os.unlink(self.path)
