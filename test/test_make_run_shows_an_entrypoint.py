@@ -89,6 +89,7 @@ def run(folder):
 
 def assert_it_worked(run, port, fqdn="walt.example.org"):
     run.await_output("until Ctrl-C:\n(.*\n){3}")
+    assert "warns" not in run.output and "-> try" not in run.output
     assert "$ curl http://localhost:%d/walt-vpn/server\n%s\n" % (port, fqdn) in run.output
     assert re.search(r"node 192\.168\.152\.7: booted \(\d+ bytes, 0 resumes", run.output)
     assert '"GET /walt-vpn/per-ip/192-168-152-7/boot.img HTTP/1.1" 200' in run.output
@@ -187,8 +188,30 @@ def test_a_server_that_is_down_is_told_and_waited_for(run, walt):
     made.await_output("until Ctrl-C:")
     assert "The WalT server can't be reached." in made.output
     assert re.search("node 192.168.152.7: starts over: .*503", made.output)
+    assert "\n-> try: curl http://%s/walt-vpn/server\n" % walt.location in made.output
     walt.up()
     assert wire.exchange(port, wire.request("/walt-vpn/server", "localhost")).status == 200
+    made.interrupt()
+
+
+def test_a_server_that_no_resolver_knows(run):
+    """What httpd says of it is shown, and no other warning; and what to type."""
+    made = run(sys.executable, RUN, "--port", str(processes.free_port()), "--walt-server", "walt.invalid:8080")
+    made.await_output("until Ctrl-C:")
+    warnings, = re.findall(r"\n\nIts error log warns:\n((?:.+\n)+)\n-> try: getent hosts walt\.invalid; "
+                           r"curl http://walt\.invalid:8080/walt-vpn/server\n\nIts access log", made.output)
+    assert re.match(r"WaltVpnServer walt\.invalid:8080 \(\S+:\d+\): this machine's resolver .* no", warnings)
+    assert "port 80" not in warnings and "exposed" not in warnings
+    made.interrupt()
+
+
+def test_a_server_that_does_not_know_the_node(run, walt):
+    """As any web server that is no WalT server."""
+    walt.fault("boot.sig", "status", status=404)
+    made = run(sys.executable, RUN, "--port", str(processes.free_port()), "--walt-server", walt.location)
+    made.await_output("until Ctrl-C:")
+    assert re.search(r"\nIts error log warns:\nnode 192\.168\.152\.7 \(127\.0\.0\.1\): boot\.sig was answered with 404: .*\n"
+                     r"\n-> try: curl http://%s/walt-vpn/server\n\nIts access log" % walt.location, made.output)
     made.interrupt()
 
 

@@ -4,6 +4,7 @@
 import argparse
 import errno
 import os
+import re
 import shutil
 import signal
 import socket
@@ -15,7 +16,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers"))
 
 from boot_client import BootClient
-from httpd import DidNotStart, Httpd
+from httpd import NODE_TROUBLE, OF_A_TEST, DidNotStart, Httpd
 from stand_in import WaltServer
 
 ADDRESS = "127.0.0.1"
@@ -59,9 +60,32 @@ def seed_check(port):
 
 
 def boot_a_node(port, node):
+    """Whether it booted."""
     print("An emulated node asks for its boot files:")
     boot = BootClient(ADDRESS, port, node, NAME).boot()
     print("%s\n" % boot)
+    return boot.booted
+
+
+def tell_warnings(httpd, booted):
+    """What the module warns of, but for what is so by intention here: another port than 80, and everything exposed."""
+    try:
+        if not booted:
+            httpd.await_log(NODE_TROUBLE, 2)    # which is written a moment after the reply
+    except TimeoutError:
+        pass
+    warnings = [line for line in httpd.error_log.splitlines()
+                if re.search(r"\[walt_vpn:(warn|error)\]", line) and not re.search(OF_A_TEST, line)]
+    if warnings:
+        print("Its error log warns:")
+        print("\n".join(re.sub(r"^(\[[^]]*\] )+", "", line) for line in warnings) + "\n")
+
+
+def tell_what_to_try(location):
+    """How to see whether the WalT server is there at all."""
+    host = re.sub(r":\d+$", "", location)
+    is_address = re.fullmatch(r"[\d.]+|\[.*\]", host)
+    print("-> try: %scurl http://%s/walt-vpn/server\n" % ("" if is_address else "getent hosts %s; " % host, location))
 
 
 def follow(httpd):
@@ -83,7 +107,10 @@ def serve(port, location, node):
         httpd.start()
         print("http://%s:%d/walt-vpn/ is the VPN HTTP entrypoint of the WalT server %s.\n" % (NAME, port, location))
         seed_check(port)
-        boot_a_node(port, node)
+        booted = boot_a_node(port, node)
+        tell_warnings(httpd, booted)
+        if not booted:
+            tell_what_to_try(location)
         print("Its access log, until Ctrl-C:")
         follow(httpd)
     except DidNotStart as problem:
