@@ -120,6 +120,16 @@ def main():
 
 # ------------------------------------------------------------------ the command line
 
+class Parser(argparse.ArgumentParser):
+    """Of a monitoring plugin a wrong command line is told where plugins tell: on stdout, and not with 2, which is CRITICAL."""
+
+    def error(self, message):
+        if "--nagios" not in sys.argv[1:]:
+            super().error(message)
+        print("WALT-VPN UNKNOWN: " + message)
+        sys.exit(Verdict.UNKNOWN.value[2])
+
+
 def node_address(text):
     try:
         return str(ipaddress.IPv4Address(text))
@@ -151,8 +161,9 @@ def port_number(text):
 
 
 def parse_options():
-    parser = argparse.ArgumentParser(
-        prog="walt-vpn-check", description="Checks the WalT VPN HTTP entrypoints of this machine, or one that is elsewhere.",
+    parser = Parser(
+        prog="walt-vpn-check", allow_abbrev=False,
+        description="Checks the WalT VPN HTTP entrypoints of this machine, or one that is elsewhere.",
         epilog="Exit status: 0 nodes can boot, 1 a node would not boot, 2 could not tell. See walt-vpn-check(1).")
     parser.add_argument("entrypoint", nargs="?", help="http://name[:port]: one as nodes see it (default: this machine's)")
     parser.add_argument("--node", metavar="IP", type=node_address, help="boot an emulated node that has that address in WalT")
@@ -178,6 +189,15 @@ def parse_options():
     return options
 
 
+def meant_name(text):
+    """The name, and the port if it is one, in what should be the URL of an entrypoint; an example where there is no name."""
+    found = re.match(r"(?:\w+://)?([\w.-]+)(?::(\d+))?(?:[/?#]|$)", text)
+    if not found:
+        return "walt-entry.example.org"
+    name, port = found.groups()
+    return name + (":" + port if port and 0 < int(port) < 65536 else "")
+
+
 def check_options(parser, options):
     """Refuses what can't be meant."""
     if options.purge and (options.entrypoint or options.node or options.warm):
@@ -193,7 +213,9 @@ def check_options(parser, options):
     except ValueError:
         good = False
     if not good:
-        parser.error("%s: nodes know plain http://name[:port] only" % options.entrypoint)
+        parser.error("%s: %swrite http://NAME[:port] without a path, as in: walt-vpn-check http://%s" % (
+            options.entrypoint, "nodes know no https; " if options.entrypoint.startswith("https:") else "",
+            meant_name(options.entrypoint)))
 
 
 if __name__ == "__main__":

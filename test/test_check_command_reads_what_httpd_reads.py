@@ -108,10 +108,11 @@ def bare(folder, *arguments, programs=()):
     return done.returncode, done.stdout
 
 
-def test_no_python(folder):
+@pytest.mark.parametrize("arguments, status", [((), 2), (("http://walt-entry.test", "--nagios"), 3)], ids=["", "nagios"])
+def test_no_python(folder, arguments, status):
     """The package does not depend on it."""
-    assert bare(folder) == (
-        2, 'WALT-VPN UNKNOWN: walt-vpn-check needs Python, which is not here; type "apt install python3"\n')
+    assert bare(folder, *arguments) == (
+        status, 'WALT-VPN UNKNOWN: walt-vpn-check needs Python, which is not here; type "apt install python3"\n')
 
 
 @pytest.mark.parametrize("arguments, said, remedy", [

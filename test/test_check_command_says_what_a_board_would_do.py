@@ -1,10 +1,15 @@
 """walt-vpn-check http://name --node IP, in front of a WalT server that fails: what a board would do, and the exit status."""
 
+import os
 import re
+import subprocess
 
 import pytest
 
 import processes
+import status_page
+from httpd import PROJECT
+from proxies import ProxyPass
 
 NODE = ("--node", "192.168.152.7")
 STALLED = ("--patience", "0.3")
@@ -113,12 +118,17 @@ def test_a_monitoring_plugin_that_is_not(check, walt, fault, status):
 
 
 @pytest.mark.parametrize("arguments, said", [
-    (["https://walt-entry.test"], "https://walt-entry.test: nodes know plain http://name[:port] only"),
-    (["walt-entry.test"], "nodes know plain http://name[:port] only"),
-    (["http://walt-entry.test/walt-vpn/"], "nodes know plain http://name[:port] only"),
-    (["http://walt-entry.test:99999"], "nodes know plain http://name[:port] only"),
+    (["walt-entry.test"],
+     "walt-entry.test: write http://NAME[:port] without a path, as in: walt-vpn-check http://walt-entry.test\n"),
+    (["walt-entry.test:8080"], "without a path, as in: walt-vpn-check http://walt-entry.test:8080\n"),
+    (["https://walt-entry.test"], "https://walt-entry.test: nodes know no https; write http://NAME[:port] without a path, "
+                                  "as in: walt-vpn-check http://walt-entry.test\n"),
+    (["http://walt-entry.test/walt-vpn/"], "without a path, as in: walt-vpn-check http://walt-entry.test\n"),
+    (["http://walt-entry.test:99999"], "without a path, as in: walt-vpn-check http://walt-entry.test\n"),
+    (["http://"], "without a path, as in: walt-vpn-check http://walt-entry.example.org\n"),
     (["http://walt-entry.test", "--node", "node1"], "node1 is not an IPv4 address as 192.168.152.7"),
     (["http://walt-entry.test", "--timeout", "0"], "0: write a number greater than zero"),
+    (["--nagio"], "unrecognized arguments: --nagio"),
     (["--port", "0"], "0: write a number from 1 to 65535"),
     (["--host", "x"], "--host goes with http://name"),
     (["--purge", "../x"], '../x: write "all", or the first 8 or more digits of an image\'s SHA-256'),
@@ -126,3 +136,13 @@ def test_a_monitoring_plugin_that_is_not(check, walt, fault, status):
 def test_what_it_does_not_understand(check, arguments, said):
     status, text = check(*arguments)
     assert status == 2 and said in text
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (["localhost"], "localhost: write http://NAME"), (["--timeout", "0"], "argument --timeout: 0: write a number greater"),
+    (["--what"], "unrecognized arguments: --what")])
+def test_what_a_monitoring_plugin_does_not_understand(check, arguments, said):
+    """There a status of 2 would mean that nodes do not boot."""
+    done = subprocess.run([os.path.join(PROJECT, "check", "walt-vpn-check"), *arguments, "--nagios"], timeout=60,
+                          stdout=subprocess.PIPE, universal_newlines=True)
+    assert done.returncode == 3 and re.fullmatch("WALT-VPN UNKNOWN: %s.*\n" % re.escape(said), done.stdout)
