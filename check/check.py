@@ -29,13 +29,13 @@ def check_here(report, options):
                         "walt-entry && systemctl reload apache2")
     for entrypoint in configuration.entrypoints:
         report.title("%s, entrypoint of %s (%s)" % (entrypoint.name, entrypoint.walt_server, entrypoint.place))
-        expected = checks.check_walt_server(report, entrypoint, options)
+        walt = checks.check_walt_server(report, entrypoint, options)
         addresses = checks.check_name(report, entrypoint.name, options) or []
         if addresses:
             checks.tell_name(report, entrypoint.name, addresses)
-        address = checks.check_port(report, entrypoint.name, addresses, expected, configuration, options)
+        address = checks.check_port(report, entrypoint.name, addresses, walt, configuration, options)
         if address:
-            checks.check_aliases(report, entrypoint, address, expected, options)
+            checks.check_aliases(report, entrypoint, address, walt, options)
         checks.check_folder(report, entrypoint, configuration.user)
         if address:
             checks.check_nodes(report, address, options.port, entrypoint.name, options, entrypoint.folder)

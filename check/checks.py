@@ -12,6 +12,9 @@ SETUP_PATIENCE = 2      # seconds in which walt-server-setup wants its answer
 MIB = 1 << 20
 
 NAME_SERVER = "see that this machine has a name server (/etc/resolv.conf)"
+LET_IN = 'in the site, <Location "/walt-vpn/"> with "Require all granted"'
+MERE_PROXY = "it is no mod_walt_vpn that answers there, but a mere proxy, which sends the whole file when a node resumes: " \
+             "write WaltVpnServer in that site in place of its ProxyPass; which site it is: apachectl -S"
 LOOK_AT_BOTH = "look at the error log of httpd, and whether it is mod_walt_vpn that answers there"
 REMEDIES = {
     Outcome.HANGS: "the reply ended short without a reset, as it does behind a mere proxy; " + LOOK_AT_BOTH,
@@ -40,7 +43,7 @@ def host_and_port(location):
 
 
 def check_walt_server(report, entrypoint, options):
-    """Asks the WalT server itself; returns its name, or None."""
+    """Asks the WalT server itself; returns its Answer, or None if there is none."""
     host, port = host_and_port(entrypoint.walt_server)
     try:
         addresses = questions.resolve(host, options.timeout)
@@ -58,14 +61,14 @@ def check_walt_server(report, entrypoint, options):
     if answer.problem:
         report.critical("%s, does not tell its name: %s" % (who, answer.problem),
                         "name the WalT server in WaltVpnServer (%s)" % entrypoint.place)
-        return None
+        return answer
     report.performance.append("walt_server=%.3fs;%d" % (answer.seconds, SETUP_PATIENCE))
     text = "%s, says %s in %.3f s" % (who, answer.name, answer.seconds)
     if answer.seconds < SETUP_PATIENCE:
         report.ok(text)
     else:
         report.note(text, "walt-server-setup wants this within %d s: look at the load of the WalT server" % SETUP_PATIENCE)
-    return answer.name
+    return answer
 
 
 def first_answer(addresses, port, host, seconds):
@@ -110,8 +113,10 @@ def tell_name(report, name, addresses):
 
 def problem_there(answer, expected):
     """(what is wrong with the answer of an address, the remedy), or None."""
-    if answer.status in (401, 403):
-        return answer.problem, "let nodes in: the site restricts access (Require); type: apachectl -S"
+    if answer.status == 401:
+        return answer.problem, "nodes have no password: " + LET_IN
+    if answer.status == 403:
+        return answer.problem, "let nodes and this machine in: %s; the error log (AH01630) has the refusal" % LET_IN
     if answer.status >= 500:
         return answer.problem, "look at the error log of httpd, and at the WalT server"
     if answer.problem:
@@ -123,9 +128,14 @@ def problem_there(answer, expected):
     return None
 
 
-def check_address(address, port, name, expected, options):
-    """(verdict, text, remedy) of asking one address for the entrypoint; of a good one the remedy is None."""
+def check_address(address, port, name, walt, options):
+    """(verdict, text, remedy) of asking one address for the entrypoint; of a good one the remedy is None.
+
+    walt: the Answer that the WalT server itself gave, or None where it gave none or is not known. Where it is no WalT server,
+    the entrypoint passes on what it says.
+    """
     where = at(address, port)
+    expected = walt and walt.name
     try:
         answer = questions.ask(address, port, name, options.timeout)
     except questions.Unanswered as problem:
@@ -137,7 +147,9 @@ def check_address(address, port, name, expected, options):
             return Verdict.UNKNOWN, text, "ask again when the WalT server answers"
         return Verdict.CRITICAL, text, "see what listens there: ss -ltnp sport = :%d" % port
     problem = problem_there(answer, expected)
-    if problem and answer.status >= 500 and not expected:
+    if problem and walt and walt.problem:
+        return Verdict.UNKNOWN, "%s, %s: %s" % (name, where, answer.problem), "ask again when WaltVpnServer is mended"
+    if problem and answer.status >= 500 and not walt:
         return Verdict.UNKNOWN, "%s, %s: %s" % (name, where, problem[0]), "ask again when the WalT server answers"
     if problem:
         return Verdict.CRITICAL, "%s, %s: %s" % (name, where, problem[0]), problem[1]
@@ -150,7 +162,7 @@ def is_listening(address, listens, port):
     return any(number == port and where in ("", "::" if ":" in address else "0.0.0.0", address) for where, number in listens)
 
 
-def check_port(report, name, addresses, expected, configuration, options):
+def check_port(report, name, addresses, walt, configuration, options):
     """Asks each address of this machine for the entrypoint by name, and those of the name; returns one that leads to it."""
     own = questions.own_addresses()
     mine = [address for address in addresses if address in own or questions.is_loopback(address)]
@@ -158,7 +170,7 @@ def check_port(report, name, addresses, expected, configuration, options):
     if not mine and not others:
         report.critical("nothing in httpd's configuration listens on port %d, which nodes ask" % options.port,
                         "write \"Listen %d\" (in Debian in /etc/apache2/ports.conf)" % options.port)
-    results = {address: check_address(address, options.port, name, expected, options)
+    results = {address: check_address(address, options.port, name, walt, options)
                for address in dict.fromkeys(mine + others + addresses)}
     good = [address for address in results if results[address][0] is Verdict.OK]
     # What nodes come by: the name's address. Where a router passes them on, or only this machine's hosts file knows the name,
@@ -176,11 +188,11 @@ def check_port(report, name, addresses, expected, configuration, options):
     return next((address for address in gates + list(results) if address in good), None)
 
 
-def check_aliases(report, entrypoint, address, expected, options):
+def check_aliases(report, entrypoint, address, walt, options):
     """Asks for the other names where the first one leads to the entrypoint. That one does not resolve may be meant so."""
     for alias in entrypoint.aliases:
         asked = "[%s]" % alias if ":" in alias and "[" not in alias else alias
-        verdict, text, remedy = check_address(address, options.port, asked, expected, options)
+        verdict, text, remedy = check_address(address, options.port, asked, walt, options)
         report.say(verdict, text, remedy)
         try:
             questions.resolve(alias, options.timeout)
@@ -196,7 +208,8 @@ def check_folder(report, entrypoint, user):
     folder = entrypoint.folder
     if not folder:
         report.note("no cache folder: each image is relayed from the WalT server for each node",
-                    "keep them, with WaltVpnCacheRoot in %s" % entrypoint.place.rpartition(":")[0])
+                    'write "WaltVpnCacheRoot /var/cache/apache2/walt_vpn" (on Fedora /var/cache/httpd/walt_vpn) in %s'
+                    % entrypoint.place.rpartition(":")[0])
         return
     what = "cache folder %s" % folder.path
     try:

@@ -163,11 +163,25 @@ def test_another_walt_servers_entrypoint(check, ours, walt):
     assert "it says walt.example.org, and the WalT server another.test: this is not its entrypoint" in first_line(text)
 
 
-def test_a_site_that_lets_nobody_in(check, entrypoint):
-    ours = entrypoint(vhost='<Location "/">\nRequire all denied\n</Location>', server_name=NAME)
+RESTRICTIONS = {    # of a site: the status that nodes get, and its remedy
+    "Require all denied": ("status 403", 'let nodes and this machine in: in the site, <Location "/walt-vpn/"> with '
+                                         '"Require all granted"; the error log .AH01630. has the refusal$'),
+    "AuthType Basic\nAuthName x\nAuthBasicProvider file\nAuthUserFile @DIR@/none\nRequire valid-user": (
+        "status 401", 'nodes have no password: in the site, <Location "/walt-vpn/"> with "Require all granted"$'),
+}
+
+
+@pytest.mark.parametrize("lines, said, remedy", [(lines, *rest) for lines, rest in RESTRICTIONS.items()], ids=["403", "401"])
+def test_a_site_that_lets_nobody_in(check, entrypoint, lines, said, remedy):
+    """And does when it says what it was told to say."""
+    ours = entrypoint(vhost='<Location "/">\n%s\n</Location>' % lines, server_name=NAME,
+                      modules=("authn_core", "authn_file", "authz_user", "auth_basic", "proxy", "proxy_http", "walt_vpn"))
     ours.tolerate_log("AH01630")
     status, text = check(at=ours, names=HERE)
-    assert status == 1 and has_remedy(text, "status 403", "the site restricts access")
+    assert status == 1 and has_remedy(text, said, remedy)
+    ours.reconfigure(vhost=ours.vhost + '\n<Location "/walt-vpn/">\nRequire all granted\n</Location>')
+    ours.restart()
+    assert check(at=ours, names=HERE)[0] == 0
 
 
 # The WalT server
@@ -228,6 +242,25 @@ def test_something_else_than_a_walt_server(check, ours, walt, reply, said):
                       "name the WalT server in WaltVpnServer")
 
 
+def test_what_another_web_server_says_is_no_fault_of_the_site(check, ours, walt):
+    """The entrypoint passes it on. Whether nodes reach it can't be told yet."""
+    reply = "HTTP/1.1 404 Not Found\r\nServer: portal\r\nContent-Length: 0\r\n\r\n"
+    walt.fault("/walt-vpn/server", "raw", reply=reply, times=None)
+    _, text = check(at=ours, names=HERE)
+    assert re.search(r"  UNKNOWN +%s, port %d of 127.0.0.1: status 404.*\n +-> ask again when WaltVpnServer is mended\n"
+                     % (NAME, ours.port), text)
+    assert "this is not" not in text
+
+
+def test_a_site_that_takes_the_name_while_the_walt_server_is_down(check, httpd, walt):
+    """Nobody but that site can have said it."""
+    ours = httpd(OTHER_SITE % (NAME, "", NAME, walt.location))
+    ours.tolerate_log("walt_vpn")
+    walt.down()
+    _, text = check(at=ours, names=HERE)
+    assert has_remedy(text, "status 404.*: this is not the entrypoint", "see which is first for it: apachectl -S")
+
+
 def test_a_slow_walt_server(check, ours, walt):
     walt.fault("/walt-vpn/server", "silence", seconds=2.2)
     status, text = check(at=ours, names=HERE)
@@ -260,7 +293,8 @@ def test_no_room_for_another_image(check, entrypoint, mounted, node, walt):
 
 def test_no_folder(check, entrypoint):
     status, text = check(at=entrypoint(server_name=NAME), names=HERE)
-    assert status == 0 and has_remedy(text, "no cache folder: each image is relayed", "with WaltVpnCacheRoot in .*httpd.conf$")
+    assert status == 0 and has_remedy(text, "no cache folder: each image is relayed",
+                                      'write "WaltVpnCacheRoot /var/cache/apache2/walt_vpn" .* in .*httpd.conf$')
 
 
 def test_a_folder_that_is_gone(check, ours, cache):
