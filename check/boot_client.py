@@ -55,9 +55,9 @@ class Boot:
         return self.outcome is Outcome.BOOTED
 
     def __str__(self):
-        return "node %s: %s%s (%d bytes, %d resumes, %.1f s)" % (
+        return "node %s: %s%s (%d bytes, %d resume%s, %.1f s)" % (
             self.node, self.outcome.value, self.explanation and " [%s: %s]" % (self.file, self.explanation),
-            self.bytes, self.resumes, self.seconds)
+            self.bytes, self.resumes, "" if self.resumes == 1 else "s", self.seconds)
 
     __repr__ = __str__
 

@@ -166,7 +166,8 @@ def parse_options():
         description="Checks the WalT VPN HTTP entrypoints of this machine, or one that is elsewhere.",
         epilog="Exit status: 0 nodes can boot, 1 a node would not boot, 2 could not tell. See walt-vpn-check(1).")
     parser.add_argument("entrypoint", nargs="?", help="http://name[:port]: one as nodes see it (default: this machine's)")
-    parser.add_argument("--node", metavar="IP", type=node_address, help="boot an emulated node that has that address in WalT")
+    parser.add_argument("--node", metavar="IP", type=node_address,
+                         help="boot an emulated node that has that address in WalT, and loses its link once")
     parser.add_argument("--warm", metavar="IP", type=node_address, nargs="+",
                          help="fetch these nodes' images into the cache, ahead of time")
     parser.add_argument("--purge", metavar="DIGEST|all", type=image_name, help="remove that image, or all, from the cache")

@@ -6,38 +6,72 @@ import subprocess
 
 import pytest
 
+import metrics
 import processes
 import status_page
 from httpd import PROJECT
 from proxies import ProxyPass
 
 NODE = ("--node", "192.168.152.7")
+WARM = ("--warm", "192.168.152.7")
 STALLED = ("--patience", "0.3")
 
 
-def test_a_node_that_boots(check, walt):
-    status, text = check(walt.url, *NODE)
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "relayed"])
+def test_a_node_that_boots(check, entrypoint, cache, kept):
+    """Although it loses its link once, on purpose."""
+    ours = entrypoint(server_name="localhost", cache=cache.path if kept else "")
+    url = "http://localhost:%d" % ours.port
+    status, text = check(url, *NODE)
     assert status == 0
-    assert text.startswith("WALT-VPN OK: %s: node 192.168.152.7 boots\n%s, as seen from here\n" % (walt.url, walt.url))
-    assert re.search(r"ok +127\.0\.0\.1, port %d of 127\.0\.0\.1, says walt\.example\.org in \d" % walt.port, text)
-    assert re.search(r"ok +node 192\.168\.152\.7: booted \(1049178 bytes, 0 resumes, .*\n"
-                     r" +boot\.sig from byte 0: status 200\n +boot\.img from byte 0: status 200\n", text)
+    assert text.startswith("WALT-VPN OK: %s: node 192.168.152.7 boots\n%s, as seen from here\n" % (url, url))
+    assert re.search(r"ok +localhost, port %d of 127\.0\.0\.1, says walt\.example\.org in \d" % ours.port, text)
+    assert re.search(r"ok +node 192\.168\.152\.7: booted \(1049178 bytes, 1 resume, .*\n"
+                     r" +boot\.sig from byte 0: status 200\n +boot\.img from byte 0: status 200\n"
+                     r" +boot\.img from byte 65536: status 206\n", text)
 
 
-FAILURES = [    # the file, how the WalT server fails, what the board does, what to do
+def test_its_boot_is_counted_as_the_nodes_own(check, entrypoint, walt):
+    """As the manual page warns: with this machine as its client, and the node no longer fails."""
+    walt.set_image(mib=4)
+    ours = entrypoint(server_name="localhost", vhost=status_page.LOCATION + "\n" + metrics.LOCATION,
+                      server="SendBufferSize 65536", modules=status_page.MODULES)
+    walt.fault("boot.sig", "status", status=404)
+    assert ours.get("/walt-vpn/per-ip/192-168-152-7/boot.sig").status == 404
+    processes.wait_until(lambda: status_page.look(ours)[0].tables["Nodes that fail"], what="a node that fails")
+    assert check("http://localhost:%d" % ours.port, *NODE)[0] == 0
+    ours.await_log(r"node 192\.168\.152\.7 \(127\.0\.0\.1\) has image .*, 1 resume, relayed")
+    processes.wait_until(lambda: not status_page.look(ours)[0].tables["Nodes that fail"], what="that none fails")
+    row, = status_page.look(ours)[0].tables["Last boots"]
+    assert (row["Node"], row["Client"], row["Resumes"]) == ("192.168.152.7", "127.0.0.1", "1")
+    assert metrics.scrape(ours).by("walt_vpn_boots_total", "result") == {"failed_at_signature": 1, "done": 1}
+
+
+def test_a_node_behind_a_mere_proxy(check, httpds, walt):
+    """It boots as long as nothing breaks, which does not make the proxy an entrypoint."""
+    proxy = httpds(ProxyPass, walt, server_name="localhost").start()
+    url = "http://localhost:%d" % proxy.port
+    assert check(url, *WARM)[0] == 0
+    status, text = check(url, *NODE)
+    assert status == 1
+    assert text.startswith("WALT-VPN CRITICAL: node 192.168.152.7: starts over: boot.img is not the file that boot.sig "
+                           "vouches for [boot.img: a 200 answered a resume: the whole file was appended] (")
+    assert re.search(r" +boot\.img from byte 65536: status 200\n +-> it is no mod_walt_vpn that answers there, but a mere "
+                     r"proxy, .*: write WaltVpnServer in that site in place of its ProxyPass; .*apachectl -S\n", text)
+
+
+FAILURES = [    # the file, how what the URL leads to fails, what the board does, what to do
     ("boot.sig", dict(kind="status", status=404), "reports an HTTP error", "walt node show"),
     ("boot.sig", dict(kind="no-digest"), "starts over: what it got instead of the file has no", "the WalT server"),
     ("boot.sig", dict(kind="status", status=500), "starts over: what it got instead", "the WalT server"),
     ("boot.sig", dict(kind="fin", at_byte=1), "hangs: waits for bytes that never come", "behind a mere proxy"),
-    ("boot.sig", dict(kind="wrong-digest"), "starts over: boot.img is not the file that boot.sig vouches for", "signed one"),
     ("boot.sig", dict(kind="raw", reply="HTTP/1.1 302 Found\r\nLocation: https://x/\r\nContent-Length: 0\r\n\r\n"),
      "fails: it was redirected", "apachectl -S"),
     ("boot.sig", dict(kind="raw", reply="HTTP/1.1 200 OK\r\n\r\n"), "fails: it does not understand", "mod_walt_vpn"),
     ("boot.sig", dict(kind="raw", reply="HTTP/1.1 200 OK\r\nX-Long: %s\r\n\r\n" % ("x" * 200)), "wedged", "Header unset"),
     ("boot.sig", dict(kind="silence"), "gives up: resuming brought nothing new", "the link to it"),
     ("boot.img", dict(kind="fin", at_byte=1000), "hangs: waits for bytes that never come", "behind a mere proxy"),
-    ("boot.img", dict(kind="rst", at_byte=1000, times=1), "starts over: boot.img is not the file", "signed one"),
-    ("boot.img", dict(kind="flip", at_byte=1000), "starts over: boot.img is not the file", "signed one"),
+    ("boot.img", dict(kind="rst", at_byte=1000, times=1), "starts over: boot.img is not the file", "a mere proxy"),
     ("boot.img", dict(kind="silence", at_byte=0), "gives up: resuming brought nothing new", "the link to it"),
 ]
 
@@ -50,6 +84,17 @@ def test_a_node_that_does_not(check, walt, file, fault, does, remedy):
     assert status == 1
     assert text.startswith("WALT-VPN CRITICAL: node 192.168.152.7: " + does)
     assert re.search(r"(?m)^  CRITICAL  node .*\n(?:    .*\n)*? +-> .*" + remedy, text)
+
+
+@pytest.mark.parametrize("file, fault", [("boot.sig", dict(kind="wrong-digest")),
+                                         ("boot.img", dict(kind="flip", at_byte=1000))], ids=["digest", "image"])
+def test_an_image_that_is_not_the_signed_one(check, walt, file, fault):
+    """Where no resume is to blame, the proxy is not blamed."""
+    walt.fault(file, times=None, **fault)
+    status, text = check(walt.url, *WARM)
+    assert status == 1
+    assert re.search(r"(?m)^  CRITICAL  node .*: starts over: boot.img is not the file .*\n(?:    .*\n)*? +-> .*signed one",
+                     text)
 
 
 def test_a_node_that_takes_too_long(check, walt):
@@ -65,7 +110,7 @@ def test_a_rate_that_is_too_low(check, walt):
     """The limit holds while the node is slow by itself, too."""
     status, text = check(walt.url, *NODE, "--limit", "0.5", "--rate", "5000")
     assert status == 2 and "is still busy" in text
-    assert float(re.search(r"resumes, (\S+) s\)", text).group(1)) < 5
+    assert float(re.search(r"resumes?, (\S+) s\)", text).group(1)) < 5
 
 
 def test_an_entrypoint_that_nobody_reaches(check):
@@ -99,7 +144,7 @@ def test_a_name_that_does_not_resolve(check):
 
 
 def test_the_host_it_asks_for(check, walt):
-    assert check(walt.url, *NODE, "--host", "entrypoint.example.org")[0] == 0
+    assert check(walt.url, *WARM, "--host", "entrypoint.example.org")[0] == 0
     assert {request.header("host") for request in walt.requests()} == {"entrypoint.example.org"}
 
 
