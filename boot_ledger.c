@@ -1,8 +1,8 @@
 /*
  * boot_ledger.c: what all processes of the server know together, in shared memory.
  *
- * It changes by atomic operations alone, without a lock that a killed child could leave behind; what
- * such a child was at is freed when its parent buries it.
+ * It changes by atomic operations alone, without a lock that a killed child could leave behind;
+ * what such a child was at is freed when its parent buries it.
  */
 #include "boot_ledger.h"
 #include "shared_memory.h"
@@ -425,7 +425,8 @@ void boot_ledger_count_short(void)
     }
 }
 
-/* There is news of this boot.  One that begins in the future began when the clock was still ahead. */
+/* There is news of this boot.  One that begins in the future began when the clock was still
+ * ahead. */
 static void touch(ledger_boot *boot)
 {
     boot->touched = apr_time_now();

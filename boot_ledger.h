@@ -66,7 +66,7 @@ typedef struct {
     ledger_counter from_server; /* bytes of bodies received from the WalT server */
     ledger_counter no_signatures;       /* boot.sig that were none */
     ledger_counter misnamed;    /* requests below /walt-vpn/ under a name of no entrypoint */
-    ledger_counter requests[BOOT_FILES][WALT_VPN_ANSWERS][LEDGER_CODES];        /* that have ended */
+    ledger_counter requests[BOOT_FILES][WALT_VPN_ANSWERS][LEDGER_CODES];    /* that have ended */
     ledger_counter refusals[LEDGER_REASONS];
     ledger_counter boots[BOOT_RESULTS];
     ledger_counter resumes;
@@ -114,7 +114,7 @@ typedef struct {
     apr_time_t sending;                 /* when that byte was sent */
     apr_time_t touched;                 /* last progress; for BOOT_DONE its end */
     unsigned resumes;
-    apr_uint64_t run;                   /* of a fetch whose bytes it was sent; 0: only proven ones */
+    apr_uint64_t run;                   /* of a fetch whose bytes it was sent; 0: proven ones */
     int counted;                        /* its result was */
 } ledger_boot;
 
@@ -145,8 +145,8 @@ typedef struct {
 typedef struct {
     _Atomic apr_uint32_t process;       /* that fetches it, or did when it died; 0: a free place */
     ledger_counter device, inode;       /* of its file */
-    ledger_counter run;                 /* no two runs have the same number; 0: none, while it changes
-                                         * and when it ends */
+    ledger_counter run;                 /* no two runs have the same number; 0: none, while it
+                                         * changes and when it ends */
     ledger_counter before;              /* the run before it in the same file; 0: none */
     ledger_counter common;              /* bytes that it has in common with that one */
     ledger_counter size;                /* bytes; 0: not known yet */
@@ -254,8 +254,8 @@ void boot_ledger_count_short(void);
 void boot_ledger_recall(const ledger_boot *boot);
 
 /*
- * Have boots of this entrypoint ended that no file tells of, and was it written longer ago than this?
- * The caller alone, among all processes, is to write it.
+ * Have boots of this entrypoint ended that no file tells of, and was it written longer ago than
+ * this? The caller alone, among all processes, is to write it.
  */
 int boot_ledger_keep_claim(int entrypoint, apr_interval_time_t pause);
 
@@ -334,8 +334,8 @@ int boot_ledger_fetch(int place, ledger_fetch *fetch);
 
 /* ---- threads that wait */
 
-/* A thread of this process begins to wait for this entrypoint; returns its place, or -1 when all are
- * taken. */
+/* A thread of this process begins to wait for this entrypoint; returns its place, or -1 when all
+ * are taken. */
 int boot_ledger_wait(int entrypoint);
 void boot_ledger_wait_end(int place);
 

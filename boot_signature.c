@@ -39,8 +39,8 @@ static apr_status_t take_signature(walt_query *query, const char *bytes, apr_siz
 
 int boot_signature_try_again(const request_rec *r, const walt_query *query, int tries)
 {
-    /* A refusal of the site's or the WalT server's is an answer; and when mod_proxy could not connect,
-     * that the WalT server is down is said at once. */
+    /* A refusal of the site's or the WalT server's is an answer; and when mod_proxy could not
+     * connect, that the WalT server is down is said at once. */
     if (!ap_is_HTTP_SERVER_ERROR(query->status) || query->status == HTTP_SERVICE_UNAVAILABLE)
         return 0;
     if (tries >= BOOT_SIGNATURE_TRIES

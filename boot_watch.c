@@ -509,8 +509,8 @@ static void warn_of_error(request_rec *r, const walt_vpn_request *request)
         boot_ledger_counters(r)->boots[RESULT_UNSIGNED]++;
     warn_of_node(r, request, (unsigned)r->status + (is_image ? TROUBLE_IMG : 0),
                  apr_psprintf(r->pool, "%s was answered with %d%s%s",
-                              boot_watch_file_name(request->boot.file), r->status, reason ? ": " : "",
-                              reason ? reason : ""));
+                              boot_watch_file_name(request->boot.file), r->status,
+                              reason ? ": " : "", reason ? reason : ""));
 }
 
 /* The line about a boot whose last byte was sent. */

@@ -42,8 +42,8 @@ apr_off_t boot_watch_on_its_way(conn_rec *c);
 /* This many bytes of the WalT server's have come in. */
 void boot_watch_received(const walt_vpn_request *request, apr_off_t bytes);
 
-/* The head of the WalT server's reply with this file has come, for which it was asked then on behalf
- * of r; or none will come. */
+/* The head of the WalT server's reply with this file has come, for which it was asked then on
+ * behalf of r; or none will come. */
 void boot_watch_answered(const request_rec *r, boot_file file, apr_time_t asked);
 void boot_watch_unanswered(const request_rec *r);
 
@@ -53,8 +53,8 @@ void boot_watch_relayed(const request_rec *r);
 /* A file's name, as WALT_VPN_FILE and the metrics page have it. */
 const char *boot_watch_file_name(boot_file file);
 
-/* The status that is counted at this place, from 0 on, and why a request was refused that is counted
- * there.  The last ones are "other". */
+/* The status that is counted at this place, from 0 on, and why a request was refused that is
+ * counted there.  The last ones are "other". */
 const char *boot_watch_code(int place);
 const char *boot_watch_reason(int place);
 

@@ -314,8 +314,8 @@ static void walt_vpn_suspend_connection(conn_rec *c, request_rec *r)
     APR_ARRAY_PUSH(feeder.arrivals, fed *) = one;
     apr_thread_mutex_unlock(feeder.mutex);
     if (rv != APR_SUCCESS)
-        ap_log_cerror(APLOG_MARK, APLOG_ERR, rv, c, "can't start a thread: a node has to wait until "
-                      "one can be started");
+        ap_log_cerror(APLOG_MARK, APLOG_ERR, rv, c, "can't start a thread: a node has to wait "
+                      "until one can be started");
 }
 
 /* The process ends: so does the thread.  What it had at hand is reset by the kernel. */

@@ -98,7 +98,7 @@ static void pause_image(walt_query *query)
 {
     fetch *fetch = query->data;
 
-    if (image_part_pause(&fetch->image->part) == APR_SUCCESS)   /* else the next bytes meet it too */
+    if (image_part_pause(&fetch->image->part) == APR_SUCCESS)   /* else the next bytes meet it */
         offer(fetch);
 }
 

@@ -266,8 +266,8 @@ typedef struct {
 } folder_entry;
 
 /*
- * Remove a .part whose fetcher is dead: nobody holds its lock; unless it is so short a time ago that
- * somebody may go on with it, and that matters.  1: it was.
+ * Remove a .part whose fetcher is dead: nobody holds its lock; unless it is so short a time ago
+ * that somebody may go on with it, and that matters.  1: it was.
  */
 static int clear_dead_part(int folder_fd, const char *name, int also_recent)
 {

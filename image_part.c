@@ -16,6 +16,7 @@
 #include "image_part.h"
 #include "boot_ledger.h"
 #include "image_digest.h"
+#include "waiting.h"
 
 #include "apr_portable.h"
 #include "apr_strings.h"
@@ -234,7 +235,7 @@ image_state image_part_reserve(image_part *part, apr_off_t size)
     part->position = part->written = 0;
     part->buffered = 0;
     part->known = part->place < 0 ? 0 : (apr_off_t)boot_ledger_fetch_at(part->place)->written;
-    part->wrote = apr_time_now();
+    part->wrote = waiting_clock();
     return IMAGE_MISSING;
 }
 
@@ -260,7 +261,7 @@ static apr_status_t write_buffer(image_part *part)
         part->written += put;
     }
     boot_ledger_fetch_written(part->place, part->written);
-    part->wrote = apr_time_now();
+    part->wrote = waiting_clock();
     /* Begin to write to the disk as it comes, so that the fsync at the end is short. */
     if (before / WRITE_BEHIND != part->written / WRITE_BEHIND)
         (void)sync_file_range(part->fd, before / WRITE_BEHIND * WRITE_BEHIND, WRITE_BEHIND,
@@ -315,7 +316,7 @@ apr_status_t image_part_take(image_part *part, const char *bytes, apr_size_t len
         part->position += (apr_off_t)piece;
         bytes += piece;
         length -= piece;
-        if ((part->buffered == WRITE_PIECE || apr_time_now() - part->wrote >= WRITE_EVERY)
+        if ((part->buffered == WRITE_PIECE || waiting_clock() - part->wrote >= WRITE_EVERY)
             && (rv = write_buffer(part)) != APR_SUCCESS)
             return rv;
     }
@@ -325,7 +326,7 @@ apr_status_t image_part_take(image_part *part, const char *bytes, apr_size_t len
 
 apr_status_t image_part_pause(image_part *part)
 {
-    if (part->buffered < PAUSE_PIECE && apr_time_now() - part->wrote < PAUSE_EVERY)
+    if (part->buffered < PAUSE_PIECE && waiting_clock() - part->wrote < PAUSE_EVERY)
         return APR_SUCCESS;
     return part->buffered > 0 ? write_buffer(part) : APR_SUCCESS;
 }

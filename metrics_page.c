@@ -294,8 +294,8 @@ static const family families[] = {
     { "walt_vpn_sent_bytes", "counter", "Bytes of bodies sent to nodes.",
       put_counter, OF_COUNTERS(to_nodes) },
     { "walt_vpn_boots", "counter", "Boots that have ended. done: the last byte of boot.img was "
-      "sent; short: it was not, and nothing was heard of it for a minute; failed_at_signature: an error "
-      "answered boot.sig; started_over: the node began another boot within that minute.",
+      "sent; short: it was not, and nothing was heard of it for a minute; failed_at_signature: an "
+      "error answered boot.sig; started_over: the node began another boot within that minute.",
       put_boots, 0 },
     { "walt_vpn_resumes", "counter", "Downloads of boot.img that went on where another had ended.",
       put_counter, OF_COUNTERS(resumes) },
@@ -331,8 +331,8 @@ static const family families[] = {
       put_cache_gauge, OF_NOW(limit) },
     { "walt_vpn_cache_images", "gauge", "Images in the cache folder.",
       put_cache_gauge, OF_NOW(images) },
-    { "walt_vpn_cache_degraded", "gauge", "Whether the cache folder is in trouble, so that images are "
-      "relayed.", put_degraded, 0 },
+    { "walt_vpn_cache_degraded", "gauge", "Whether the cache folder is in trouble, so that images "
+      "are relayed.", put_degraded, 0 },
     { "walt_vpn_node_last_boot_timestamp_seconds", "gauge", "When the last boot of a node ended. "
       "result: done, short, or failed, when an error answered it.", put_nodes, 0 }
 };

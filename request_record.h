@@ -43,7 +43,7 @@ typedef struct {
     int sent_away;              /* it is reset so that the node comes again: no download that ended
                                  * short, no boot that failed at its signature */
     const char *digest;         /* of the image, as far as it is known; else NULL */
-    apr_uint64_t run;           /* of a fetch whose bytes it is sent unproven; 0: none (boot_ledger.h) */
+    apr_uint64_t run;           /* of a fetch whose bytes it is sent unproven; 0: none */
     struct watch *watch;        /* of its reply; NULL until there is one (boot_watch.c) */
 } walt_vpn_request;
 

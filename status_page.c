@@ -252,7 +252,8 @@ static void put_search(const page *page, const char *anchor, int all)
     if (!page->automatic)
         ap_rprintf(page->r, "<form action=\"#%s\"><p><label>Nodes that begin with "
                    "<input name=\"node\" value=\"%s\" size=\"15\" placeholder=\"192.168.152.\" />"
-                   "</label> <button>Show</button> <a href=\"?node=#%s\">Show all %d</a></p></form>\n",
+                   "</label> <button>Show</button> <a href=\"?node=#%s\">Show all %d</a></p>"
+                   "</form>\n",
                    anchor, page->wanted ? page->wanted : "", anchor, all);
 }
 

@@ -24,7 +24,7 @@ void waiting_end(const waiting *waiting);
 
 typedef enum {
     WAITING_LITTLE,
-    WAITING_CROWDED,            /* more than half of the threads do: one more does not pay for long */
+    WAITING_CROWDED,            /* more than half of the threads do: one more does not for long */
     WAITING_FULL                /* three quarters of them: the rest is for the rest of the server */
 } waiting_state;
 

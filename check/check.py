@@ -26,7 +26,7 @@ def check_here(report, options):
     if not configuration.entrypoints:
         report.critical("httpd's configuration has no WaltVpnServer: this machine is no entrypoint",
                         "write one in a virtual host, as in /etc/apache2/sites-available/walt-entry.conf; type: a2ensite "
-                        "walt-entry && systemctl reload apache2")
+                        "walt-entry && apachectl configtest && systemctl reload apache2")
     for entrypoint in configuration.entrypoints:
         report.title("%s, entrypoint of %s (%s)" % (entrypoint.name, entrypoint.walt_server, entrypoint.place))
         walt = checks.check_walt_server(report, entrypoint, options)
