@@ -230,7 +230,8 @@ class Httpd:
 
     def settle(self, seconds=0.3):
         """Lets connections end that are about to. A child of the event MPM that is told to end at once just when one of its
-        connections is closed may crash (its close_worker_sockets() races with its workers), with any module or none."""
+        connections is closed may crash (its close_worker_sockets() races with its workers), and one of prefork's at any time
+        while it has one (allow_crash_at_stop), with any module or none."""
         try:
             listening = processes.sockets(self.process.pid)
             processes.wait_until(lambda: not any(processes.sockets(child) - listening for child in self.children()), seconds)
@@ -251,7 +252,7 @@ class Httpd:
 
     def stop(self, graceful=False):
         if not graceful and self.process and self.process.poll() is None:
-            self.settle()
+            self.settle(5 if self.mpm == "prefork" else 0.3)
         processes.end(self.process, signal.SIGWINCH if graceful else signal.SIGTERM)
         self.process = None
 
