@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+import metrics
 from boot_files import image_digest
 from fetches import fetched
 from fleet import Fleet
@@ -120,25 +121,14 @@ def test_damaged_while_httpd_was_down(damage, entrypoint, cache, walt, node):
     assert fetched(walt) == 2
 
 
-def open_images(child):
-    """How many files of the cache a process has open."""
-    found = 0
-    for name in os.listdir("/proc/%d/fd" % child):
-        try:
-            found += os.readlink("/proc/%d/fd/%s" % (child, name)).endswith(".img")
-        except FileNotFoundError:
-            pass        # closed meanwhile
-    return found
-
-
 def test_damaged_while_it_is_sent(entrypoint, cache, walt):
     """A node that is being sent a file when it is cut short loses its link, resumes, and gets the rest of a sound one."""
-    httpd = entrypoint(cache=cache.path, server="SendBufferSize 65536")
+    httpd = entrypoint(cache=cache.path, server="SendBufferSize 65536", vhost=metrics.LOCATION)
     digest = walt.set_image("*", "large", 8)
     assert all(boot.booted for boot in Fleet(httpd, 2).boots())
     fleet = Fleet(httpd, 4, rate=4 * MIB)
     wait_until(lambda: len(re.findall(r'boot.img HTTP/1.1" 200', httpd.access_log)) == 2
-               and sum(open_images(child) for child in httpd.children()) == 4, what="four downloads under way")
+               and metrics.scrape(httpd).sum("walt_vpn_downloads_running") == 4, what="four downloads under way")
     os.truncate(cache.image(digest), MIB)
     httpd.expect_log(r"%s\.img is damaged: removed" % digest)
     boots = fleet.boots()

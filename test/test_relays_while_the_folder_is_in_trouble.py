@@ -170,6 +170,7 @@ def test_folder_is_gone(entrypoint, cache, walt, node):
     httpd = entrypoint(cache=cache.path)
     assert node(httpd).boot().booted
     owner = os.stat(cache.path)
+    wait_until(cache.memories, what="the file of boots")
     shutil.rmtree(cache.path)
     httpd.expect_log("No such file or directory.*can't open the folder.*" + TROUBLE)
     assert node(httpd).boot().booted

@@ -252,7 +252,7 @@ class Httpd:
 
     def stop(self, graceful=False):
         if not graceful and self.process and self.process.poll() is None:
-            self.settle(5 if self.mpm == "prefork" else 0.3)
+            self.settle(3)
         processes.end(self.process, signal.SIGWINCH if graceful else signal.SIGTERM)
         self.process = None
 
