@@ -16,6 +16,7 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers"))
 
+import wire
 from behaviours import SHORT
 from boot_client import PATIENCE, BootClient, Failed, Outcome
 from boot_files import MIB, boot_sig, image_digest
@@ -89,9 +90,12 @@ def byte_of(cell):
     return {"head": None, "0": 0, "1": 1, "middle": size // 2, "last": size - 1}[cell.place]
 
 
-def run_cell(entrypoint, walt, number, cell):
-    """The Boot of a node of its own, whose image nobody else has."""
-    node = "10.1.%d.%d" % (number // 250, number % 250 + 1)
+def path_of(node, file):
+    return "/walt-vpn/per-ip/%s/%s" % (node.replace(".", "-"), file)
+
+
+def run_cell(entrypoint, node):
+    """A node, and its Boot."""
     client = Node("127.0.0.1", entrypoint.port, node, entrypoint.server_name, patience=CUT_PATIENCE)
     return node, client.boot()
 
@@ -104,20 +108,24 @@ def column(kind, cells=CELLS):
     os.mkdir(place)
     try:
         with WaltServer() as walt, kind(place, walt) as entrypoint:
-            for number, cell in enumerate(cells):
-                node = "10.1.%d.%d" % (number // 250, number % 250 + 1)
+            nodes = ["10.1.%d.%d" % (number // 250, number % 250 + 1) for number in range(len(cells))]
+            for node in nodes:
                 walt.set_image(node=node, image="image of %s" % node)
-                walt.fault("per-ip/%s/%s" % (node.replace(".", "-"), cell.file), cell.kind, at_byte=byte_of(cell),
-                           times=cell.times)
+                # Its signature is made now: sixty at a time would keep a busy machine longer than the cut times allow.
+                wire.exchange(walt.port, wire.request(path_of(node, "boot.sig"), "x"))
+            before = len(walt.requests())
+            for node, cell in zip(nodes, cells):
+                walt.fault(path_of(node, cell.file), cell.kind, at_byte=byte_of(cell), times=cell.times)
+
             def run(number):
-                return cells[number], run_cell(entrypoint, walt, number, cells[number])
+                return cells[number], run_cell(entrypoint, nodes[number])
 
             # A WalT server that says nothing about one boot.sig is soon taken for one that says nothing at all: one node at a time.
             alone = [number for number, cell in enumerate(cells) if (cell.file, cell.kind) == ("boot.sig", "silence")]
             with concurrent.futures.ThreadPoolExecutor(len(cells)) as pool:
                 boots = dict(pool.map(run, sorted(set(range(len(cells))) - set(alone))))
             boots.update(map(run, alone))
-            requests = walt.requests()
+            requests = walt.requests()[before:]
         if isinstance(entrypoint, Httpd):
             crashes = log_objections(entrypoint.error_log, tolerated=[""])
             assert not crashes, crashes
@@ -131,7 +139,7 @@ def column(kind, cells=CELLS):
 
 def check_strike(requests, node, cell):
     """The WalT server failed as it was told to, where it was told to."""
-    asked = [request for request in requests if "per-ip/%s/%s" % (node.replace(".", "-"), cell.file) in request.target]
+    asked = [request for request in requests if path_of(node, cell.file) in request.target]
     assert asked and asked[0].sent == (byte_of(cell) or 0), (cell, asked)
     assert (asked[0].status is None) == (cell.place == "head"), (cell, asked)
 
