@@ -264,6 +264,18 @@ static int take(_Atomic apr_uint32_t *place, apr_uint32_t state)
                                           | (apr_uint32_t)getpid() << STATE_BITS);
 }
 
+/* Take what still has this state and this generation; 0: it is another one's by now. */
+static int take_unchanged(_Atomic apr_uint32_t *place, apr_uint32_t state,
+                          const _Atomic apr_uint32_t *generation, apr_uint32_t known)
+{
+    if (!take(place, state))
+        return 0;
+    if (*generation == known)
+        return 1;
+    *place = state;
+    return 0;
+}
+
 /* A boot that was taken has ended so: that is counted once. */
 static void count_result(ledger_boot *boot, boot_result result)
 {
@@ -398,14 +410,11 @@ static ledger_boot *take_place(void)
 
         if (!boot)
             return NULL;
-        if (!take(&boot->state, state))
+        if (!take_unchanged(&boot->state, state, &boot->generation, generation))
             continue;
-        if (boot->generation == generation) {
-            if ((state & STATE_MASK) == BOOT_SHORT || (state & STATE_MASK) == BOOT_RUNNING)
-                count_result(boot, RESULT_SHORT);
-            return boot;
-        }
-        boot->state = state;    /* it was given to another node meanwhile */
+        if ((state & STATE_MASK) == BOOT_SHORT || (state & STATE_MASK) == BOOT_RUNNING)
+            count_result(boot, RESULT_SHORT);
+        return boot;
     }
     return NULL;
 }
@@ -812,11 +821,8 @@ static ledger_failure *take_failure_place(void)
         apr_uint32_t state = BOOT_FREE, generation = 0;
         ledger_failure *failure = find_failure_place(&state, &generation);
 
-        if (!failure || !take(&failure->state, state))
-            continue;
-        if (failure->generation == generation)
+        if (failure && take_unchanged(&failure->state, state, &failure->generation, generation))
             return failure;
-        failure->state = state;
     }
     return NULL;
 }
