@@ -181,7 +181,7 @@ static int answer_digest(request_rec *r, walt_vpn_request *request, const char *
                                         : state == IMAGE_MISSING ? image->part.place : -1)) {
         if (state == IMAGE_MISSING)
             image_part_leave(&image->part);
-        boot_watch_answer(r, WALT_VPN_REFUSED, "what it holds came of a fetch that failed");
+        boot_watch_answer(r, WALT_VPN_REFUSED, REASON_FAILED_FETCH);
         return HTTP_NOT_FOUND;
     }
     switch (state) {
@@ -236,7 +236,7 @@ static int answer_image(request_rec *r, walt_vpn_request *request)
         if (has_changed(r, request, digest)) {
             /* The rest of another image would only make it fail later, at its signature. */
             if (request->resume_from > 0) {
-                boot_watch_answer(r, WALT_VPN_REFUSED, "its image has changed since it began");
+                boot_watch_answer(r, WALT_VPN_REFUSED, REASON_CHANGED);
                 return HTTP_NOT_FOUND;
             }
             /* Or one of the answers was one behind. */

@@ -149,11 +149,10 @@ static const char *const reasons[] = {
     "a byte that has to be escaped", "a path that is too long", "a query that is too long",
     "a directory below per-ip/", "a fake_requester_ip argument",
     /* mod_walt_vpn.c */
-    "a path below " BOOT_PREFIX " in disguise", "not among what WaltVpnExpose boot lets through",
-    "a method that is not a word in capitals", "a header line that is none", REASON_LARGE_ENROLL,
+    REASON_DISGUISE, REASON_NOT_EXPOSED, REASON_METHOD, REASON_HEADER, REASON_LARGE_ENROLL,
     REASON_LARGE_CHUNKED,
     /* boot_files.c */
-    "its image has changed since it began", "what it holds came of a fetch that failed",
+    REASON_CHANGED, REASON_FAILED_FETCH,
     /* here */
     REASON_CONFIGURATION
 };

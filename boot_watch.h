@@ -10,6 +10,12 @@
 #define REASON_CONFIGURATION "by the configuration of this httpd"
 #define REASON_LARGE_ENROLL "an enroll body of more than 32 KiB"
 #define REASON_LARGE_CHUNKED "a chunked body of more than 1 MiB"
+#define REASON_DISGUISE "a path below " BOOT_PREFIX " in disguise"
+#define REASON_NOT_EXPOSED "not among what WaltVpnExpose boot lets through"
+#define REASON_METHOD "a method that is not a word in capitals"
+#define REASON_HEADER "a header line that is none"
+#define REASON_CHANGED "its image has changed since it began"
+#define REASON_FAILED_FETCH "what it holds came of a fetch that failed"
 
 /*
  * Set the variables of a request that has just been judged: WALT_VPN_NODE, WALT_VPN_FILE and

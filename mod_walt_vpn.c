@@ -74,17 +74,17 @@ static int refusal(request_rec *r, const walt_vpn_request *request, const char *
     if (boot->fault)
         return HTTP_NOT_FOUND;
     if (request->entrypoint->boot_only) {
-        *why = "not among what WaltVpnExpose boot lets through";
+        *why = REASON_NOT_EXPOSED;
         if (!boot->plain)
             return HTTP_NOT_FOUND;
         if (r->method_number != M_GET)
             return HTTP_METHOD_NOT_ALLOWED;
     }
     /* HttpProtocolOptions Unsafe lets any bytes be a method or a header's name. */
-    *why = "a method that is not a word in capitals";
+    *why = REASON_METHOD;
     if (strspn(r->method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != strlen(r->method))
         return HTTP_NOT_IMPLEMENTED;
-    *why = "a header line that is none";
+    *why = REASON_HEADER;
     if (!apr_table_do(is_header_line, NULL, r->headers_in, NULL))
         return HTTP_BAD_REQUEST;
     *why = REASON_LARGE_ENROLL;
@@ -335,7 +335,7 @@ static int refuse_disguise(request_rec *r)
     if (!rest)
         return DECLINED;
     request = judge(r, rest);
-    request->boot.fault = "a path below " BOOT_PREFIX " in disguise";
+    request->boot.fault = REASON_DISGUISE;
     boot_watch_judged(r);
     boot_watch_refused(r, HTTP_NOT_FOUND, request->boot.fault);
     return HTTP_NOT_FOUND;
