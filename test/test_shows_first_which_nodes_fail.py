@@ -3,19 +3,17 @@
 import os
 import re
 import signal
-import socket
 import time
 
 import pytest
 
 import status_page
-import wire
 from fleet import Fleet
 from httpd import PROJECT
 from processes import wait_until
+from status_page import BUFFER, SlowNode, await_page
 
 MIB = 1 << 20
-BUFFER = 64 * 1024
 SERVER = "/walt-vpn/server"
 BOOT_SIG = "/walt-vpn/per-ip/192-168-152-7/boot.sig"
 BOOT_IMG = "/walt-vpn/per-ip/192-168-152-7/boot.img"
@@ -33,25 +31,6 @@ def watched(entrypoint):
         return made
 
     return make
-
-
-def slow_node(httpd, path=BOOT_IMG, **options):
-    """A download that takes what is read of it, and little more."""
-    node = wire.Wire(httpd.port)
-    node.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
-    node.send(wire.request(path, httpd.server_name, **options))
-    return node
-
-
-def take(node, size):
-    while len(node.buffer) < size:
-        assert node.receive()
-
-
-def await_page(httpd, condition, what):
-    """The first entrypoint of the page, once that is true of it."""
-    wait_until(lambda: condition(status_page.look(httpd)[0]), what=what)
-    return status_page.look(httpd)[0]
 
 
 def failing(page):
@@ -97,8 +76,8 @@ def test_a_node_that_fails_at_its_image(watched, walt, node):
     assert ours.get(BOOT_SIG).status == 200
     walt.fault("boot.img", "status", status=404)
     assert ours.get(BOOT_IMG).status == 404
-    with slow_node(ours) as gone:
-        take(gone, MIB)
+    with SlowNode(ours) as gone:
+        gone.take(MIB)
     row, = failing(await_page(ours, lambda page: failing(page) and failing(page)[0]["Times"] == "2", "two troubles"))
     assert row["Trouble"].startswith("its download of boot.img ended short, after ")
     assert node(ours).boot().booted
@@ -110,8 +89,8 @@ def test_a_node_whose_process_was_killed(watched, walt, cache):
     walt.set_image(mib=16)
     ours = watched(cache=cache.path, mpm="prefork")
     ours.expect_log("the httpd process that sent it has ended")
-    with slow_node(ours) as download:
-        take(download, MIB)
+    with SlowNode(ours) as download:
+        download.take(MIB)
         killed = set(ours.children())
         for child in killed:
             os.kill(child, signal.SIGKILL)
@@ -227,9 +206,9 @@ def test_downloads_by_node_with_their_expected_end(watched, walt, cache):
     sent = 16 * MIB + walt.requests("boot.sig")[0].sent
     before = await_page(ours, lambda page: page.number("Sent to nodes") == sent, "the count of the first boot")
     addresses = ["192-168-152-%d" % number for number in (10, 9, 100)]
-    nodes = [slow_node(ours, "/walt-vpn/per-ip/%s/boot.img" % address) for address in addresses]
+    nodes = [SlowNode(ours, "/walt-vpn/per-ip/%s/boot.img" % address) for address in addresses]
     for slow in nodes:
-        take(slow, 4 * MIB)
+        slow.take(4 * MIB)
 
     def all_there(page):
         rows = page.tables["Nodes downloading now"]
@@ -256,7 +235,7 @@ def test_a_relayed_image_that_breaks_off_counts_as_failed(watched, walt):
     walt.set_image(mib=4)
     ours = watched()
     walt.fault("boot.img", "rst", at_byte=2 * MIB)
-    with slow_node(ours) as node:
+    with SlowNode(ours) as node:
         assert node.rest().ended == "RST"
     page = await_page(ours, lambda page: page.summary["Requests failed"] == "1", "the failure")
     assert page.summary["Requests relayed"] == "0"
@@ -266,10 +245,10 @@ def test_two_clients_that_speak_for_one_node(watched, walt, cache):
     """Both downloads are there; the key with the node's name alone is the first one's."""
     walt.set_image(mib=16)
     ours = watched(cache=cache.path, vhost="RemoteIPHeader X-Client", modules=["remoteip"])
-    with slow_node(ours, headers=[("X-Client", "198.51.100.1")]) as one:
-        take(one, 2 * MIB)
-        with slow_node(ours, headers=[("X-Client", "198.51.100.2")]) as other:
-            take(other, 2 * MIB)
+    with SlowNode(ours, headers=[("X-Client", "198.51.100.1")]) as one:
+        one.take(2 * MIB)
+        with SlowNode(ours, headers=[("X-Client", "198.51.100.2")]) as other:
+            other.take(2 * MIB)
             await_page(ours, lambda page: page.counts["Nodes downloading now"] == 2, "two downloads")
             told = dict(status_page.look_automatically(ours))
             download = "WaltVpn[%s].Download[192.168.152.7" % ours.server_name
@@ -307,12 +286,12 @@ def test_every_key_is_documented(watched, walt, cache):
     ours = watched(cache=cache.path)
     assert Fleet(ours, 1).boots()[0].booted
     walt.set_image("192.168.152.8", "another", mib=16)
-    with slow_node(ours) as download:
-        take(download, MIB)
+    with SlowNode(ours) as download:
+        download.take(MIB)
         walt.fault("152-9/boot.sig", "status", status=404)
         assert ours.get(BOOT_SIG.replace("-7/", "-9/")).status == 404
         walt.rate(MIB)
-        with slow_node(ours, BOOT_IMG.replace("-7/", "-8/")):
+        with SlowNode(ours, BOOT_IMG.replace("-7/", "-8/")):
             await_page(ours, lambda page: all(page.counts.values()), "something of each kind")
             told = {re.sub(r"^WaltVpn\[[^]]*\]\.|(?<=\[)[^]]*\]\.", "", key)
                     for key, _ in status_page.look_automatically(ours)}

@@ -3,19 +3,17 @@
 import os
 import re
 import signal
-import socket
 
 import pytest
 
 import status_page
-import wire
 from fleet import Fleet
 from processes import wait_until
+from status_page import BUFFER, SlowNode, await_page
 
 MIB = 1 << 20
 BOOT_SIG = "/walt-vpn/per-ip/192-168-152-7/boot.sig"
 BOOT_IMG = "/walt-vpn/per-ip/192-168-152-7/boot.img"
-BUFFER = 64 * 1024      # what a kernel holds on either side: little, as a node's and on a real way
 
 
 @pytest.fixture
@@ -27,25 +25,6 @@ def watched(entrypoint):
                           modules=status_page.MODULES, **options)
 
     return make
-
-
-class SlowNode(wire.Wire):
-    """A download that goes on only as far as it is told to."""
-
-    def __init__(self, httpd, path=BOOT_IMG, **options):
-        super().__init__(httpd.port)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
-        self.send(wire.request(path, httpd.server_name, **options))
-
-    def take(self, size):
-        while len(self.buffer) < size:
-            assert self.receive()
-
-
-def await_page(httpd, condition, what):
-    """The first entrypoint of the page, once that is true of it."""
-    wait_until(lambda: condition(status_page.look(httpd)[0]), what=what)
-    return status_page.look(httpd)[0]
 
 
 def received(boots):

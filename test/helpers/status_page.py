@@ -3,9 +3,16 @@
 import collections
 import html.parser
 import re
+import socket
+
+import wire
+from processes import wait_until
 
 MODULES = ("proxy", "proxy_http", "walt_vpn", "status")
 LOCATION = '<Location "/server-status">\nSetHandler server-status\n</Location>'
+
+BOOT_IMG = "/walt-vpn/per-ip/192-168-152-7/boot.img"
+BUFFER = 64 * 1024      # what a kernel holds on either side: little, as a node's and on a real way
 
 Cell = collections.namedtuple("Cell", "shown plain")    # as people see it, and as a program wants it
 
@@ -140,3 +147,22 @@ def look_automatically(httpd, query=""):
             pairs.append((key, value))
     assert len(dict(pairs)) == len(pairs), "a key came twice"
     return pairs
+
+
+def await_page(httpd, condition, what):
+    """The first entrypoint of the page, once that is true of it."""
+    wait_until(lambda: condition(look(httpd)[0]), what=what)
+    return look(httpd)[0]
+
+
+class SlowNode(wire.Wire):
+    """A download that goes on only as far as it is told to, or a little more."""
+
+    def __init__(self, httpd, path=BOOT_IMG, **options):
+        super().__init__(httpd.port)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+        self.send(wire.request(path, httpd.server_name, **options))
+
+    def take(self, size):
+        while len(self.buffer) < size:
+            assert self.receive()
