@@ -6,5 +6,5 @@ from soak import Soak
 
 
 def test_short_soak():
-    """Another seed each time; it is printed, and test/soak.py --seconds 16 --seed takes it."""
+    """Another seed each time; it is printed, and test/commands/soak.py --seconds 16 --seed takes it."""
     Soak(16, random.SystemRandom().randrange(1 << 32), "event").run()

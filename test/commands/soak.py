@@ -1,13 +1,13 @@
 #!/usr/bin/python3
 """Everything at once, for as long as you like: nodes that boot, lose their links, are slow or go away; a WalT server that
 fails in all its ways and changes its images; children of httpd that are killed; graceful restarts; a cache that is too
-small, and damaged.
+small, and damaged, on a disk that fails now and then.
 
     test/commands/soak.py [--seconds 120] [--seed N] [--mpm event]
 
-Afterwards: no node that booted has a byte that its boot.sig did not vouch for, none hangs, the folder holds sound images
-and nothing else, and the processes that lived through a quiet part of it have no more descriptors or memory than before.
-The seed is printed: the same one makes the same plan, though not the same races.
+Afterwards: as long as nobody changed a byte, no node got another one than its image's; after that, none that booted did. None
+hangs, the folder holds sound images and nothing else, and the processes that lived through a quiet part of it have no more
+descriptors or memory than before. The seed is printed: the same one makes the same plan, though not the same races.
 """
 
 import argparse
@@ -26,6 +26,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from boot_client import BootClient, Outcome
 from fetches import CacheFolder
+from flaky_disk import FlakyDisk
 from fleet import Fleet
 from httpd import OF_A_TEST, log_objections
 from processes import wait_until
@@ -43,15 +44,15 @@ SERVER = {
 }
 SERVER["worker"] = SERVER["event"]
 
-# What may become of a node that is treated like this. Not: it hangs, its parser is stuck, a reply it can't understand.
-HARMLESS = (Outcome.BOOTED, Outcome.CORRUPT, Outcome.RESTARTS, Outcome.HTTP_ERROR, Outcome.GAVE_UP)
+# What may become of a node when nobody changes a byte. Not: it hangs, its parser is stuck, a reply it can't understand.
+HARMLESS = (Outcome.BOOTED, Outcome.RESTARTS, Outcome.HTTP_ERROR, Outcome.GAVE_UP)
 
 # Longest time for a boot: a node's patience is 3 s here, and an image lasts 3 s on a slow link.
 LONGEST = 60
 
 # What the faults may leave in the error log; of httpd itself only that children are killed and that they are all busy.
 TOLERATED = [OF_A_TEST, "proxy", "was answered with [45]", "ended short", "is damaged: removed", "is not a signature",
-             "AH10392", "AH03490", "AH00484", "AH00161"]
+             "AH10392", "AH03490", "AH00484", "AH00161", "images are relayed until this is mended"]
 
 
 class Trouble(Exception):
@@ -71,6 +72,7 @@ class Soak:
         self.deeds = collections.Counter()
         self.failures = []
         self.busy = {}          # node: since when it boots
+        self.harmless = HARMLESS
 
     def random(self, part):
         return random.Random("%s/%s" % (self.seed, part))
@@ -99,7 +101,7 @@ class Soak:
             finally:
                 del self.busy[ip]
             self.outcomes[boot.outcome.name] += 1
-            if boot.outcome not in HARMLESS or boot.seconds > LONGEST:
+            if boot.outcome not in self.harmless or boot.seconds > LONGEST:
                 self.failures.append(str(boot))
             self.over.wait(chance.random() / 10)
 
@@ -118,7 +120,12 @@ class Soak:
         self.walt.set_image(who, *chance.choice(IMAGES))
 
     def break_walt(self, chance):
-        kind = chance.choice(["fin", "rst", "silence", "slow", "flip", "behind", "wrong-digest", "no-digest", "status"])
+        self.fault(chance, chance.choice(["fin", "rst", "silence", "slow", "status"]))
+
+    def let_walt_lie(self, chance):
+        self.fault(chance, chance.choice(["flip", "behind", "wrong-digest", "no-digest"]))
+
+    def fault(self, chance, kind):
         path = chance.choice(["boot.img", "boot.img", "boot.sig"]) if kind not in ("wrong-digest", "no-digest") else "boot.sig"
         size = 602 if path == "boot.sig" else MIB
         at_byte = None if kind in ("behind", "wrong-digest", "no-digest", "status") else chance.randrange(size)
@@ -159,6 +166,11 @@ class Soak:
         self.walt.down()
         self.over.wait(chance.random() / 2)
         self.walt.up()
+
+    def disk_fails(self, chance):
+        self.disk.fail(one_in=chance.choice([2, 10, 50]))
+        self.over.wait(chance.random())
+        self.disk.mend()
 
     def look_for_hangers(self):
         now = time.monotonic()
@@ -202,12 +214,25 @@ class Soak:
                 pass
         return [name for name in names if ".img" in name or ".part" in name or name.endswith("/images")]
 
-    def storm(self, seconds):
-        """Everything goes wrong."""
-        plan = [(self.change_images, 6), (self.break_walt, 30), (self.kill_child, 1), (self.restart_gracefully, 1),
-                (self.damage_image, 3), (self.remove_image, 1), (self.walt_goes_down, 1)]
+    def honest_storm(self, seconds):
+        """Whatever can go wrong while each node has one image and nobody changes a byte: no node gets another byte."""
+        for number in range(1, NODES + 1):
+            self.walt.set_image("192.168.0.%d" % number, *IMAGES[number % len(IMAGES)])
+        self.storm(seconds, [(self.break_walt, 20), (self.kill_child, 1), (self.restart_gracefully, 1), (self.remove_image, 4),
+                             (self.walt_goes_down, 1), (self.disk_fails, 10)])
+
+    def storm_of_lies(self, seconds):
+        """Also images change, between their signature and their bytes, too, and bytes do, on their way and in the folder: a node
+        may notice that."""
+        self.harmless += (Outcome.CORRUPT,)
+        self.storm(seconds, [(self.change_images, 6), (self.break_walt, 17), (self.let_walt_lie, 13), (self.kill_child, 1),
+                             (self.restart_gracefully, 1), (self.damage_image, 3), (self.remove_image, 1),
+                             (self.walt_goes_down, 1), (self.disk_fails, 3)])
+
+    def storm(self, seconds, plan):
         deeds = [deed for deed, weight in plan for _ in range(weight)]
-        chance = self.random("storm")
+        chance = self.random("storm of %d" % len(plan))
+        self.over.clear()
         threads = [threading.Thread(target=self.node, args=(number,), daemon=True) for number in range(1, NODES + 1)]
         for thread in threads:
             thread.start()
@@ -224,6 +249,8 @@ class Soak:
             thread.join(LONGEST)
         if any(thread.is_alive() for thread in threads):
             raise Trouble("nodes hang after the storm: %s" % sorted(self.busy))
+        if self.failures:
+            raise Trouble("\n".join(self.failures))
 
     def compare(self, before):
         """The processes of `before` that still live. They may have two descriptors more, and others for a moment, until httpd has
@@ -274,6 +301,8 @@ class Soak:
         place = os.path.join(folder, "httpd")
         os.mkdir(place)
         self.cache = CacheFolder(os.path.join(folder, "images"))
+        self.disk = FlakyDisk(folder, self.cache.path)
+        os.environ.update(self.disk.environment)
         self.say("soak of %g s on %s, seed %s" % (self.seconds, self.mpm, self.seed))
         try:
             with WaltServer() as self.walt, \
@@ -284,9 +313,9 @@ class Soak:
                 before = self.measure()
                 self.quiet_boots(2 * quiet)
                 survivors = self.compare(before)
-                self.storm(self.seconds / 2)
-                if self.failures:
-                    raise Trouble("\n".join(self.failures))
+                self.honest_storm(self.seconds / 4)
+                self.judge_images()
+                self.storm_of_lies(self.seconds / 4)
                 self.judge_folder()
                 self.judge_images()
                 self.quiet_boots(quiet)
