@@ -465,10 +465,10 @@ static const char *node_at(const request_rec *r, const walt_vpn_request *request
     return apr_psprintf(r->pool, "node %s (%s)", request->boot.node, r->useragent_ip);
 }
 
-/* Under which its troubles are known. */
-static const char *troubled_node(apr_pool_t *p, const char *node)
+/* Under which the troubles of a node are known: two WalT servers have nodes of the same address. */
+static const char *troubled_node(apr_pool_t *p, int entrypoint, const char *node)
 {
-    return apr_pstrcat(p, "node ", node, NULL);
+    return apr_pstrcat(p, "node ", node, " of ", boot_ledger_entrypoint(entrypoint)->url, NULL);
 }
 
 /* Kinds of trouble: an error for boot.sig is its status, one for boot.img lies above that. */
@@ -483,8 +483,10 @@ static const char *troubled_node(apr_pool_t *p, const char *node)
 static void warn_of_node(request_rec *r, const walt_vpn_request *request, unsigned kind,
                          const char *what)
 {
-    boot_ledger_trouble(request->entrypoint->place, request->boot.node, r->useragent_ip, what);
-    if (!boot_ledger_met_before(troubled_node(r->pool, request->boot.node), kind))
+    int place = request->entrypoint->place;
+
+    boot_ledger_trouble(place, request->boot.node, r->useragent_ip, what);
+    if (!boot_ledger_met_before(troubled_node(r->pool, place, request->boot.node), kind))
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s: %s", node_at(r, request), what);
 }
 
@@ -515,9 +517,10 @@ static void warn_of_error(request_rec *r, const walt_vpn_request *request)
 /* The line about a boot whose last byte was sent. */
 static void log_boot(request_rec *r, const walt_vpn_request *request, const ledger_boot *boot)
 {
-    unsigned troubles = boot_ledger_forget(troubled_node(r->pool, request->boot.node));
+    int place = request->entrypoint->place;
+    unsigned troubles = boot_ledger_forget(troubled_node(r->pool, place, request->boot.node));
 
-    boot_ledger_recovered(request->entrypoint->place, request->boot.node);
+    boot_ledger_recovered(place, request->boot.node);
     ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s has image %s: %" APR_OFF_T_FMT " bytes in %"
                   APR_TIME_T_FMT ".%03d s, %u resume%s, %s%s", node_at(r, request),
                   boot->digest[0] ? boot->digest : "of unknown digest", boot->size,
@@ -652,7 +655,7 @@ static void walt_vpn_child_status(server_rec *s, pid_t pid, ap_generation_t gene
                                        "the httpd process that sent it has ended");
 
         boot_ledger_trouble(boot.entrypoint, boot.node, boot.client, what);
-        if (!boot_ledger_met_before(troubled_node(p, boot.node), TROUBLE_SHORT))
+        if (!boot_ledger_met_before(troubled_node(p, boot.entrypoint, boot.node), TROUBLE_SHORT))
             ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s, "node %s (%s): %s", boot.node,
                          boot.client, what);
     }

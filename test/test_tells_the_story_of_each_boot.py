@@ -99,6 +99,20 @@ def test_trouble_is_said_again_after_a_boot(entrypoint, walt):
     assert [read(line)[5] for line in stories(ours, 2)] == ["relayed, after trouble 1 time"] * 2
 
 
+def test_trouble_of_a_node_is_not_that_of_another_lab(httpd, walt, another_walt):
+    """Two WalT servers have nodes of the same address: neither silences the other's, nor counts it."""
+    labs = {"one.example.org": walt, "two.example.org": another_walt}
+    ours = httpd("".join("<VirtualHost *:@PORT@>\nServerName %s\nWaltVpnServer %s\n</VirtualHost>\n" % (name, server.location)
+                         for name, server in labs.items()))
+    for name, server in labs.items():
+        server.fault("boot.sig", "status", status=404)
+        assert ours.get(SIG, host=name).status == 404
+    assert len(warnings(ours, 2)) == 2
+    for name in labs:
+        assert ours.get(SIG, host=name).status == ours.get(IMG, host=name).status == 200
+    assert [read(line)[5] for line in stories(ours, 2)] == ["relayed, after trouble 1 time"] * 2
+
+
 def test_trouble_is_one_for_all_processes_and_restarts(entrypoint, walt):
     """Children of prefork and a graceful restart share what was said."""
     ours = entrypoint(mpm="prefork")
