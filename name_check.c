@@ -132,6 +132,8 @@ static conn_rec *connection_to(apr_pool_t *p, server_rec *main_server, apr_socka
     c->local_addr = address;
     c->local_ip = c->client_ip = "-";
     c->log_id = "-";            /* or a log line would have one made, from what is not there */
+    c->notes = apr_table_make(p, 1);
+    c->conn_config = ap_create_conn_config(p);
     ap_update_vhost_given_ip(c);
     return c;
 }
@@ -162,6 +164,13 @@ static verdict ask(apr_pool_t *p, server_rec *main_server, const server_rec *ask
     r->uri = "/";
     r->status = HTTP_OK;
     r->headers_in = apr_table_make(p, 1);
+    /* httpd says at LogLevel debug what is wrong with a name: ErrorLogFormat and modules that read
+     * along look into these. */
+    r->headers_out = apr_table_make(p, 1);
+    r->err_headers_out = apr_table_make(p, 1);
+    r->subprocess_env = apr_table_make(p, 1);
+    r->notes = apr_table_make(p, 1);
+    r->request_config = ap_create_request_config(p);
     apr_table_setn(r->headers_in, "Host",
                    is_bare_ipv6(name) ? apr_pstrcat(p, "[", name, "]", NULL) : name);
     ap_update_vhost_from_headers(r);

@@ -144,7 +144,8 @@ def test_an_address_of_the_machine_behind_a_listen_for_all(httpd):
 def test_a_name_that_httpd_refuses(name, httpd):
     """A node would take the body of the 400 for its file. httpd logs such a name with whatever of the request it is told to."""
     ours = httpd(ENTRY % ("*:80", "ServerAlias " + name), start=False, modules=("unique_id",) + ENTRYPOINT,
-                 server='Listen 80\nLogLevel trace8\nErrorLogFormat "%M, from %a on %A, log %L, %{c}L"\n'
+                 server='Listen 80\nLogLevel trace8\n'
+                        'ErrorLogFormat "%M, from %a on %A, log %L, %{c}L, %{UNIQUE_ID}e, %{X}n, %{X}i, %k"\n'
                         'ErrorLogFormat request "a request"\nErrorLogFormat connection "a connection"')
     lines = ours.warnings()
     assert "a connection" not in lines and "a request" not in lines
