@@ -595,6 +595,15 @@ static void complete_answer(request_rec *r, const walt_vpn_request *request)
         boot_watch_answer(r, WALT_VPN_FAILED, reason ? reason : reason_of(r->status));
 }
 
+/* Did the client send a body?  If so, an error of mod_proxy's may be about that: a broken chunk,
+ * say, for which it gives 502, and has asked nobody. */
+static int has_body(const request_rec *r)
+{
+    const char *length = apr_table_get(r->headers_in, "Content-Length");
+
+    return apr_table_get(r->headers_in, "Transfer-Encoding") || (length && apr_atoi64(length) > 0);
+}
+
 /* Count a request that has ended, after its answer is known. */
 static void count_request(const request_rec *r, const walt_vpn_request *request)
 {
@@ -609,7 +618,7 @@ static void count_request(const request_rec *r, const walt_vpn_request *request)
     counters->requests[request->boot.file][request->answer][place_of_code(r->status)]++;
     if (request->answer == WALT_VPN_REFUSED)
         counters->refusals[place_of_reason(reason ? reason : "")]++;
-    if (request->asked_at && ap_is_HTTP_SERVER_ERROR(r->status))
+    if (request->asked_at && ap_is_HTTP_SERVER_ERROR(r->status) && !has_body(r))
         boot_watch_unanswered(r);
     if (watch)
         count_sent(watch, watch->written == watch->announced ? watch->written : watch->arrived);

@@ -133,7 +133,8 @@ static void run(request_rec *sub, query_context *context)
         query->status = status;
     if (!query->whole && !ap_is_HTTP_ERROR(query->status))
         query->status = HTTP_BAD_GATEWAY;
-    if (!context->is_answered)
+    /* What mod_proxy itself refuses, such as "Max-Forwards: 0", says nothing of the WalT server. */
+    if (!context->is_answered && ap_is_HTTP_SERVER_ERROR(query->status))
         boot_watch_unanswered(context->asker);
 }
 

@@ -6,10 +6,12 @@ import time
 import pytest
 
 import metrics
+import wire
 from processes import wait_until
 
 MIB = 1 << 20
 SERVER = "/walt-vpn/server"
+SIG = "/walt-vpn/per-ip/192-168-152-7/boot.sig"
 UP = "walt_vpn_server_up"
 LAST_ANSWER = "walt_vpn_server_last_answer_timestamp_seconds"
 
@@ -71,6 +73,22 @@ def test_what_is_refused_asks_nobody(watched, walt):
     assert ours.get("/walt-vpn/../x").status == 404
     await_sum(ours, 1, "walt_vpn_refusals_total")
     assert metrics.scrape(ours).sum(UP) is None
+
+
+@pytest.mark.parametrize("method, path, headers, body", [
+    ("GET", SIG, [("Max-Forwards", "0")], b""),
+    ("GET", SERVER, [("Transfer-Encoding", "chunked")], b"no number\r\n"),
+    ("HEAD", SERVER, [("Transfer-Encoding", "chunked")], b"no number\r\n"),
+    ("POST", SERVER, [("Expect", "100-continue"), ("Content-Length", "5")], b""),
+], ids=["no forwards left", "a broken chunk", "a broken chunk behind HEAD", "a body that is announced and never comes"])
+def test_what_goes_wrong_before_it_is_asked(watched, walt, method, path, headers, body):
+    """Nor does a stranger whose request mod_proxy can't pass on."""
+    ours = watched(server="Timeout 2")
+    ours.tolerate_log("AH01095|AH01086|AH10154")
+    assert ours.get(SERVER).status == 200
+    assert ours.get(raw=wire.request(path, ours.server_name, method=method, headers=headers) + body).status != 200
+    await_sum(ours, 2, "walt_vpn_requests_total")
+    assert metrics.scrape(ours).sum(UP) == 1
 
 
 def test_time_until_it_answers(watched, walt):
