@@ -565,13 +565,18 @@ static apr_status_t take_copy(walt_query *query, const char *bytes, apr_size_t l
     return copy->asker->take(copy->asker, bytes, length);
 }
 
-/* Keep a whole answer for those who wait for the same, if it is a small one. */
+/*
+ * Keep a whole answer for those who wait for the same, if it is a small one.  Other errors than a
+ * 404 may be about the request, which has the header lines of a client: with 100 of them, or with
+ * one that a firewall on the way dislikes, a stranger gets a 400 or a 403, and no node shall.
+ */
 static void keep_answer(turn *turn, const walt_query *query, const copied_answer *copy)
 {
     line_answer *answer = &turn->line->answers[turn->line->answered % ANSWERS];
     const char *type = query->content_type ? query->content_type : "";
 
-    if (copy->length > sizeof(answer->body) || strlen(type) >= TYPE_ROOM)
+    if (copy->length > sizeof(answer->body) || strlen(type) >= TYPE_ROOM
+        || (query->status != HTTP_OK && query->status != HTTP_NOT_FOUND))
         return;
     turn->line->answered++;
     answer->began = turn->place->began;

@@ -1,5 +1,7 @@
 """What many want to know of one node at the same time, the WalT server is asked for once, and never before they came."""
 
+import pytest
+
 from processes import wait_until
 from questions import ask, boot_sig, nodes
 
@@ -37,6 +39,24 @@ def test_a_404_is_an_answer(entrypoint, walt):
     replies = [question.wait().reply for question in ask(httpd, [NODE] * 8)]
     assert [reply.status for reply in replies] == [404] * 8
     assert asked(walt) <= 2
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_an_error_that_may_be_about_the_request_is_not_shared(entrypoint, walt, status):
+    """One of them asks in a way that the WalT server, or what stands before it, dislikes: nobody else has to hear of it."""
+    httpd = entrypoint()
+    hold(httpd, walt, "10.9.0.1", 1)
+    walt.fault(boot_sig(NODE), "status", status=status)
+    replies = [question.wait().reply for question in ask(httpd, [NODE] * 8)]
+    assert sorted(reply.status for reply in replies) == [200] * 7 + [status]
+
+
+def test_a_stranger_spoils_no_answer(entrypoint, walt):
+    """The WalT server does not read a request of more than 100 header lines."""
+    httpd = entrypoint()
+    hold(httpd, walt, "10.9.0.1", 1)
+    ask(httpd, [NODE] * 8, client="127.0.0.9", headers=[("X-%d" % number, "y") for number in range(97)])
+    assert [question.wait().reply.status for question in ask(httpd, [NODE] * 8)] == [200] * 8
 
 
 def test_an_answer_is_as_fresh_as_ones_own(entrypoint, walt):
