@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 
 from httpd import PROJECT
 
@@ -35,3 +36,19 @@ def test_build_depends_are_the_packages_that_the_makefile_installs():
     needed = build_depends()
     assert {package for package, nocheck in needed.items() if nocheck} == listed(CHECK)
     assert {package for package, nocheck in needed.items() if not nocheck} - {"debhelper-compat", "dh-apache2"} == listed(BUILD)
+
+
+def test_purging_removes_what_the_module_keeps(entrypoint, walt, cache, node, folder):
+    """Where the administrator has linked another place, that stays with what is his. It tells where nodes booted from."""
+    ours = entrypoint(cache=cache.path)
+    assert node(ours).boot().booted
+    ours.stop()
+    assert cache.images() and cache.memories()
+    link, own = os.path.join(folder, "link"), os.path.join(cache.path, "own")
+    os.symlink(cache.path, link)
+    with open(own, "w"):
+        pass
+    script = read("debian", "libapache2-mod-walt-vpn.postrm").replace("/var/cache/apache2/walt_vpn", link)
+    script = script.replace("/usr/share/apache2/", "/nowhere/")
+    subprocess.run(["sh", "-s", "purge"], input=script, universal_newlines=True, check=True)
+    assert not os.path.lexists(link) and os.listdir(cache.path) == ["own"]
