@@ -75,6 +75,13 @@ static apr_sockaddr_t *at_port(apr_pool_t *p, apr_sockaddr_t *address, apr_port_
     return copy;
 }
 
+/* Was httpd built so that a socket of [::] takes IPv4, too, as it is by default? */
+#ifdef AP_ENABLE_V4_MAPPED
+#define IPV6_TAKES_ALL 1
+#else
+#define IPV6_TAKES_ALL 0
+#endif
+
 /* Does a connection to this address come in through this listener?  "Listen 80" takes IPv4 and
  * IPv6. */
 static int covers(const ap_listen_rec *listener, const apr_sockaddr_t *address)
@@ -82,7 +89,8 @@ static int covers(const ap_listen_rec *listener, const apr_sockaddr_t *address)
     if (!is_any(listener->bind_addr))
         return is_any(address) || apr_sockaddr_equal(listener->bind_addr, address);
     return !listener->bind_addr->hostname || is_any(address)
-           || listener->bind_addr->family == address->family;
+           || listener->bind_addr->family == address->family
+           || (IPV6_TAKES_ALL && listener->bind_addr->family == APR_INET6);
 }
 
 /* Is there a listener of this port that takes connections to this address? */

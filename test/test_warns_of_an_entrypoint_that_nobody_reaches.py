@@ -8,6 +8,7 @@ import re
 import pytest
 
 import processes
+import wire
 
 ENTRY = "<VirtualHost %s>\nServerName entry.example.org\nWaltVpnServer 192.0.2.7\nWaltVpnExpose boot\n</VirtualHost>\n"
 LISTEN = "httpd does not listen on %s of its <VirtualHost>; write Listen %d (Debian: in /etc/apache2/ports.conf), " \
@@ -27,6 +28,7 @@ ROWS = [
     (ENTRY % "*:80 *:8080", "Listen 80", [LISTEN % ("*:8080", 8080)], "no Listen for one of its ports"),
     (ENTRY % "127.0.0.2:80", "Listen 127.0.0.3:80", [LISTEN % ("127.0.0.2:80", 80)], "a Listen on another address"),
     (ENTRY % "[::1]:80", "Listen 0.0.0.0:80", [LISTEN % ("[::1]:80", 80)], "a Listen for IPv4 alone"),
+    (ENTRY % "127.0.0.2:80", "Listen [::]:80", [], "a Listen for IPv6, through which IPv4 comes, too"),
     (ENTRY % "*:8080", "Listen 8080", [PORT_80 % "Listen 80 and <VirtualHost *:80>"], "port 8080"),
     (ENTRY % "*:8080", "Listen 8080\nListen 80", [PORT_80 % "<VirtualHost *:80>"], "port 8080, and httpd has port 80"),
     (ENTRY % "*:443", "Listen 443\nListen 80", [PORT_80 % "<VirtualHost *:80>"], "https alone"),
@@ -41,7 +43,7 @@ ROWS = [
 @pytest.mark.parametrize("sites, server, said, why", ROWS, ids=[row[3] for row in ROWS])
 def test_configtest(sites, server, said, why, httpd):
     """What is said, and nothing more."""
-    if "[::1]" in sites and not processes.has_ipv6():
+    if "[::" in sites + server and not processes.has_ipv6():
         pytest.skip("this machine has no IPv6")
     ours = httpd(sites, start=False, server=server)
     warnings = ours.warnings()
@@ -53,6 +55,17 @@ def test_main_server(httpd):
     ours = httpd("<VirtualHost *:1>\nServerName unused.example.org\n</VirtualHost>", start=False,
                  server="ServerName entry.example.org\nWaltVpnServer 192.0.2.7\nWaltVpnExpose boot")
     assert ours.warnings() == ["WaltVpnServer 192.0.2.7 (%s): %s" % (ours.place("WaltVpnServer"), PORT_80 % "Listen 80")]
+
+
+def test_ipv4_through_a_listen_for_ipv6(httpd, walt):
+    """It is so: requests come, and the notice says where."""
+    if not processes.has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    port = processes.free_port()
+    ours = httpd("<VirtualHost 127.0.0.1:%d>\nServerName entry.example.org\nWaltVpnServer %s\n</VirtualHost>"
+                 % (port, walt.location), server="Listen [::]:%d" % port)
+    assert wire.exchange(port, wire.request("/walt-vpn/server", "entry.example.org")).status == 200
+    assert "is the WalT VPN HTTP entrypoint of %s/walt-vpn/ on port %d, exposing" % (walt.url, port) in ours.error_log
 
 
 def test_at_start(entrypoint):
