@@ -159,8 +159,9 @@ def check_address(address, port, name, walt, options):
 
 
 def is_listening(address, listens, port):
-    """Does a Listen line cover this address?"""
-    return any(number == port and where in ("", "::" if ":" in address else "0.0.0.0", address) for where, number in listens)
+    """Does a Listen line cover this address? IPv4 comes through one for [::], too."""
+    covering = ("", "::", address) if ":" in address else ("", "::", "0.0.0.0", address)
+    return any(number == port and where in covering for where, number in listens)
 
 
 def check_port(report, name, addresses, walt, configuration, options):

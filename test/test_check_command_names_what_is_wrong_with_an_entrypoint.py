@@ -132,6 +132,21 @@ def test_no_listen_for_that_port(check, ours):
     assert has_remedy(text, "nothing in httpd's configuration listens on port %d" % other, 'write "Listen %d"' % other)
 
 
+def test_ipv4_through_a_listen_for_ipv6(check, httpd, walt):
+    """Behind a router, at an address of this machine: that is where it is asked for, and found."""
+    with open("/proc/net/fib_trie") as table:
+        own = [address for address in re.findall(r"\|-- ([\d.]+)\n\s+/32 host LOCAL", table.read()) if address[:4] != "127."]
+    if not own or not processes.has_ipv6():
+        pytest.skip("this machine has no IPv6, or no address but that of loopback")
+    port = processes.free_port()
+    ours = httpd("<VirtualHost %s:%d>\nServerName %s\nWaltVpnServer %s\n</VirtualHost>"
+                 % (own[0], port, NAME, walt.location), server="Listen [::]:%d" % port)
+    ours.port = port
+    _, text = check(at=ours, names={NAME: ["224.0.0.1"]})
+    assert "ok        %s, port %d of %s, says walt.example.org in " % (NAME, port, own[0]) in text
+    assert "CRITICAL" not in text
+
+
 @pytest.mark.parametrize("lines, said", [
     ("", "status 404"),
     ('RedirectMatch "^/(.*)" "https://walt-entry.test/$1"', "status 302 to https://walt-entry.test/walt-vpn/server")])
