@@ -522,8 +522,8 @@ static apr_status_t filter_relay(ap_filter_t *f, apr_bucket_brigade *bb)
 /* ------------------------------------------------------------------ the filter chain */
 
 /*
- * Take out of the chain what would change the body of a file for firmware: DEFLATE, SUBSTITUTE,
- * INCLUDES and their like.  mod_headers stays, and all that works on the wire.
+ * Take out of the chain what would change the body of a file: DEFLATE, SUBSTITUTE, INCLUDES and
+ * their like.  mod_headers stays, and all that works on the wire.
  */
 static void drop_content_filters(request_rec *r)
 {
@@ -567,10 +567,11 @@ static void walt_vpn_insert_filter(request_rec *r)
     if (!request)
         return;
     ap_add_output_filter_handle(relay_filter, NULL, r, r->connection);
-    if (is_for_firmware(request)) {
+    /* The setup check compares what it gets, too, to the byte (facts.md 3). */
+    if (is_for_firmware(request) || request->boot.file == BOOT_FILE_SERVER)
         drop_content_filters(r);
+    if (is_for_firmware(request))
         ap_add_output_filter_handle(headers_filter, NULL, r, r->connection);
-    }
 }
 
 /*

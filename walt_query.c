@@ -164,7 +164,8 @@ void walt_query_ask(request_rec *r, walt_query *query)
 
 void walt_query_register_hooks(void)
 {
-    /* The first filter to see what the handler gives, ahead of any that a site sets. */
+    /* The first filter to see what the handler gives, ahead of any that a site sets: there are some
+     * that come before others of AP_FTYPE_RESOURCE. */
     query_filter = ap_register_output_filter("WALT_VPN_QUERY", filter_query, NULL,
-                                             AP_FTYPE_RESOURCE);
+                                             AP_FTYPE_RESOURCE - 9);
 }

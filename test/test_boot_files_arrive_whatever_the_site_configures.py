@@ -35,6 +35,9 @@ SITES = {
     "substitute by type": site('AddOutputFilterByType SUBSTITUTE text/html\nSubstitute "s/a/bbb/"', ["filter", "substitute"],
                                reason="the WalT server calls boot.img text/html"),
     "sed": site('<Location />\nSetOutputFilter Sed\nOutputSed "s/a/bbb/g"\n</Location>', ["filter", "sed"], reason="one more that changes bytes"),
+    "links rewritten": site("ProxyHTMLEnable On\nProxyHTMLLinks a href", ["xml2enc", "proxy", "proxy_html"],
+                            reason="what a site does that passes on an application, too"),
+    "buckets": site("SetOutputFilter BUCKETEER", ["bucketeer"], reason="one that comes before most, and drops bytes"),
     "includes": site("Options +Includes\nSetOutputFilter INCLUDES", ["filter", "include"], reason="one that parses the body"),
     "buffer": site("SetOutputFilter BUFFER", ["filter", "buffer"], reason="one that holds it back"),
     "rate limit": site("SetOutputFilter RATE_LIMIT\nSetEnv rate-limit 4000", ["filter", "ratelimit", "env"],
@@ -128,9 +131,9 @@ def ours(request, name, entrypoint, folder):
     for module in configured.modules:
         if not os.path.exists("%s/mod_%s.so" % (module_folder(), module)):
             pytest.skip("no mod_%s" % module)
-    made = entrypoint(vhost=configured.vhost, server=configured.server, modules=configured.modules + list(ENTRYPOINT)
-                      if configured.modules else ENTRYPOINT, cache=folder + "/images" if request.param == "cached" else "",
-                      start=False)
+    made = entrypoint(vhost=configured.vhost, server=configured.server,
+                      modules=list(dict.fromkeys([*configured.modules, *ENTRYPOINT])),
+                      cache=folder + "/images" if request.param == "cached" else "", start=False)
     with open(os.path.join(made.folder, "htdocs", "big.html"), "w") as page:
         page.write("<p>sorry</p>\n" * 10000)
     os.mkdir(os.path.join(made.folder, "cache"))
@@ -142,10 +145,11 @@ def ours(request, name, entrypoint, folder):
 
 
 def test_whole_boot(ours, walt, node, name):
-    """A node, and downloads by other clients: all forms of request, all replies as they must be."""
+    """A node, the setup check, and downloads by other clients: all forms of request, all replies as they must be."""
     image = b"".join(image_pieces("default", 1))
     signature = boot_sig(image_digest("default", 1))
     for headers in ([], [("Accept-Encoding", "gzip, br")]):
+        assert ours.get("/walt-vpn/server", headers=headers).body == b"walt.example.org\n"
         assert_readable(ours.get(PLACE + "boot.sig", headers=headers), 200, signature)
         assert_readable(ours.get(PLACE + "boot.img", headers=headers), 200, image)
     assert_readable(ours.get(PLACE + "boot.img", version="HTTP/1.0"), 200, image)
