@@ -239,7 +239,8 @@ image_state image_part_reserve(image_part *part, apr_off_t size)
     return IMAGE_MISSING;
 }
 
-/* Write what is in the buffer, and let it be known. */
+/* Write what is in the buffer, and let it be known.  After an error the rest is in the buffer, and
+ * may be written later. */
 static apr_status_t write_buffer(image_part *part)
 {
     const char *bytes = part->buffer;
@@ -253,6 +254,7 @@ static apr_status_t write_buffer(image_part *part)
         if (put <= 0) {
             apr_status_t rv = put < 0 ? errno : APR_ENOSPC;
 
+            memmove(part->buffer, bytes, part->buffered);
             image_folder_trouble(part->open, "can't write an image", rv);
             return rv;
         }

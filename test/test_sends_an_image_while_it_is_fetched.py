@@ -459,6 +459,21 @@ def test_disk_fills_in_the_middle(disk_that_fills, entrypoint, cache, walt, read
     assert httpd.error_log.count("can't write an image") == 1
 
 
+def test_disk_is_full_for_a_moment(calls, entrypoint, cache, walt, readers, node):
+    """It takes a part of what there is when the WalT server pauses, and the rest when that goes on: no byte is lost or doubled,
+    neither for who is sent the image meanwhile nor for who comes when it is in the folder."""
+    calls.fail("pwrite of more than a page", errno.ENOSPC)
+    httpd = entrypoint(cache=cache.path, server=ONE_PROCESS)
+    httpd.tolerate_log("can't write an image in WaltVpnCacheRoot")
+    walt.fault("boot.img", "silence", at_byte=HALF // 2, seconds=1)
+    reader = readers(httpd)
+    httpd.await_log("can't write an image")
+    calls.mend()
+    reply = reader.rest()
+    assert reply.body == content()[:len(reply.body)] and (reply.ended == "RST" or len(reply.body) == MIB)
+    assert node(httpd).boot().booted
+
+
 ONE_PROCESS = "StartServers 1\nServerLimit 1\nThreadsPerChild 4\nMaxRequestWorkers 4\nMinSpareThreads 1\nMaxSpareThreads 4\n"
 
 

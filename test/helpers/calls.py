@@ -5,7 +5,8 @@ import os
 from preload import Preload
 
 # One call of libc may be two here, "flock of a folder" and "flock of a file", or a special case: "openat of a .part to read",
-# "pwrite behind half a MiB", and "read of 512 bytes" from a socket, which is how one lingers on a connection.
+# "pwrite behind half a MiB", "pwrite of more than a page", which writes one page and then fails, and "read of 512 bytes" from a
+# socket, which is how one lingers on a connection.
 SOURCE = r"""
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -86,7 +87,10 @@ ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t at)
     ssize_t (*real)(int, const void *, size_t, off64_t)
         = (ssize_t (*)(int, const void *, size_t, off64_t))dlsym(RTLD_NEXT, "pwrite64");
     int error = at < 1 << 19 ? 0 : told("pwrite behind half a MiB");
+    static int is_cut;
 
+    if (!error && length > 4096 && (error = told("pwrite of more than a page")) && (is_cut = !is_cut))
+        return real(fd, bytes, 4096, at);
     if (!error)
         return real(fd, bytes, length, at);
     errno = error;
