@@ -165,7 +165,8 @@ image_state image_cache_find(request_rec *r, const image_folder *folder, const c
     image_part_init(&image->part, &image->open, digest);
     if (!image_folder_open(&image->open, r, folder))
         return IMAGE_NO_ROOM;
-    apr_pool_cleanup_register(r->pool, image, close_image, apr_pool_cleanup_null);
+    /* Before its children go, of which the part has one for its buffers. */
+    apr_pool_pre_cleanup_register(r->pool, image, close_image);
 
     rv = open_published(image);
     if (rv == APR_SUCCESS) {

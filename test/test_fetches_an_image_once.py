@@ -18,6 +18,11 @@ def processes_that_answered(httpd):
     return set(re.findall(r"\[pid (\d+):tid \d+\].* has image", httpd.error_log))
 
 
+def is_asleep(process):
+    with open("/proc/%d/stat" % process) as stat:
+        return stat.read().rpartition(")")[2].split()[0] == "S"
+
+
 def await_waiters(httpd, walt, nodes):
     """All nodes have asked for boot.img: the entrypoint has asked twice for each one's boot.sig."""
     wait_until(lambda: len(walt.requests("boot.sig")) >= 2 * nodes, what="the nodes' requests")
@@ -93,6 +98,23 @@ def test_fetching_process_is_killed(mpm, entrypoint, cache, walt):
     assert len(requests) == 2
     assert requests[1].time - killed < 2, "a waiter looks every 25 ms"
     assert cache.parts() == [] and len(cache.images()) == 1
+
+
+def test_fetching_process_is_told_to_end(entrypoint, cache, walt):
+    """A child of prefork, as at a restart, while it waits for the WalT server: it tidies up without a crash, and its node boots."""
+    httpd = entrypoint(cache=cache.path, mpm="prefork")
+    walt.fault("boot.img", "silence", at_byte=HALF)
+    with httpd.connect() as first:
+        first.send(wire.request("/walt-vpn/per-ip/192-168-0-99/boot.img", httpd.server_name))
+        wait_until(lambda: len(first.buffer) > HALF // 2 or not first.receive(), what="a part of the image")
+        await_fetch(walt)
+        victim = fetcher(httpd)
+        wait_until(lambda: is_asleep(victim), what="nothing more to do")
+        os.kill(victim, signal.SIGTERM)
+        assert first.rest().ended == "RST"
+    wait_until(lambda: victim not in httpd.children(), what="its end")
+    assert Fleet(httpd, ["192.168.0.99"]).boots()[0].booted
+    assert fetched(walt) == 2 and cache.parts() == []
 
 
 def test_every_process_that_takes_over_is_killed(entrypoint, cache, walt):
