@@ -121,19 +121,29 @@ static image_state fate_of(image_part *part, mode_t mode)
 }
 
 /*
- * The lock is ours.  Of a dead fetch there may be bytes in the file that nodes were sent: then
- * they stay.  Others may have the file of a fetch that nobody remembers open: it is not touched.
+ * The lock is ours, so whoever fetched is dead, or has left it.  Of such a fetch there may be bytes
+ * in the file that nodes were sent: then they stay.  One that had not come so far is over, and so
+ * is one whose file had this one's number before it: others must not find it instead of ours.
+ * They may have the file of a fetch that nobody remembers open: it is not touched.
  */
-static image_state take_over(image_part *part, const struct stat *st)
+static image_state take_over(image_part *part)
 {
-    if (part->place >= 0 && boot_ledger_fetch_at(part->place)->size > 0)
+    struct stat st;
+    apr_uint64_t size;
+
+    if (fstat(part->fd, &st) != 0)
+        return IMAGE_NO_ROOM;
+    part->place = boot_ledger_fetch_of(st.st_dev, st.st_ino);
+    size = part->place < 0 ? 0 : boot_ledger_fetch_at(part->place)->size;
+    if (size > 0 && size == (apr_uint64_t)st.st_size)
         return IMAGE_MISSING;
+    boot_ledger_fetch_lost(st.st_dev, st.st_ino);
     part->place = -1;
-    if (st->st_size > 0) {
+    if (st.st_size > 0) {
         image_part_drop(part);
         return IMAGE_LATE;
     }
-    if ((st->st_mode & 0777) != MODE_FETCHING && fchmod(part->fd, MODE_FETCHING) != 0) {
+    if ((st.st_mode & 0777) != MODE_FETCHING && fchmod(part->fd, MODE_FETCHING) != 0) {
         image_folder_trouble(part->open, "can't take a file over", errno);
         return IMAGE_NO_ROOM;
     }
@@ -148,12 +158,12 @@ image_state image_part_look(image_part *part)
         return IMAGE_NO_ROOM;
     if (!is_named(part))
         return fate_of(part, st.st_mode);
-    part->place = boot_ledger_fetch_of(st.st_dev, st.st_ino);
     if (flock(part->fd, LOCK_EX | LOCK_NB) != 0) {
         if (errno != EWOULDBLOCK && errno != EINTR) {
             image_folder_trouble(part->open, "can't lock a file", errno);
             return IMAGE_NO_ROOM;
         }
+        part->place = boot_ledger_fetch_of(st.st_dev, st.st_ino);
         return part->place >= 0 && boot_ledger_fetch_at(part->place)->size > 0 ? IMAGE_GROWING
                                                                               : IMAGE_LATE;
     }
@@ -162,7 +172,7 @@ image_state image_part_look(image_part *part)
         image_part_close(part);
         return IMAGE_LATE;
     }
-    return take_over(part, &st);
+    return take_over(part);
 }
 
 void image_part_drop(image_part *part)

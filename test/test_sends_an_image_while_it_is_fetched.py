@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+import metrics
 import wire
 from boot_client import Outcome
 from boot_files import MIB, image_digest, image_pieces
@@ -314,6 +315,37 @@ def test_killed_process_whose_node_is_gone(entrypoint, cache, walt, readers):
     boots = fleet.boots()
     assert all(boot.booted for boot in boots) and sum(boot.resumes for boot in boots) in (1, 2), boots
     assert fetched(walt) == 2
+
+
+def test_killed_before_the_first_byte(entrypoint, cache, walt, readers):
+    """Of such a fetch nothing is left that could be taken for the next one: others follow that."""
+    httpd = entrypoint(cache=cache.path, server=FOUR_PROCESSES, vhost=metrics.LOCATION)
+    walt.fault("boot.img", "silence")
+    readers(httpd, 1)
+    wait_until(lambda: walt.requests("boot.img"), what="the fetch")
+    os.kill(fetcher(httpd), signal.SIGKILL)
+    walt.fault("boot.img", "silence", at_byte=HALF, seconds=3)
+    nodes = [readers(httpd, number) for number in (2, 3)]
+    for node in nodes:
+        node.await_bytes(HALF - HELD_BACK)
+    assert not cache.images(), "the fetch is over: nothing was shown"
+    assert all(node.rest().body == content() for node in nodes)
+    assert metrics.scrape(httpd).by("walt_vpn_fetches_total", "result") == {"broken": 1, "done": 1}
+
+
+def test_killed_and_its_file_emptied(entrypoint, cache, walt, readers):
+    """Or removed: a new file may have the number of the old one. The fetch into it has nothing of the old one either."""
+    httpd = entrypoint(cache=cache.path, server=FOUR_PROCESSES)
+    httpd.tolerate_log("ended short")
+    walt.fault("boot.img", "silence", at_byte=HALF)
+    first = readers(httpd, 99)
+    first.await_bytes(1000)
+    os.kill(fetcher(httpd), signal.SIGKILL)
+    first.rest()
+    os.truncate(cache.part(image_digest("default", 1)), 0)
+    walt.fault("boot.img", "silence", at_byte=HALF, seconds=1)
+    boots = Fleet(httpd, 6).boots()
+    assert all(boot.booted and not boot.resumes for boot in boots), boots
 
 
 def test_graceful_restart_in_the_middle(entrypoint, cache, walt):
