@@ -33,7 +33,6 @@ typedef struct {
     image_sender **sender;      /* of its own node; NULL behind it: there is none (yet) */
     int can_grow;               /* there may be one */
     apr_time_t offered;         /* when it was advanced last */
-    int is_gone;                /* its node is */
     int *tries;                 /* questions of the request */
     apr_off_t reached;          /* most bytes that a try brought */
     apr_time_t moved;           /* when that became more */
@@ -67,9 +66,6 @@ static void offer(fetch *fetch)
     if (sender && image_sender_advance(sender) == SENDER_BROKEN && sender->begun)
         reply_guard_reset_now(fetch->r);
     fetch->can_grow = sender && (sender->state == SENDER_WAITS || sender->state == SENDER_HOLDS);
-    /* mod_proxy would end the fetch. */
-    fetch->is_gone |= fetch->r->connection->aborted;
-    fetch->r->connection->aborted = 0;
 }
 
 static apr_status_t take_image(walt_query *query, const char *bytes, apr_size_t length)
@@ -210,7 +206,6 @@ image_state image_fetch(request_rec *r, walt_vpn_request *request, image *missin
     /* Its node has the rest, or learns that there is none. */
     if (*sender)
         offer(&fetch);
-    r->connection->aborted |= fetch.is_gone;
     image_part_settle(&missing->part);
     if (*sender || state != IMAGE_READY)
         return state;

@@ -24,7 +24,18 @@ typedef struct {
     query_state state;
     apr_time_t began;
     int is_answered;            /* its head has come */
+    int is_gone;                /* the client of the asker is */
 } query_context;
+
+/* Whether the asker's client is still there does not matter: mod_proxy, which would end the
+ * question, is not to see that it is gone, whoever has noticed, until that is over. */
+static void hide_client(query_context *context)
+{
+    conn_rec *c = context->asker->connection;
+
+    context->is_gone |= c->aborted;
+    c->aborted = 0;
+}
 
 /* Note what the head of the reply says, before the sub-request's pool goes. */
 static apr_status_t take_head(const request_rec *r, query_context *context)
@@ -106,6 +117,7 @@ static apr_status_t filter_query(ap_filter_t *f, apr_bucket_brigade *bb)
             context->state = QUERY_OVER;
     }
     apr_brigade_cleanup(bb);
+    hide_client(context);
     return rv;
 }
 
@@ -122,11 +134,13 @@ static void run(request_rec *sub, query_context *context)
     ap_add_output_filter_handle(query_filter, context, sub, sub->connection);
     /* Not ap_run_sub_req: it would end with an EOS what a handler failed to begin, and that looks
      * like a reply without a body. */
+    hide_client(context);
     status = ap_invoke_handler(sub);
+    hide_client(context);
     /* A reply without a length ends when the WalT server closes; where mod_proxy sees that late, it
      * passes on no EOS. */
     if (status == OK && context->state == QUERY_BODY && query->length < 0)
-        query->whole = !context->asker->connection->aborted;
+        query->whole = !context->is_gone;
     /* What broke first says it best: on a connection that was kept, mod_proxy calls a reply that
      * broke off before its head an error of its own. */
     if (ap_is_HTTP_ERROR(status) && !ap_is_HTTP_ERROR(query->status))
@@ -141,7 +155,7 @@ static void run(request_rec *sub, query_context *context)
 void walt_query_ask(request_rec *r, walt_query *query)
 {
     walt_vpn_request *request = walt_vpn_request_of(r);
-    query_context context = { query, r, QUERY_HEAD, apr_time_now(), 0 };
+    query_context context = { query, r, QUERY_HEAD, apr_time_now(), 0, 0 };
     request_rec *sub;
 
     query->status = 0;
@@ -160,6 +174,7 @@ void walt_query_ask(request_rec *r, walt_query *query)
     else
         query->status = sub->status;
     ap_destroy_sub_req(sub);
+    r->connection->aborted |= context.is_gone;
 }
 
 void walt_query_register_hooks(void)

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+import processes
 import wire
 from fetches import FOUR_PROCESSES, HALF, await_fetch, fetched, fetcher
 from fleet import Fleet
@@ -67,6 +68,21 @@ def test_requester_goes_away(entrypoint, cache, walt):
     await_waiters(httpd, walt, 4)
     first.close()
     assert all(boot.booted for boot in others.boots())
+    assert fetched(walt) == 1
+
+
+def test_requester_who_speaks_http2_goes_away(entrypoint, cache, walt):
+    """mod_http2 tells its streams when a client has gone, and mod_proxy heeds that; not this fetch, which others wait for."""
+    httpd = entrypoint(cache=cache.path, vhost="Protocols h2c http/1.1", modules=("http2", "proxy", "proxy_http", "walt_vpn"))
+    walt.fault("boot.img", "silence", at_byte=HALF, seconds=1.5)
+    first = processes.spawn(["curl", "-sS", "-o", "/dev/null", "--http2-prior-knowledge", "-H", "Host: " + httpd.server_name,
+                             "http://127.0.0.1:%d/walt-vpn/per-ip/192-168-0-99/boot.img" % httpd.port])
+    await_fetch(walt)
+    others = Fleet(httpd, 4)
+    await_waiters(httpd, walt, 4)
+    processes.end(first)
+    boots = others.boots()
+    assert all(boot.booted and not boot.resumes for boot in boots), boots
     assert fetched(walt) == 1
 
 
