@@ -353,12 +353,14 @@ int image_part_can_try_again(const image_part *part)
     return part->fd >= 0 && is_named(part);
 }
 
-/* Give the file its name in the folder.  0, or an errno. */
+/* Give the file its name in the folder.  0, or an errno; ENOENT: it was removed, and what has its
+ * name now is another's. */
 static int rename_part(const image_part *part)
 {
     image_name name = part_name(part), published = image_name_of(part->digest, ".img");
     int locked = image_folder_lock(part->open);
-    int error = renameat(part->open->fd, name.text, part->open->fd, published.text) ? errno : 0;
+    int error = !is_named(part) ? ENOENT
+                : renameat(part->open->fd, name.text, part->open->fd, published.text) ? errno : 0;
 
     if (locked)
         image_folder_unlock(part->open);
@@ -378,7 +380,11 @@ image_state image_part_publish(image_part *part)
     image_digest_note(part->fd, part->digest);
     /* Before it has its name: who finds that trusts what nodes hold of it. */
     boot_ledger_fetch_proven(part->place);
-    if ((error = rename_part(part)) != 0) {
+    if ((error = rename_part(part)) == ENOENT) {        /* which is no trouble */
+        image_part_abandon(part, IMAGE_BROKEN);
+        return IMAGE_BROKEN;
+    }
+    if (error != 0) {
         image_folder_trouble(part->open, "can't publish an image", error);
         image_part_abandon(part, IMAGE_NO_ROOM);
         return IMAGE_NO_ROOM;
@@ -413,7 +419,8 @@ void image_part_abandon(image_part *part, image_state why)
         return;
     /* Marked first, unlinked then: who sees it gone finds the mark. */
     (void)fchmod(part->fd, why == IMAGE_NO_ROOM ? MODE_NO_ROOM : MODE_BROKEN);
-    (void)unlinkat(part->open->fd, name.text, 0);
+    if (is_named(part))
+        (void)unlinkat(part->open->fd, name.text, 0);
     boot_ledger_fetch_end(part->place);
     part->place = -1;
     image_part_close(part);

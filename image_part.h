@@ -82,7 +82,8 @@ int image_part_can_try_again(const image_part *part);
 
 /*
  * All bytes are right: give the file its name in the folder, and let whoever is sent the image have
- * the rest.  IMAGE_READY, or it was abandoned: IMAGE_NO_ROOM.
+ * the rest.  IMAGE_READY, or it was abandoned: IMAGE_NO_ROOM; IMAGE_BROKEN if somebody has removed
+ * the file.
  */
 image_state image_part_publish(image_part *part);
 

@@ -9,8 +9,9 @@ import subprocess
 import pytest
 
 import metrics
+import wire
 from boot_files import image_pieces
-from fetches import ONE_PROCESS, CacheFolder, fetched
+from fetches import HALF, ONE_PROCESS, CacheFolder, fetched
 from fleet import Fleet
 from processes import wait_until
 
@@ -190,6 +191,24 @@ def test_contents_are_gone(entrypoint, cache, walt, node):
     os.unlink(cache.image(cache.images()[0]))
     assert node(httpd).boot().booted
     assert fetched(walt) == 2 and len(cache.images()) == 1
+
+
+def test_a_file_is_gone_in_the_middle(entrypoint, cache, walt):
+    """Neither is that, though another fetch makes it anew: each node has its image, and that of the second fetch is kept."""
+    httpd = entrypoint(cache=cache.path, vhost=metrics.LOCATION)
+    walt.fault("boot.img", "silence", at_byte=HALF, seconds=2)
+    with httpd.connect() as first:
+        first.send(wire.request("/walt-vpn/per-ip/192-168-0-99/boot.img", httpd.server_name))
+        wait_until(lambda: len(first.buffer) > 1000 or not first.receive(), what="a part of the image")
+        os.unlink(cache.part(cache.parts()[0]))
+        walt.fault("boot.img", "silence", at_byte=HALF, seconds=4)
+        second = Fleet(httpd, 1)
+        wait_until(cache.parts, what="the file of the second fetch")
+        assert len(first.rest().body) == MIB
+    assert not second.results and cache.parts() and not cache.images()
+    assert all(boot.booted for boot in Fleet(httpd, 2, first=10).boots() + second.boots())
+    assert fetched(walt) == 2 and len(cache.images()) == 1 and not cache.parts()
+    assert degraded(httpd) == 0
 
 
 def descriptors(child):
