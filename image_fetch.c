@@ -32,6 +32,7 @@ typedef struct {
     image_state state;          /* IMAGE_MISSING as long as there is room for it */
     image_sender **sender;      /* of its own node; NULL behind it: there is none (yet) */
     int can_grow;               /* there may be one */
+    apr_uint64_t run;           /* that was under way when it began: what its node holds is of it */
     apr_time_t offered;         /* when it was advanced last */
     int *tries;                 /* questions of the request */
     apr_off_t reached;          /* most bytes that a try brought */
@@ -54,16 +55,21 @@ static apr_status_t begin_image(walt_query *query)
 /* Send the fetch's own node what is there.  It never waits. */
 static void offer(fetch *fetch)
 {
-    image_sender *sender;
+    image_sender *sender = *fetch->sender;
+    int resumes = fetch->request->resume_from > 0;
 
     if (!fetch->can_grow)
         return;
-    if (!*fetch->sender)
-        *fetch->sender = image_sender_open(fetch->r, fetch->request, fetch->image);
-    sender = *fetch->sender;
+    if (!sender) {
+        sender = image_sender_open(fetch->r, fetch->request, fetch->image);
+        if (sender && resumes)
+            sender->run = fetch->run;
+        *fetch->sender = sender;
+    }
     fetch->offered = waiting_clock();
     /* A node that holds what came to nothing is not to wait until this fetch is over. */
-    if (sender && image_sender_advance(sender) == SENDER_BROKEN && sender->begun)
+    if (sender && image_sender_advance(sender) == SENDER_BROKEN
+        && (sender->begun || (resumes && fetch->state == IMAGE_MISSING)))
         reply_guard_reset_now(fetch->r);
     fetch->can_grow = sender && (sender->state == SENDER_WAITS || sender->state == SENDER_HOLDS);
 }
@@ -198,6 +204,8 @@ image_state image_fetch(request_rec *r, walt_vpn_request *request, image *missin
 
     fetch.can_grow = image_sender_can_grow(r, request);
     image_part_begin(&missing->part, request->entrypoint->place);
+    if (missing->part.place >= 0)
+        fetch.run = boot_ledger_fetch_at(missing->part.place)->run;
     if (bring(&fetch))
         state = image_part_publish(&missing->part);
     else

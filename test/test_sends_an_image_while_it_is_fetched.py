@@ -317,6 +317,25 @@ def test_killed_process_whose_node_is_gone(entrypoint, cache, walt, readers):
     assert fetched(walt) == 2
 
 
+def test_killed_and_then_all_differs(entrypoint, cache, walt, readers):
+    """The node that comes back, and whose request goes on with the fetch, is sent nothing behind wrong bytes either: it starts
+    over, and does not wait with that until the fetch is over."""
+    httpd = entrypoint(cache=cache.path, server=FOUR_PROCESSES)
+    httpd.tolerate_log("ended short|answered with 404")
+    walt.fault("boot.img", "raw", reply="HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (MIB, "." * HALF), seconds=30)
+    first = readers(httpd)
+    first.await_bytes(1000)
+    os.kill(fetcher(httpd), signal.SIGKILL)
+    held = [("Range", "bytes=%d-" % len(first.rest().body))]
+    walt.fault("boot.img", "silence", at_byte=HALF, seconds=3)
+    reply = readers(httpd, headers=held).rest()
+    assert reply.ended == "RST" and not reply.body
+    assert not cache.images(), "the fetch is over: nothing was shown"
+    assert readers(httpd, headers=held).rest().status == 404
+    assert readers(httpd, 8).rest().body == content()
+    assert "node 192.168.152.7 (127.0.0.1) has image" not in httpd.error_log
+
+
 def test_killed_before_the_first_byte(entrypoint, cache, walt, readers):
     """Of such a fetch nothing is left that could be taken for the next one: others follow that."""
     httpd = entrypoint(cache=cache.path, server=FOUR_PROCESSES, vhost=metrics.LOCATION)
