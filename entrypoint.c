@@ -170,6 +170,12 @@ static const char *sight_fault(apr_pool_t *pool, const char *value)
     return NULL;
 }
 
+/* Is host written as an address? */
+static int is_address(const char *host)
+{
+    return ap_strchr_c(host, ':') || strspn(host, "0123456789.") == strlen(host);
+}
+
 /* Take the host from a "host[:port]" into *host, in pool, without brackets; *end is set behind it.
  * Returns NULL, or what is wrong. */
 static const char *take_host(apr_pool_t *pool, const char *value, char **host, const char **end)
@@ -193,7 +199,7 @@ static const char *take_host(apr_pool_t *pool, const char *value, char **host, c
     *host = apr_pstrmemdup(pool, value, (apr_size_t)(*end - value));
     if (!is_dns_name(*host))
         return apr_psprintf(pool, "\"%s\" is not a host name; %s", *host, host_form);
-    if (strspn(*host, "0123456789.") == strlen(*host) && inet_pton(AF_INET, *host, address) != 1)
+    if (is_address(*host) && inet_pton(AF_INET, *host, address) != 1)
         return apr_psprintf(pool, "\"%s\" is not an IPv4 address; %s", *host, host_form);
     return NULL;
 }
@@ -374,8 +380,8 @@ static int same_host(const char *host, const char *name)
     return length == host_length && ap_cstr_casecmpn(host, name, length) == 0;
 }
 
-/* Is host the ServerName of s or one of its ServerAlias names?  Ports do not matter. */
-int entrypoint_is_named(const server_rec *s, const char *host)
+/* Is host the ServerName of s, or a ServerAlias without a wildcard? */
+static int has_name(const server_rec *s, const char *host)
 {
     int i;
 
@@ -385,11 +391,25 @@ int entrypoint_is_named(const server_rec *s, const char *host)
         if (same_host(host, APR_ARRAY_IDX(s->names, i, const char *)))
             return 1;
     }
+    return 0;
+}
+
+/* Does a ServerAlias with a wildcard cover host? */
+static int has_wildcard(const server_rec *s, const char *host)
+{
+    int i;
+
     for (i = 0; s->wild_names && i < s->wild_names->nelts; i++) {
         if (!ap_strcasecmp_match(host, APR_ARRAY_IDX(s->wild_names, i, const char *)))
             return 1;
     }
     return 0;
+}
+
+/* Is host the ServerName of s or one of its ServerAlias names?  Ports do not matter. */
+int entrypoint_is_named(const server_rec *s, const char *host)
+{
+    return has_name(s, host) || has_wildcard(s, host);
 }
 
 int entrypoint_is_listened_on(apr_port_t port)
@@ -468,9 +488,14 @@ static const char *entrypoint_fault(apr_pool_t *p, const server_rec *s,
                            s->is_virtual ? "in this virtual host" : "for the main server",
                            "; add one with the name that nodes use, as in ServerName "
                            "walt-entry.example.org", NULL);
-    if (entrypoint_is_named(s, entrypoint->host) && listens_on(s, entrypoint->port))
+    if (!listens_on(s, entrypoint->port))
+        return NULL;
+    if (has_name(s, entrypoint->host))
         return "this is the entrypoint itself, and requests would go round in circles; name the "
                "WalT server inside the lab";
+    if (has_wildcard(s, entrypoint->host) && !is_address(entrypoint->host))
+        return "a ServerAlias with a wildcard makes this a name of the entrypoint itself, and "
+               "requests would go round in circles; if it is another machine, write its address";
     return NULL;
 }
 

@@ -94,7 +94,7 @@ WHOLE = [
     ("ServerName entry.example.org\nServerAlias walt.example.org\nWaltVpnServer walt.example.org:@PORT@ #LINE",
      ["the entrypoint itself"], "a loop by ServerAlias"),
     ("ServerName entry.example.org\nServerAlias *.lab.example.org\nWaltVpnServer walt.lab.example.org:@PORT@ #LINE",
-     ["the entrypoint itself"], "a loop by a wildcard"),
+     ["WaltVpnServer", "walt.lab.example.org:", "a ServerAlias with a wildcard", "write its address"], "a loop by a wildcard"),
     ("ServerName 127.0.0.1\nWaltVpnServer 127.0.0.1:@PORT@ #LINE",
      ["the entrypoint itself"], "a loop by address"),
     ("ServerName entry.example.org\nServerAlias [::1]\nWaltVpnServer [0:0::1]:@PORT@ #LINE",
@@ -158,6 +158,14 @@ def test_virtual_host(lines, pieces, why, httpd):
     said = refusal(httpd, "<VirtualHost *:@PORT@>\n%s\n</VirtualHost>" % lines.replace(" #LINE", ""), marked=marked)
     for piece in pieces:
         assert piece in said
+
+
+def test_wildcard_covers_no_address(httpd):
+    """So a WalT server whose name looks like one of the virtual host's can be written as its address."""
+    ours = httpd("<VirtualHost *:@PORT@>\nServerName entry.example.org\nServerAlias *\nWaltVpnServer 192.0.2.5:@PORT@\n"
+                 "</VirtualHost>", start=False)
+    status, said = ours.configtest()
+    assert status == 0 and "Syntax OK" in said, said
 
 
 @pytest.mark.parametrize("section", SECTIONS)
