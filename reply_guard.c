@@ -368,6 +368,20 @@ static apr_status_t pass_relayed(ap_filter_t *f, relay *state, apr_bucket_brigad
     return rv;
 }
 
+/*
+ * Is what answers a resumed download neither its rest nor the whole file, of this length (-1: it
+ * has none), from which that can be cut?  The node would append it.  Errors are looked at apart.
+ */
+static int is_no_rest(const request_rec *r, const walt_vpn_request *request, apr_off_t length)
+{
+    if (!is_for_firmware(request) || request->resume_from == 0 || r->header_only)
+        return 0;
+    if (r->status == HTTP_OK)
+        return length < 0;
+    return r->status != HTTP_PARTIAL_CONTENT && r->status != HTTP_NOT_MODIFIED
+           && !ap_is_HTTP_ERROR(r->status);
+}
+
 /* Read the head that mod_proxy_http left in r and decide how to relay the body. */
 static apr_status_t begin_relay(ap_filter_t *f, relay *state, const walt_vpn_request *request)
 {
@@ -386,6 +400,10 @@ static apr_status_t begin_relay(ap_filter_t *f, relay *state, const walt_vpn_req
     }
     if (length && !ap_parse_strict_length(&state->length, length))
         state->length = -1;
+    if (is_no_rest(r, request, state->length)) {
+        boot_watch_answer(r, WALT_VPN_FAILED, "what answers is not the rest of the file");
+        return HTTP_BAD_GATEWAY;
+    }
     /* A relayed reply to a range is made here.  httpd's byterange filter would answer every form
      * of range, but only for a reply that comes whole in one brigade. */
     apr_table_unset(r->headers_in, "Range");

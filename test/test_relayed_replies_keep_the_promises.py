@@ -241,3 +241,19 @@ def test_errors_that_answer_a_resume(file, status, cached, entrypoint, cache, wa
     assert ours.get(PLACE + file, headers=resume).status == 404
     assert ours.get(PLACE + file).status == 503
     walt.up()
+
+
+@pytest.mark.parametrize("answer", [
+    CHUNKED + "3\r\nabc\r\n0\r\n\r\n",
+    head("HTTP/1.1 200 OK", "Connection: close") + "abc",
+    head("HTTP/1.1 203 Non-Authoritative Information", "Content-Length: 3") + "abc",
+    head("HTTP/1.1 204 No Content"),
+    "nonsense\r\n\r\n",
+], ids=["chunks", "no length", "another success", "no content", "no reply at all"])
+def test_what_is_no_rest_of_the_file(ours, walt, answer):
+    """Another server's page, say: the node would append that, too, and the log say that it has its image."""
+    walt.fault("boot.img", "raw", reply=answer, times=None)
+    assert ours.get(PLACE + "boot.img", headers=[("Range", "bytes=5-")]).status == 404
+    assert "has image" not in ours.error_log
+    walt.heal()
+    assert ours.get(PLACE + "boot.img", headers=[("Range", "bytes=5-")]).body == IMAGE[5:]
