@@ -239,8 +239,11 @@ static const walt_vpn_request *claimed(const request_rec *r)
            && strcmp(r->uri + strlen(BOOT_PREFIX), request->asked) == 0 ? request : NULL;
 }
 
-/* Hand r to mod_proxy_http for this path and query, which were judged: they go out as they are.
- * Firmware takes the first status line for the answer. */
+/*
+ * Hand r to mod_proxy_http for this path and query, which were judged: they go out as they are.
+ * Firmware takes the first status line for the answer.  And what it reads is compared, kept, and
+ * given to others: a proxy on the way is not to encode it because this client could decode it.
+ */
 static void pass_on(request_rec *r, const walt_vpn_entrypoint *entrypoint, int is_for_firmware,
                     const char *rest, const char *query)
 {
@@ -251,8 +254,10 @@ static void pass_on(request_rec *r, const walt_vpn_entrypoint *entrypoint, int i
     apr_table_setn(r->notes, "proxy-nocanon", "1");
     /* The WalT server answers a chunked request body with 400 (facts.md 2). */
     apr_table_setn(r->subprocess_env, "proxy-sendcl", "1");
-    if (is_for_firmware)
+    if (is_for_firmware) {
         apr_table_setn(r->subprocess_env, "proxy-interim-response", "Suppress");
+        apr_table_unset(r->headers_in, "Accept-Encoding");
+    }
 }
 
 /*

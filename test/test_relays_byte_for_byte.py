@@ -83,6 +83,17 @@ def test_request_headers(entrypoint, walt):
     assert request.header("X-Forwarded-Host") == "entrypoint.example.org"
 
 
+@pytest.mark.parametrize("cached", [False, True], ids=["relayed", "cached"])
+def test_no_coding_is_asked_for(entrypoint, walt, cache, cached):
+    """Another proxy on the way, NGINX with Debian's "gzip on", say, would encode what is no signature then, and no image."""
+    ours = entrypoint(cache=cache.path if cached else "")
+    for path in ("server", "per-ip/192-168-152-7/boot.sig", "per-ip/192-168-152-7/boot.img"):
+        assert ours.get("/walt-vpn/" + path, headers=[("Accept-Encoding", "gzip, br"), ("X-A", "b")]).status == 200
+    assert {request.target.rpartition("/")[2] for request in walt.requests()} == {"server", "boot.sig", "boot.img"}
+    assert {request.header("Accept-Encoding") for request in walt.requests()} == {None}
+    assert {request.header("X-A") for request in walt.requests()} == {"b"}
+
+
 @pytest.mark.parametrize("size", [0, 1, 1000, 300 * 1024])
 def test_request_bodies(size, entrypoint, walt):
     """Every byte, with its length."""
