@@ -21,6 +21,8 @@ def titles(text):
 WAYS = {
     "a variable": ("Define LAB 127.0.0.1:9\n", "ServerName a.test\nWaltVpnServer ${LAB}"),
     "quoted and continued": ("", 'ServerName \\\n "a.test"\nwaltvpnserver "127.0.0.1:9"'),
+    "in the other quotes": (
+        "", "ServerName 'a.test'\nServerAlias 'b.test' \"c.test\"\nWaltVpnServer '127.0.0.1:9'\nWaltVpnCacheSize '2M'"),
     "a port and a scheme in the name": ("", "ServerName http://a.test:80\nWaltVpnServer 127.0.0.1:9"),
     "a module that is there": ("", "<IfModule walt_vpn_module>\nServerName a.test\nWaltVpnServer 127.0.0.1:9\n</IfModule>"),
     "beside narrower sections": (
@@ -35,6 +37,18 @@ def test_a_way_to_write_it(check, httpd, server, vhost):
     assert ours.configtest()[0] == 0
     _, text = check(at=ours, names={"a.test": ["127.0.0.1"]})
     assert list(titles(text)) == ["a.test"] and titles(text)["a.test"][0] == "127.0.0.1:9"
+
+
+@pytest.mark.parametrize("written, folder_is", [("'@/it\\'s one'", "it's one"), ('"@/a \\"b\\" \\\\c"', 'a "b" \\c'),
+                                                ('@/"x"', '"x"')])
+def test_a_path_in_quotes(check, httpd, folder, written, folder_is):
+    """With what a backslash hides from httpd in it."""
+    os.chmod(folder, 0o777)
+    ours = httpd("ServerName a.test\nWaltVpnServer 127.0.0.1:9\nWaltVpnCacheRoot " + written.replace("@", folder))
+    ours.tolerate_log("proxy")
+    _, text = check(at=ours, names={"a.test": ["127.0.0.1"]})
+    assert "cache folder %s: 0 images" % os.path.join(folder, folder_is) in text
+    assert os.path.isdir(os.path.join(folder, folder_is))
 
 
 def test_files_macros_and_what_is_not_in_force(check, httpd, folder):
