@@ -48,7 +48,7 @@ def check_there(report, options):
     """An entrypoint as nodes see it."""
     host, port = options.url.hostname, options.url.port or 80
     report.title("%s, as seen from here" % options.entrypoint)
-    asked = options.host or (host if ":" not in host else "[%s]" % host)
+    asked = options.host or questions.in_host_line(host)
     addresses = checks.check_name(report, host, options)
     results = [(address, checks.check_address(address, port, asked, None, options)) for address in addresses or ()]
     good = [address for address, (verdict, _, _) in results if verdict is Verdict.OK]

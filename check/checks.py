@@ -53,7 +53,7 @@ def check_walt_server(report, entrypoint, options):
                         NAME_SERVER if problem.temporary
                         else "mend WaltVpnServer (%s), or write an address there" % entrypoint.place)
         return None
-    address, answer = first_answer(addresses, port, host, options.timeout)
+    address, answer = first_answer(addresses, port, questions.in_host_line(host), options.timeout)
     who = "the WalT server%s, %s" % (" " + host if host != address else "", at(address, port))
     if isinstance(answer, questions.Unanswered):
         report.critical("%s: %s" % (who, answer), "restart its service, or give it more time with --timeout" if answer.reached
@@ -193,8 +193,7 @@ def check_port(report, name, addresses, walt, configuration, options):
 def check_aliases(report, entrypoint, address, walt, options):
     """Asks for the other names where the first one leads to the entrypoint. That one does not resolve may be meant so."""
     for alias in entrypoint.aliases:
-        asked = "[%s]" % alias if ":" in alias and "[" not in alias else alias
-        verdict, text, remedy = check_address(address, options.port, asked, walt, options)
+        verdict, text, remedy = check_address(address, options.port, questions.in_host_line(alias), walt, options)
         report.say(verdict, text, remedy)
         try:
             questions.resolve(alias, options.timeout)

@@ -118,6 +118,11 @@ def ask(address, port, host, seconds):
         connection.reset()
 
 
+def in_host_line(name):
+    """A name or an address as it stands there: an IPv6 address in brackets."""
+    return "[%s]" % name if ":" in name and not name.startswith("[") else name
+
+
 def own_addresses():
     """The addresses of this machine, 127.0.0.1 and ::1 among them."""
     with open("/proc/net/fib_trie") as table:

@@ -201,6 +201,19 @@ def test_a_site_that_lets_nobody_in(check, entrypoint, lines, said, remedy):
 
 # The WalT server
 
+def test_another_entrypoint_in_its_place_by_an_ipv6_address(check, httpd, walt):
+    """In a chain the next one answers to its names alone, and httpd to no address without brackets."""
+    if not processes.has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    port = processes.free_port()
+    httpd("<VirtualHost *:%d>\nServerName inner.test\nServerAlias ::1\nWaltVpnServer %s\n</VirtualHost>" % (port, walt.location),
+          server="Listen [::1]:%d" % port)
+    ours = httpd("WaltVpnServer [::1]:%d" % port, server_name=NAME)
+    status, text = check(at=ours, names=HERE)
+    assert status == 0, text
+    assert "ok        the WalT server, port %d of ::1, says walt.example.org in " % port in text
+
+
 def test_a_walt_server_that_is_down(check, ours, walt):
     ours.tolerate_log("proxy")
     walt.down()
