@@ -79,24 +79,37 @@ def chosen(digest, images):
 def purge(report, options):
     """Removes images from the folders of this machine's entrypoints."""
     configuration = entrypoints.read(options.httpd, options.modules)
-    there = {}
+    there, blind = {}, False
     for folder in configuration.folders:
         try:
             there[folder.path] = image_folder.contents(folder.path).images
+        except FileNotFoundError:
+            report.note("cache folder %s is not there" % folder.path, "httpd makes it when it starts")
         except OSError as problem:
-            report.unknown("cache folder %s: %s" % (folder.path, problem.strerror),
-                           "only root and httpd's user may: sudo walt-vpn-check --purge %s" % options.purge)
+            blind = True
+            tell_not_purged(report, folder.path, problem, options)
     found = {digest for images in there.values() for digest in chosen(options.purge, images)}
     if options.purge != "all" and len(found) > 1:
         report.unknown("%s begins several images: %s" % (options.purge, ", ".join(sorted(found))), "write more of it")
         return "nothing was removed"
-    if options.purge != "all" and not found and len(there) == len(configuration.folders):
+    if options.purge != "all" and not found and not blind:
         report.unknown("no image begins with %s" % options.purge, "see which there are on the status page, or in the folder")
+    gone = set()
     for path in there:
-        removed = image_folder.purge(path, found & set(there[path]))
+        removed, problem = image_folder.purge(path, found & set(there[path]))
+        gone.update(removed)
         for digest in sorted(removed):
             report.ok("removed %s from %s: %.0f MiB" % (digest, path, removed[digest] / checks.MIB))
-    return "%d image%s removed" % (len(found), "" if len(found) == 1 else "s")
+        if problem:
+            tell_not_purged(report, path, problem, options)
+    return "%d image%s removed" % (len(gone), "" if len(gone) == 1 else "s")
+
+
+def tell_not_purged(report, path, problem, options):
+    """That this folder's images, or one of them, can't be removed."""
+    report.unknown("cache folder %s: %s" % (path, problem.strerror),
+                   "only root and httpd's user may: sudo walt-vpn-check --purge %s" % options.purge
+                   if isinstance(problem, PermissionError) else "mend that, or the folder in WaltVpnCacheRoot")
 
 
 def main():

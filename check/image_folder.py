@@ -44,19 +44,22 @@ def contents(path):
 
 
 def purge(path, digests):
-    """Removes these images; returns {digest: bytes} of those that were there. OSError: they can't be removed."""
-    there, removed = contents(path).images, {}
-    folder = open_folder(path)
+    """Removes these images; returns {digest: bytes} of those that were there, and the OSError that it was stopped by, or None."""
+    removed, folder = {}, None
     try:
+        there, folder = contents(path).images, open_folder(path)
         for digest in digests:
             try:
                 os.unlink(digest + ".img", dir_fd=folder)
                 removed[digest] = there.get(digest, 0)
             except FileNotFoundError:
                 pass            # gone since
+    except OSError as problem:
+        return removed, problem
     finally:
-        os.close(folder)
-    return removed
+        if folder is not None:
+            os.close(folder)
+    return removed, None
 
 
 def free(path):

@@ -131,11 +131,24 @@ def test_purge_during_a_download(check, full, images, cache, node):
     assert purged == [0] and boot.booted
 
 
+def test_purge_where_there_is_no_folder_yet(check, ours, cache):
+    """It is empty, whoever asks."""
+    os.rmdir(cache.path)
+    status, text = check("--purge", "all", at=ours)
+    assert status == 0 and text.splitlines()[0] == "WALT-VPN OK: 0 images removed"
+    assert "note      cache folder %s is not there\n            -> httpd makes it when it starts\n" % cache.path in text
+    status, text = check("--purge", "0" * 12, at=ours)
+    assert status == 2 and text.splitlines()[0] == "WALT-VPN UNKNOWN: no image begins with 000000000000"
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
-def test_purge_by_another_user(check, entrypoint, cache, folder, monkeypatch):
+@pytest.mark.parametrize("mode", [0o700, 0o755], ids=["who may not look", "who may look"])
+def test_purge_by_another_user(check, entrypoint, cache, folder, monkeypatch, node, mode):
     """Neither root nor the folder's owner."""
     monkeypatch.setenv("MOD_WALT_VPN", shutil.copy(our_module(), folder))
     ours = entrypoint(server_name="localhost", cache=cache.path)
+    assert node(ours).boot().booted
+    os.chmod(cache.path, mode)
     status, text = check("--purge", "all", at=ours, user="nobody")
     assert status == 2
     assert text.splitlines()[0] == "WALT-VPN UNKNOWN: cache folder %s: Permission denied" % cache.path
