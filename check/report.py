@@ -12,6 +12,11 @@ class Verdict(enum.Enum):
     CRITICAL = (3, 1, 2)
 
 
+def shown(text):
+    """A text of lines, and no more than that: what a stranger's server says must not speak to the terminal."""
+    return "".join(char if char in "\n\t" or char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 class Report:
     """Lines for the administrator, under a title for each entrypoint."""
 
@@ -22,13 +27,14 @@ class Report:
         self.performance = []   # as monitoring plugins tell it
 
     def title(self, text):
-        self.lines.append(text)
+        self.lines.append(shown(text))
 
     def say(self, verdict, text, remedy=None):
+        text = shown(text)
         self.lines.append("  %-8s  %s" % (verdict.name.lower() if verdict.value[0] < 2 else verdict.name,
                                           text.replace("\n", "\n            ")))
         if remedy:
-            self.lines.append("            -> %s" % remedy)
+            self.lines.append("            -> %s" % shown(remedy))
         if verdict.value[0] > max(self.verdict.value[0], Verdict.NOTE.value[0]):
             self.verdict, self.summary = verdict, text.partition("\n")[0].rstrip(":")
 
@@ -45,8 +51,10 @@ class Report:
         self.say(Verdict.CRITICAL, text, remedy)
 
     def text(self, good, plugin):
-        """All of it; the first line is the summary, or what is good if nothing is bad."""
-        head = "WALT-VPN %s: %s" % (self.verdict.name, self.summary or good)
-        if plugin and self.performance:
-            head += " | " + " ".join(self.performance)
-        return "\n".join([head] + self.lines)
+        """All of it; the first line is the summary, or what is good if nothing is bad. In a plugin's a "|" begins the figures."""
+        lines = ["WALT-VPN %s: %s" % (self.verdict.name, self.summary or shown(good))] + self.lines
+        if plugin:
+            lines = [line.replace("|", "/") for line in lines]
+            if self.performance:
+                lines[0] += " | " + " ".join(self.performance)
+        return "\n".join(lines)

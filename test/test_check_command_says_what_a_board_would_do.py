@@ -162,6 +162,15 @@ def test_a_monitoring_plugin_that_is_not(check, walt, fault, status):
     assert check(walt.url, *NODE, "--nagios", "--limit", "0.5")[0] == status
 
 
+def test_a_stranger_s_words(check, walt):
+    """They reach neither the terminal's own commands nor a monitoring system's figures."""
+    walt.fault("/walt-vpn/server", "raw", times=None, reply="HTTP/1.1 302 Found\r\nLocation: http://portal/?a|b=9\r\n"
+                                                            "Server: \x1b[2J\x07\r\nContent-Length: 0\r\n\r\n")
+    assert "status 302 to http://portal/?a|b=9 from \\x1b[2J\\x07: this is not the entrypoint\n" in check(walt.url)[1]
+    status, text = check(walt.url, "--nagios")
+    assert status == 2 and "|" not in text and "\x1b" not in text
+
+
 @pytest.mark.parametrize("arguments, said", [
     (["walt-entry.test"],
      "walt-entry.test: write http://NAME[:port] without a path, as in: walt-vpn-check http://walt-entry.test\n"),
