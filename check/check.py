@@ -28,7 +28,7 @@ def check_here(report, options):
                         "write one in a virtual host, as in /etc/apache2/sites-available/walt-entry.conf; type: a2ensite "
                         "walt-entry && apachectl configtest && systemctl reload apache2")
     for entrypoint in configuration.entrypoints:
-        report.title("%s, entrypoint of %s (%s)" % (entrypoint.name, entrypoint.walt_server, entrypoint.place))
+        report.title("%s, entrypoint of %s (%s)" % (entrypoint.name, entrypoint.walt_server, entrypoint.place), entrypoint.name)
         walt = checks.check_walt_server(report, entrypoint, options)
         addresses = checks.check_name(report, entrypoint.name, options) or []
         if addresses:
@@ -47,7 +47,7 @@ def check_here(report, options):
 def check_there(report, options):
     """An entrypoint as nodes see it."""
     host, port = options.url.hostname, options.url.port or 80
-    report.title("%s, as seen from here" % options.entrypoint)
+    report.title("%s, as seen from here" % options.entrypoint, host)
     asked = options.host or questions.in_host_line(host)
     addresses = checks.check_name(report, host, options)
     results = [(address, checks.check_address(address, port, asked, None, options)) for address in addresses or ()]

@@ -63,7 +63,7 @@ def check_walt_server(report, entrypoint, options):
         report.critical("%s, does not tell its name: %s" % (who, answer.problem),
                         "name the WalT server in WaltVpnServer (%s)" % entrypoint.place)
         return answer
-    report.performance.append("walt_server=%.3fs;%d" % (answer.seconds, SETUP_PATIENCE))
+    report.figure("walt_server", "%.3fs;%d" % (answer.seconds, SETUP_PATIENCE))
     text = "%s, says %s in %.3f s" % (who, answer.name, answer.seconds)
     if answer.seconds < SETUP_PATIENCE:
         report.ok(text)
@@ -230,7 +230,7 @@ def tell_room(report, what, folder, contents, free):
     text = "%s: %d image%s, %.0f of %.0f MiB, and %.0f MiB free on its disk" % (
         what, number, "" if number == 1 else "s", contents.bytes / MIB, folder.size / MIB, free / MIB)
     largest = max(contents.images.values(), default=0)
-    report.performance.append("cache=%dB;;;0;%d" % (contents.bytes, folder.size))
+    report.figure("cache", "%dB;;;0;%d" % (contents.bytes, folder.size))
     if free < min(largest, folder.size - contents.bytes):
         report.note(text, "there is no room for another image like the largest: it will be relayed; make some")
     else:

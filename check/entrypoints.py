@@ -163,6 +163,16 @@ def entrypoint_of(server, main, root):
     return Entrypoint(name, aliases, walt_server, place, folder_of(server, main, root))
 
 
+def once_each(entrypoints):
+    """What several virtual hosts make one of, such as those of ports 80 and 443, as one: where it says so first."""
+    made = {}
+    for entrypoint in entrypoints:
+        folder = entrypoint.folder and entrypoint.folder.path
+        first = made.setdefault((entrypoint.name.lower(), entrypoint.walt_server.lower(), folder), entrypoint)
+        first.aliases = list(dict.fromkeys(first.aliases + entrypoint.aliases))
+    return list(made.values())
+
+
 def listen(words):
     """(address or "", port) of a Listen line."""
     address, _, port = words[0].rpartition(":")
@@ -179,5 +189,5 @@ def parse(text):
     user = re.search(r'(?m)^User: name="(.*?)"', text)
     entrypoints = [entrypoint_of(server, made[0], root) for server in made]
     folders = {folder.path: folder for folder in (folder_of(server, made[0], root) for server in made) if folder}
-    return Configuration([entrypoint for entrypoint in entrypoints if entrypoint], list(folders.values()),
+    return Configuration(once_each(filter(None, entrypoints)), list(folders.values()),
                          [listen(words) for words, _ in made[0].said.get("listen", [])], user.group(1) if user else None)

@@ -24,10 +24,15 @@ class Report:
         self.lines = []
         self.verdict = Verdict.OK
         self.summary = ""       # the first line that is as bad as the verdict
-        self.performance = []   # as monitoring plugins tell it
+        self.about = ""         # whom the lines below the last title are about
+        self.figures = []       # (about whom, label, value as monitoring plugins tell it)
 
-    def title(self, text):
+    def title(self, text, about):
         self.lines.append(shown(text))
+        self.about = about
+
+    def figure(self, label, value):
+        self.figures.append((self.about, label, value))
 
     def say(self, verdict, text, remedy=None):
         text = shown(text)
@@ -50,11 +55,22 @@ class Report:
     def critical(self, text, remedy):
         self.say(Verdict.CRITICAL, text, remedy)
 
+    def performance(self):
+        """The figures as monitoring plugins tell them. No two have one label: those of several entrypoints have their names."""
+        told = {}
+        several = len({about for about, _, _ in self.figures}) > 1
+        for about, label, value in self.figures:
+            label += "_" + about if several else ""
+            while label in told:
+                label += "_"
+            told[label] = value
+        return " ".join("%s=%s" % pair for pair in told.items())
+
     def text(self, good, plugin):
         """All of it; the first line is the summary, or what is good if nothing is bad. In a plugin's a "|" begins the figures."""
         lines = ["WALT-VPN %s: %s" % (self.verdict.name, self.summary or shown(good))] + self.lines
         if plugin:
             lines = [line.replace("|", "/") for line in lines]
-            if self.performance:
-                lines[0] += " | " + " ".join(self.performance)
+            if self.figures:
+                lines[0] += " | " + self.performance()
         return "\n".join(lines)

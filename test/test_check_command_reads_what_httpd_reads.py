@@ -64,6 +64,17 @@ def test_files_macros_and_what_is_not_in_force(check, httpd, folder):
     assert "b.test, entrypoint of 127.0.0.1:9 (%s/more.conf:4)" % folder in text
 
 
+def test_the_same_site_on_two_ports(check, httpd, walt):
+    """As docs/tls-and-ipv6.md has it with TLS beside: it is one entrypoint, and a node is booted once."""
+    site = "<VirtualHost *:%s>\nServerName localhost\nServerAlias %s\nWaltVpnServer %s\n</VirtualHost>\n"
+    ours = httpd(site % ("@PORT@", "a.test", walt.location) + site % (443, "b.test", walt.location))
+    ours.tolerate_log("httpd does not listen on .*:443 of its <VirtualHost>")
+    status, text = check("--node", "192.168.152.7", at=ours, names={name: ["127.0.0.1"] for name in ("a.test", "b.test")})
+    assert status == 1 and len(re.findall("entrypoint of", text)) == 1
+    assert [request.target for request in walt.requests("boot.sig")] == ["/walt-vpn/per-ip/192-168-152-7/boot.sig"]
+    assert re.search("ok +a.test, port", text) and re.search("CRITICAL +b.test, port .*: status 404", text)
+
+
 def test_the_main_server(check, httpd):
     ours = httpd("<VirtualHost *:@PORT@>\nServerName x.test\n</VirtualHost>", server="WaltVpnServer 127.0.0.1:9", start=False)
     assert ours.configtest()[0] == 0

@@ -155,6 +155,18 @@ def test_a_monitoring_plugin_that_is_content(check, entrypoint, cache):
                         text.splitlines()[0])
 
 
+def test_the_figures_of_two_entrypoints(check, httpd, walt, another_walt, folder):
+    """Each has a label of its own: a monitoring system would take those of one label for one."""
+    os.chmod(folder, 0o777)
+    sites = ["<VirtualHost *:@PORT@>\nServerName %s\nWaltVpnServer %s\n</VirtualHost>" % site
+             for site in (("localhost", walt.location), ("b.test", another_walt.location))]
+    ours = httpd("\n".join(sites), server="WaltVpnCacheRoot %s/images" % folder)
+    _, text = check("--nagios", at=ours, names={"b.test": ["127.0.0.1"]})
+    figures = re.fullmatch(r"WALT-VPN OK: localhost, b.test: in order \| (.*)", text.splitlines()[0]).group(1)
+    assert [figure.split("=")[0] for figure in figures.split()] == [
+        "walt_server_localhost", "cache_localhost", "walt_server_b.test", "cache_b.test"]
+
+
 @pytest.mark.parametrize("fault, status", [(dict(kind="status", status=404), 2), (dict(kind="slow", rate=100), 3)])
 def test_a_monitoring_plugin_that_is_not(check, walt, fault, status):
     """CRITICAL and UNKNOWN have the numbers there that WARNING and CRITICAL lack here."""
