@@ -70,7 +70,7 @@ def read(command=None, modules=None):
         command = shlex.split(command) if command else [httpd_command()]
     except ValueError as problem:
         raise NotRead("%s: %s" % (command, problem), SAY_HOW)
-    if not command[0]:
+    if not command or not command[0]:
         raise NotRead("there is no httpd here", "name the entrypoint, as in: walt-vpn-check http://walt-entry.example.org")
     folder = next((folder for folder in ([modules] if modules else MODULES)
                    if os.path.exists(os.path.join(folder, "mod_info.so"))), None)
@@ -82,12 +82,13 @@ def read(command=None, modules=None):
 
 def dump(command, mod_info):
     """What httpd says of its configuration."""
+    called = " ".join(map(shlex.quote, command))
     command = command + ["-C", "LoadModule info_module %s" % mod_info, "-t", "-D", "DUMP_CONFIG", "-D", "DUMP_RUN_CFG"]
     try:
         run = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                              timeout=SECONDS, universal_newlines=True, errors="replace")
     except subprocess.TimeoutExpired:
-        raise NotRead("%s has not read its configuration after %d s" % (command[0], SECONDS), "type: %s -t" % command[0])
+        raise NotRead("%s has not read its configuration after %d s" % (command[0], SECONDS), "type: %s -t" % called)
     except OSError as problem:
         raise NotRead("%s: %s" % (command[0], problem.strerror), SAY_HOW)
     if run.returncode:
@@ -95,7 +96,7 @@ def dump(command, mod_info):
         if os.geteuid() and re.search("[Pp]ermission denied|does not exist or is empty", said):
             raise NotRead("only root may read the configuration of httpd:\n" + said, "type: sudo walt-vpn-check")
         raise NotRead("httpd refuses its configuration, and would not start with it:\n" + said,
-                      "mend that, and see what \"%s -t\" says" % command[0], refused=True)
+                      "mend that, and see what \"%s -t\" says" % called, refused=True)
     return run.stdout
 
 

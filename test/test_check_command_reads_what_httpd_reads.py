@@ -107,7 +107,7 @@ def test_a_configuration_that_httpd_refuses(check, httpd):
     status, text = check(at=ours)
     assert status == 1
     assert text.splitlines()[0] == "WALT-VPN CRITICAL: httpd refuses its configuration, and would not start with it"
-    assert "write the host alone, without http://" in text and re.search('-> mend that, and see what ".* -t" says', text)
+    assert "write the host alone, without http://" in text and '-> mend that, and see what "%s -t" says' % " ".join(ours.command()) in text
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
@@ -142,6 +142,7 @@ def test_no_python(folder, arguments, status):
 
 @pytest.mark.parametrize("arguments, said, remedy", [
     (["--httpd", "no-httpd"], "no-httpd: No such file or directory", "say how httpd is called with --httpd COMMAND"),
+    (["--httpd", " "], "there is no httpd here", "name the entrypoint, as in: walt-vpn-check http://walt-entry.example.org"),
     (["--httpd", "httpd -f 'x"], "httpd -f 'x: No closing quotation", "say how httpd is called with --httpd COMMAND"),
     (["--httpd", "true"], "httpd says nothing about its configuration", "say how httpd is called with --httpd COMMAND"),
     (["--modules", "/nowhere"], "mod_info.so, through which httpd tells its configuration, is not found",
