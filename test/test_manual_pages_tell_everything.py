@@ -14,6 +14,7 @@ ANY_STRING = STRING.replace("(", "(?:", 1)
 ARGUMENTS = r'\(((?:%s|[^"])*?)\);' % ANY_STRING
 LOGGED = re.compile(r"(?s)\b(?:ap_log_\w*error|image_folder_trouble|boot_watch_answer)" + ARGUMENTS)
 MADE = re.compile(r"(?s)\b(?:complain|apr_psprintf|apr_pstrcat)" + ARGUMENTS)
+WHY_AWAY = re.compile(r'("still [^"]*")')     # of boot_watch_send_away(), wherever it stands
 RETURNED = re.compile(r"(?s)\breturn ((?:%s\s*)+);" % ANY_STRING)
 
 # Where a text is made that is logged elsewhere.
@@ -49,7 +50,7 @@ def messages():
     found = []
     for path in sorted(glob.glob(os.path.join(PROJECT, "*.c"))):
         name, text = os.path.basename(path), re.sub(r"(?s)/\*.*?\*/", "", read(path))
-        said = LOGGED.findall(text)
+        said = LOGGED.findall(text) + WHY_AWAY.findall(text)
         if name in COMPLAINING:
             said += MADE.findall(text) + RETURNED.findall(text)
         found += [(name, fragment(message)) for literals in said for message in joined(literals)]
