@@ -171,7 +171,8 @@ def check_port(report, name, addresses, walt, configuration, options):
     others = [address for address in own if address not in mine and is_listening(address, configuration.listens, options.port)]
     if not mine and not others:
         report.critical("nothing in httpd's configuration listens on port %d, which nodes ask" % options.port,
-                        "write \"Listen %d\" (in Debian in /etc/apache2/ports.conf)" % options.port)
+                        "write \"Listen %d\" (in Debian in /etc/apache2/ports.conf); where it is passed on to another port, say "
+                        "that one with --port" % options.port)
     results = {address: check_address(address, options.port, name, walt, options)
                for address in dict.fromkeys(mine + others + addresses)}
     good = [address for address in results if results[address][0] is Verdict.OK]

@@ -129,7 +129,7 @@ def test_no_listen_for_that_port(check, ours):
     status, text = check(at=ours, names={NAME: []})
     ours.port = port
     assert status == 1
-    assert has_remedy(text, "nothing in httpd's configuration listens on port %d" % other, 'write "Listen %d"' % other)
+    assert has_remedy(text, "nothing in httpd's configuration listens on port %d" % other, 'write "Listen %d".*--port' % other)
 
 
 def test_ipv4_through_a_listen_for_ipv6(check, httpd, walt):
