@@ -158,17 +158,28 @@ def check_address(address, port, name, walt, options):
     return Verdict.OK, text + (", as the WalT server does" if expected else ""), None
 
 
-def is_listening(address, listens, port):
-    """Does a Listen line cover this address? IPv4 comes through one for [::], too."""
-    covering = ("", "::", address) if ":" in address else ("", "::", "0.0.0.0", address)
-    return any(number == port and where in covering for where, number in listens)
+def listened_on(listens, port, seconds):
+    """Where Listen lines have httpd listen on this port, as addresses or "" for all. They may have names, too."""
+    found = set()
+    for where in {where for where, number in listens if number == port}:
+        try:
+            found.update(questions.resolve(where, seconds) if where else [""])
+        except questions.Unresolved:
+            continue            # httpd would not start with it
+    return found
+
+
+def is_listening(address, listened):
+    """Is this address among them? IPv4 comes through [::], too."""
+    return bool(listened & ({"", "::", address} if ":" in address else {"", "::", "0.0.0.0", address}))
 
 
 def check_port(report, name, addresses, walt, configuration, options):
     """Asks each address of this machine for the entrypoint by name, and those of the name; returns one that leads to it."""
     own = questions.own_addresses()
     mine = [address for address in addresses if address in own or questions.is_loopback(address)]
-    others = [address for address in own if address not in mine and is_listening(address, configuration.listens, options.port)]
+    listened = listened_on(configuration.listens, options.port, options.timeout)
+    others = [address for address in own if address not in mine and is_listening(address, listened)]
     if not mine and not others:
         report.critical("nothing in httpd's configuration listens on port %d, which nodes ask" % options.port,
                         "write \"Listen %d\" (in Debian in /etc/apache2/ports.conf); where it is passed on to another port, say "

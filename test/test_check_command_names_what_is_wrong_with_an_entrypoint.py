@@ -132,6 +132,20 @@ def test_no_listen_for_that_port(check, ours):
     assert has_remedy(text, "nothing in httpd's configuration listens on port %d" % other, 'write "Listen %d".*--port' % other)
 
 
+@pytest.mark.parametrize("where, address", [("localhost", "127.0.0.1"), ("[0:0:0:0:0:0:0:1]", "::1")])
+def test_a_listen_in_other_words(check, httpd, walt, where, address):
+    """A name, or another spelling of an address of this machine."""
+    if address == "::1" and not processes.has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    port = processes.free_port()
+    ours = httpd("<VirtualHost *:%d>\nServerName %s\nWaltVpnServer %s\n</VirtualHost>" % (port, NAME, walt.location),
+                 server="Listen %s:%d" % (where, port))
+    ours.port = port
+    _, text = check(at=ours, names={NAME: ["224.0.0.1"]})
+    assert "ok        %s, port %d of %s, says walt.example.org in " % (NAME, port, address) in text
+    assert "nothing in httpd's configuration listens" not in text
+
+
 def test_ipv4_through_a_listen_for_ipv6(check, httpd, walt):
     """Behind a router, at an address of this machine: that is where it is asked for, and found."""
     with open("/proc/net/fib_trie") as table:
