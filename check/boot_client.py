@@ -142,21 +142,20 @@ class Connection:
         except OSError as problem:
             raise LinkLost(problem.strerror or str(problem))
 
-    def head(self):
-        """The lines of the reply's head."""
+    def head(self, longest=LONGEST_LINE):
+        """The lines of the reply's head. longest: bytes of a line that are read."""
         data = b""
         while b"\r\n\r\n" not in data:
-            longest = max(map(len, data.split(b"\r\n")))
-            if longest > LONGEST_LINE:
-                raise Failed(Outcome.WEDGED, "header line too long (200 bytes or more)")
+            if max(map(len, data.split(b"\r\n"))) > longest:
+                raise Failed(Outcome.WEDGED, "header line too long (%d bytes or more)" % (longest + 1))
             more = self.receive()
             if not more:
                 raise Failed(Outcome.HANGS, "closed cleanly before the end of the headers")
             data += more
         head, _, self.pending = data.partition(b"\r\n\r\n")
         lines = head.split(b"\r\n")
-        if max(map(len, lines)) > LONGEST_LINE:
-            raise Failed(Outcome.WEDGED, "header line too long (200 bytes or more)")
+        if max(map(len, lines)) > longest:
+            raise Failed(Outcome.WEDGED, "header line too long (%d bytes or more)" % (longest + 1))
         return lines
 
     def reset(self):

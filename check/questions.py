@@ -8,6 +8,7 @@ import time
 from boot_client import BootClient, Connection, Failed, LinkLost, Outcome, OutOfTime
 
 LONGEST_ANSWER = 4096   # bytes that are read of it
+LONGEST_LINE = 8190     # of its head: it is not firmware that asks, but walt-server-setup, whose aiohttp reads so much
 
 
 class Unresolved(Exception):
@@ -79,7 +80,7 @@ def refusal(failure, lines):
 
 def read_answer(connection, started):
     """The Answer on a connection over which /walt-vpn/server was asked for."""
-    lines = connection.head()
+    lines = connection.head(LONGEST_LINE)
     try:
         status, length = BootClient.judge(lines)
     except Failed as failure:

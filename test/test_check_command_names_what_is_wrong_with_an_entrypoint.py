@@ -213,6 +213,16 @@ def test_a_site_that_lets_nobody_in(check, entrypoint, lines, said, remedy):
     assert check(at=ours, names=HERE)[0] == 0
 
 
+def test_a_site_with_a_long_header(check, entrypoint):
+    """Such as a policy for browsers, said for all sites: nodes are not given it, and nobody else minds."""
+    ours = entrypoint(server_name=NAME, vhost='Header always set Content-Security-Policy "%s"' % ("default-src 'self'; " * 13),
+                      modules=("headers", "proxy", "proxy_http", "walt_vpn"))
+    ours.tolerate_log("header Content-Security-Policy: line of 200 bytes or more is left out")
+    status, text = check("--node", "192.168.152.7", at=ours, names=HERE)
+    assert ours.get("/walt-vpn/server").header("Content-Security-Policy")
+    assert status == 0, text
+
+
 # The WalT server
 
 def test_another_entrypoint_in_its_place_by_an_ipv6_address(check, httpd, walt):
