@@ -61,7 +61,8 @@ def check_walt_server(report, entrypoint, options):
         return None
     if answer.problem:
         report.critical("%s, does not tell its name: %s" % (who, answer.problem),
-                        "name the WalT server in WaltVpnServer (%s)" % entrypoint.place)
+                        "look at its services; if it is an entrypoint itself, call walt-vpn-check there" if answer.status >= 500
+                        else "name the WalT server in WaltVpnServer (%s)" % entrypoint.place)
         return answer
     report.figure("walt_server", "%.3fs;%d" % (answer.seconds, SETUP_PATIENCE))
     text = "%s, says %s in %.3f s" % (who, answer.name, answer.seconds)
@@ -149,7 +150,8 @@ def check_address(address, port, name, walt, options):
         return Verdict.CRITICAL, text, "see what listens there: ss -ltnp sport = :%d" % port
     problem = problem_there(answer, expected)
     if problem and walt and walt.problem:
-        return Verdict.UNKNOWN, "%s, %s: %s" % (name, where, answer.problem), "ask again when WaltVpnServer is mended"
+        return Verdict.UNKNOWN, "%s, %s: %s" % (name, where, answer.problem), \
+            "ask again when %s" % ("the WalT server answers" if walt.status >= 500 else "WaltVpnServer is mended")
     if problem and answer.status >= 500 and not walt:
         return Verdict.UNKNOWN, "%s, %s: %s" % (name, where, problem[0]), "ask again when the WalT server answers"
     if problem:

@@ -283,7 +283,6 @@ def test_a_walt_server_without_an_address(check, httpd):
     ("HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n<h1>Hello!</h1>", "15 bytes that are no host name"),
     ("HTTP/1.1 404 Not Found\r\nServer: portal\r\nContent-Length: 0\r\n\r\n", "status 404 from portal"),
     ("HTTP/1.1 302 Found\r\nLocation: http://portal/\r\nContent-Length: 0\r\n\r\n", "status 302 to http://portal/"),
-    ("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", "status 500"),
     ("HTTP/1.1 200 OK\r\n\r\n", "no usable Content-Length"),
     ("220 mail.test ESMTP\r\n\r\n", "no HTTP status line")])
 def test_something_else_than_a_walt_server(check, ours, walt, reply, said):
@@ -302,6 +301,23 @@ def test_what_another_web_server_says_is_no_fault_of_the_site(check, ours, walt)
     assert re.search(r"  UNKNOWN +%s, port %d of 127.0.0.1: status 404.*\n +-> ask again when WaltVpnServer is mended\n"
                      % (NAME, ours.port), text)
     assert "this is not" not in text
+
+
+def test_a_next_entrypoint_that_is_cut_off(check, httpd, walt):
+    """In a chain WaltVpnServer is right, and the fault lies behind what it names."""
+    port = processes.free_port()
+    inner = httpd("<VirtualHost *:%d>\nServerName localhost\nWaltVpnServer %s\n</VirtualHost>" % (port, walt.location),
+                  server="Listen 127.0.0.1:%d" % port)
+    ours = httpd("WaltVpnServer localhost:%d" % port, server_name=NAME)
+    for entrypoint in (inner, ours):
+        entrypoint.tolerate_log("proxy")
+    walt.down()
+    status, text = check(at=ours, names=dict(HERE, localhost=["127.0.0.1"]))
+    assert status == 1 and "name the WalT server in WaltVpnServer" not in text
+    assert has_remedy(text, "the WalT server localhost, .*, does not tell its name: status 503",
+                      "if it is an entrypoint itself, call walt-vpn-check there$")
+    assert has_remedy(text, "%s, port %d of 127.0.0.1: status 503" % (NAME, ours.port),
+                      "ask again when the WalT server answers$")
 
 
 def test_a_site_that_takes_the_name_while_the_walt_server_is_down(check, httpd, walt):
