@@ -28,7 +28,8 @@ def check_here(report, options):
                         "write one in a virtual host, as in /etc/apache2/sites-available/walt-entry.conf; type: a2ensite "
                         "walt-entry && apachectl configtest && systemctl reload apache2")
     for entrypoint in configuration.entrypoints:
-        report.title("%s, entrypoint of %s (%s)" % (entrypoint.name, entrypoint.walt_server, entrypoint.place), entrypoint.name)
+        report.title("%s, entrypoint of %s (%s)" % (entrypoint.name, entrypoint.walt_server, entrypoint.place),
+                     entrypoint.name)
         walt = checks.check_walt_server(report, entrypoint, options)
         addresses = checks.check_name(report, entrypoint.name, options) or []
         if addresses:

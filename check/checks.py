@@ -61,7 +61,8 @@ def check_walt_server(report, entrypoint, options):
         return None
     if answer.problem:
         report.critical("%s, does not tell its name: %s" % (who, answer.problem),
-                        "look at its services; if it is an entrypoint itself, call walt-vpn-check there" if answer.status >= 500
+                        "look at its services; if it is an entrypoint itself, call walt-vpn-check there"
+                        if answer.status >= 500
                         else "name the WalT server in WaltVpnServer (%s)" % entrypoint.place)
         return answer
     report.figure("walt_server", "%.3fs;%d" % (answer.seconds, SETUP_PATIENCE))
@@ -184,8 +185,8 @@ def check_port(report, name, addresses, walt, configuration, options):
     others = [address for address in own if address not in mine and is_listening(address, listened)]
     if not mine and not others:
         report.critical("nothing in httpd's configuration listens on port %d, which nodes ask" % options.port,
-                        "write \"Listen %d\" (in Debian in /etc/apache2/ports.conf); where it is passed on to another port, say "
-                        "that one with --port" % options.port)
+                        "write \"Listen %d\" (in Debian in /etc/apache2/ports.conf); where it is passed on to another "
+                        "port, say that one with --port" % options.port)
     results = {address: check_address(address, options.port, name, walt, options)
                for address in dict.fromkeys(mine + others + addresses)}
     good = [address for address in results if results[address][0] is Verdict.OK]

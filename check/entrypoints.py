@@ -101,7 +101,7 @@ def dump(command, mod_info):
 
 
 def arguments(line):
-    """The words behind a directive as httpd takes them: either quotes go, and so does a backslash before another or a quote."""
+    """The words behind a directive as httpd takes them: without quotes, or a backslash before another one or a quote."""
     return [re.sub(r"\\([\\%s])" % quote, r"\1", quoted if quote else bare)
             for quote, quoted, bare in re.findall(r"""(["'])((?:\\(?:\\|\1)|(?!\1).)*)\1?|(\S+)""", line)]
 

@@ -44,7 +44,7 @@ def contents(path):
 
 
 def purge(path, digests):
-    """Removes these images; returns {digest: bytes} of those that were there, and the OSError that it was stopped by, or None."""
+    """Removes these images; returns {digest: bytes} of those that were there, and the OSError that stopped it, or None."""
     removed, folder = {}, None
     try:
         there, folder = contents(path).images, open_folder(path)

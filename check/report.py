@@ -56,7 +56,7 @@ class Report:
         self.say(Verdict.CRITICAL, text, remedy)
 
     def performance(self):
-        """The figures as monitoring plugins tell them. No two have one label: those of several entrypoints have their names."""
+        """The figures as monitoring plugins tell them. No two have one label: those of several entrypoints have names."""
         told = {}
         several = len({about for about, _, _ in self.figures}) > 1
         for about, label, value in self.figures:
@@ -67,7 +67,7 @@ class Report:
         return " ".join("%s=%s" % pair for pair in told.items())
 
     def text(self, good, plugin):
-        """All of it; the first line is the summary, or what is good if nothing is bad. In a plugin's a "|" begins the figures."""
+        """All of it; the first line is the summary, or what is good if nothing is bad. A plugin's figures follow a "|"."""
         lines = ["WALT-VPN %s: %s" % (self.verdict.name, self.summary or shown(good))] + self.lines
         if plugin:
             lines = [line.replace("|", "/") for line in lines]

@@ -230,8 +230,8 @@ def test_another_entrypoint_in_its_place_by_an_ipv6_address(check, httpd, walt):
     if not processes.has_ipv6():
         pytest.skip("this machine has no IPv6")
     port = processes.free_port()
-    httpd("<VirtualHost *:%d>\nServerName inner.test\nServerAlias ::1\nWaltVpnServer %s\n</VirtualHost>" % (port, walt.location),
-          server="Listen [::1]:%d" % port)
+    httpd("<VirtualHost *:%d>\nServerName inner.test\nServerAlias ::1\nWaltVpnServer %s\n</VirtualHost>"
+          % (port, walt.location), server="Listen [::1]:%d" % port)
     ours = httpd("WaltVpnServer [::1]:%d" % port, server_name=NAME)
     status, text = check(at=ours, names=HERE)
     assert status == 0, text

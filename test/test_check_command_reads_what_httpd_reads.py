@@ -107,7 +107,8 @@ def test_a_configuration_that_httpd_refuses(check, httpd):
     status, text = check(at=ours)
     assert status == 1
     assert text.splitlines()[0] == "WALT-VPN CRITICAL: httpd refuses its configuration, and would not start with it"
-    assert "write the host alone, without http://" in text and '-> mend that, and see what "%s -t" says' % " ".join(ours.command()) in text
+    assert "write the host alone, without http://" in text
+    assert '-> mend that, and see what "%s -t" says' % " ".join(ours.command()) in text
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
