@@ -195,8 +195,8 @@ def parse_options():
     parser.add_argument("--rate", metavar="BYTES", type=above_zero,
                          help="most bytes a second that a node takes (default: no limit)")
     parser.add_argument("--host", metavar="NAME", help="the name that nodes ask for, if it is not the one of the URL")
-    parser.add_argument("--port", metavar="N", type=port_number, default=80,
-                         help="the port of this machine that nodes are led to (default %(default)s)")
+    parser.add_argument("--port", metavar="N", type=port_number,
+                         help="the port of this machine that nodes are led to (default 80)")
     parser.add_argument("--httpd", metavar="COMMAND", help="how httpd is called, as in \"httpd -f /etc/httpd/other.conf\"")
     parser.add_argument("--modules", metavar="FOLDER", help="where httpd's modules are, if they are not found")
     options = parser.parse_args()
@@ -220,7 +220,10 @@ def check_options(parser, options):
     if not options.entrypoint:
         if options.host:
             parser.error("--host goes with http://name")
+        options.port = options.port or 80
         return
+    if options.port:
+        parser.error("--port is one of this machine: write it into the URL, as in http://NAME:%d" % options.port)
     try:
         options.url = urllib.parse.urlsplit(options.entrypoint)
         good = options.url.scheme == "http" and options.url.hostname and not options.url.path.strip("/") \

@@ -197,6 +197,8 @@ def test_a_stranger_s_words(check, walt):
     (["--nagio"], "unrecognized arguments: --nagio"),
     (["--port", "0"], "0: write a number from 1 to 65535"),
     (["--host", "x"], "--host goes with http://name"),
+    (["http://walt-entry.test", "--port", "8080"],
+     "--port is one of this machine: write it into the URL, as in http://NAME:8080"),
     (["--purge", "../x"], '../x: write "all", or the first 8 or more digits of an image\'s SHA-256'),
     (["--purge", "all", "http://walt-entry.test"], "--purge stands alone")])
 def test_what_it_does_not_understand(check, arguments, said):
