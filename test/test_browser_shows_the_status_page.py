@@ -1,14 +1,14 @@
 """A real browser takes the status page in the middle of a storm of nodes, and shows what the nodes saw."""
 
+import contextlib
+
 import pytest
 
 import browser
 import status_page
 from fleet import Fleet
-from processes import wait_until
 
 MIB = 1 << 20
-SLOW = 512 * 1024       # bytes a second
 
 
 @pytest.fixture(autouse=True)
@@ -26,14 +26,13 @@ def storm(entrypoint, walt, cache):
     boots = Fleet(ours, 12).boots()
     boots += Fleet(ours, ["192.168.5.1"], lost_links={"boot.img": [3 * MIB]}).boots()
     assert all(boot.booted for boot in boots)
-    Fleet(ours, ["192.168.6.%d" % number for number in range(1, 6)], rate=SLOW)
-
-    def all_there():
-        page, = status_page.look(ours)
-        return page.counts["Nodes downloading now"] == 5 and page.counts["Last boots"] == 13
-
-    wait_until(all_there, what="the storm")
-    return ours, boots
+    with contextlib.ExitStack() as nodes:
+        for number in range(1, 6):
+            path = "/walt-vpn/per-ip/192-168-6-%d/boot.img" % number
+            nodes.enter_context(status_page.SlowNode(ours, path)).take(MIB)
+        status_page.await_page(ours, lambda page: page.counts["Nodes downloading now"] == 5 and page.counts["Last boots"] == 13,
+                               what="the storm")
+        yield ours, boots
 
 
 def url_of(httpd):
