@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+from unittest import mock
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers"))
 
@@ -302,10 +303,9 @@ class Soak:
         os.mkdir(place)
         self.cache = CacheFolder(os.path.join(folder, "images"))
         self.disk = FlakyDisk(folder, self.cache.path)
-        os.environ.update(self.disk.environment)
         self.say("soak of %g s on %s, seed %s" % (self.seconds, self.mpm, self.seed))
         try:
-            with WaltServer() as self.walt, \
+            with mock.patch.dict(os.environ, self.disk.environment), WaltServer() as self.walt, \
                     WaltVpn(place, self.walt, cache=self.cache.path, mpm=self.mpm, vhost=hasty(self.walt.location),
                             server="WaltVpnCacheSize 5M\n" + SERVER[self.mpm]) as self.httpd:
                 quiet = max(2, int(self.seconds / 4))
