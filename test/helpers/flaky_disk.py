@@ -77,6 +77,14 @@ static int one_of(int error, int other)
     return roll(2) ? error : other;
 }
 
+/* int mode, the argument behind flags, if there is one */
+#define TAKE_MODE(flags) \
+    va_list more; \
+    int mode; \
+    va_start(more, flags); \
+    mode = flags & O_CREAT ? va_arg(more, int) : 0; \
+    va_end(more)
+
 #define FAIL(error) do { errno = (error); return -1; } while (0)
 
 /* How much is written or read instead: nothing, with an error, a part, or all. */
@@ -87,12 +95,8 @@ static ssize_t part(size_t length)
 
 int openat64(int at, const char *path, int flags, ...)
 {
-    va_list more;
-    int mode;
+    TAKE_MODE(flags);
 
-    va_start(more, flags);
-    mode = flags & O_CREAT ? va_arg(more, int) : 0;
-    va_end(more);
     if (at != AT_FDCWD && fails(at))
         FAIL(one_of(EMFILE, flags & O_CREAT ? ENOSPC : ENFILE));
     return REAL(openat64)(at, path, flags, mode);
@@ -100,12 +104,8 @@ int openat64(int at, const char *path, int flags, ...)
 
 int openat(int at, const char *path, int flags, ...)
 {
-    va_list more;
-    int mode;
+    TAKE_MODE(flags);
 
-    va_start(more, flags);
-    mode = flags & O_CREAT ? va_arg(more, int) : 0;
-    va_end(more);
     return openat64(at, path, flags, mode);
 }
 
@@ -118,12 +118,8 @@ static int fails_to_open(const char *path)
 
 int open64(const char *path, int flags, ...)
 {
-    va_list more;
-    int mode;
+    TAKE_MODE(flags);
 
-    va_start(more, flags);
-    mode = flags & O_CREAT ? va_arg(more, int) : 0;
-    va_end(more);
     if (fails_to_open(path))
         FAIL(one_of(EMFILE, ENFILE));
     return REAL(open64)(path, flags, mode);
@@ -131,12 +127,8 @@ int open64(const char *path, int flags, ...)
 
 int open(const char *path, int flags, ...)
 {
-    va_list more;
-    int mode;
+    TAKE_MODE(flags);
 
-    va_start(more, flags);
-    mode = flags & O_CREAT ? va_arg(more, int) : 0;
-    va_end(more);
     return open64(path, flags, mode);
 }
 
