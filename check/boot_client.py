@@ -309,6 +309,7 @@ class BootClient:
                 raise Failed(Outcome.HANGS, "closed cleanly %d bytes before the end" % (end - file.size))
             file.append(data)
             boot.bytes += len(data)
-            if self.rate:
-                pause = max(0, (file.size - before) / self.rate - (time.monotonic() - started))
+            rate = self.rate        # which another thread may change
+            if rate:
+                pause = max(0, (file.size - before) / rate - (time.monotonic() - started))
                 time.sleep(pause if self.deadline is None else min(pause, max(0, self.deadline - time.monotonic())))

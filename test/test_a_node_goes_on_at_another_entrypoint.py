@@ -8,7 +8,7 @@ import pytest
 
 from boot_client import Outcome
 from fetches import fetched
-from fleet import Fleet
+from fleet import SLOW, Fleet
 from link import Link
 from processes import wait_until
 from proxies import Haproxy, WaltVpn, program
@@ -89,11 +89,12 @@ def test_one_of_them_dies(name, walt):
     """In the middle of a download, which the node goes on with at the other one."""
     made = name()
     digest = walt.set_image(mib=24)     # more than the kernel keeps for a connection
-    fleet = Fleet(made, [NODE], rate=12 << 20)
+    fleet = Fleet(made, [NODE], rate=SLOW)
     wait_until(lambda: any(one.replied > 1 << 20 for one in made.link.asked("/boot.img")), what="the middle of a download")
     dying = made.entrypoints[1]
     for process in [dying.process.pid] + dying.children():
         os.kill(process, signal.SIGKILL)
+    fleet.hurry()
     [boot] = fleet.boots()
     assert boot.booted and boot.image_sha256 == digest and boot.resumes == 1, boot
 

@@ -10,7 +10,7 @@ import pytest
 import metrics
 import wire
 from fetches import fetched, fetcher
-from fleet import Fleet
+from fleet import SLOW, Fleet
 from processes import wait_until
 
 MIB = 1 << 20
@@ -76,12 +76,13 @@ def test_evicted_while_it_is_sent(entrypoint, cache, walt, node):
     """Slow nodes get the whole image that they began with, though it has left the folder."""
     httpd = entrypoint(cache=cache.path, server="WaltVpnCacheSize 8M")
     slow_digest = walt.set_image("*", "slow", 8)
-    slow = Fleet(httpd, 6, rate=4 * MIB)
+    slow = Fleet(httpd, 6, rate=SLOW)
     wait_until(lambda: len(walt.requests("boot.sig")) == 12 and cache.images(), what="slow downloads")
     walt.set_image("192.168.152.7", "next", 8)
     assert node(httpd).boot().booted
     assert slow_digest not in cache.images() and len(cache.images()) == 1
     assert not slow.results, "they are still on it"
+    slow.hurry()
     boots = slow.boots()
     assert all(result.booted and result.image_sha256 == slow_digest and not result.resumes for result in boots), boots
     assert fetched(walt) == 2

@@ -3,7 +3,7 @@
 import pytest
 
 from fetches import fetched
-from fleet import Fleet
+from fleet import SLOW, Fleet
 from processes import wait_until
 from proxies import hasty
 
@@ -38,7 +38,7 @@ def test_during_slow_downloads(mpm, entrypoint, cache, walt):
     httpd = entrypoint(cache=cache.path, mpm=mpm)
     walt.set_image("*", "slow", 8)
     assert Fleet(httpd, 1).boots()[0].booted
-    slow = Fleet(httpd, 4, first=10, rate=2 * MIB)
+    slow = Fleet(httpd, 4, first=10, rate=SLOW)
     wait_until(lambda: len(walt.requests("boot.sig")) == 10, what="slow downloads")
     generations = [httpd.children()]
     for _ in range(2):
@@ -46,6 +46,7 @@ def test_during_slow_downloads(mpm, entrypoint, cache, walt):
         await_new_children(httpd, generations[-1])
         generations.append(httpd.children())
     assert not slow.results
+    slow.hurry()
     boots = slow.boots()
     assert all(boot.booted and not boot.resumes for boot in boots), boots
     assert fetched(walt) == 1
@@ -72,9 +73,10 @@ def test_restart_at_once(entrypoint, cache, walt):
     httpd.tolerate_log("proxy")
     walt.set_image("*", "slow", 8)
     assert Fleet(httpd, 1).boots()[0].booted
-    slow = Fleet(httpd, 4, first=10, rate=4 * MIB)
+    slow = Fleet(httpd, 4, first=10, rate=SLOW)
     wait_until(lambda: len(walt.requests("boot.sig")) == 10, what="slow downloads")
     httpd.restart()
+    slow.hurry()
     boots = slow.boots()
     assert all(boot.booted and boot.resumes for boot in boots), boots
     assert fetched(walt) == 1

@@ -9,7 +9,7 @@ import pytest
 import metrics
 from boot_files import image_digest
 from fetches import fetched
-from fleet import Fleet
+from fleet import SLOW, Fleet
 from processes import wait_until
 
 MIB = 1 << 20
@@ -126,11 +126,12 @@ def test_damaged_while_it_is_sent(entrypoint, cache, walt):
     httpd = entrypoint(cache=cache.path, server="SendBufferSize 65536", vhost=metrics.LOCATION)
     digest = walt.set_image("*", "large", 8)
     assert all(boot.booted for boot in Fleet(httpd, 2).boots())
-    fleet = Fleet(httpd, 4, rate=4 * MIB)
+    fleet = Fleet(httpd, 4, rate=SLOW)
     wait_until(lambda: len(re.findall(r'boot.img HTTP/1.1" 200', httpd.access_log)) == 2
                and metrics.scrape(httpd).sum("walt_vpn_downloads_running") == 4, what="four downloads under way")
     os.truncate(cache.image(digest), MIB)
     httpd.expect_log(r"%s\.img is damaged: removed" % digest)
+    fleet.hurry()
     boots = fleet.boots()
     assert all(boot.booted for boot in boots), boots
     assert any(boot.resumes for boot in boots)
