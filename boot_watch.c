@@ -596,7 +596,7 @@ static void complete_answer(request_rec *r, const walt_vpn_request *request)
 }
 
 /* Did the client send a body?  If so, an error of mod_proxy's may be about that: a broken chunk,
- * say, for which it gives 502, and has asked nobody. */
+ * say, for which it gives 502, and has asked nobody.  ap_request_has_body() knows none of HEAD. */
 static int has_body(const request_rec *r)
 {
     const char *length = apr_table_get(r->headers_in, "Content-Length");
