@@ -19,11 +19,6 @@ def processes_that_answered(httpd):
     return set(re.findall(r"\[pid (\d+):tid \d+\].* has image", httpd.error_log))
 
 
-def is_asleep(process):
-    with open("/proc/%d/stat" % process) as stat:
-        return stat.read().rpartition(")")[2].split()[0] == "S"
-
-
 def await_waiters(httpd, walt, nodes):
     """All nodes have asked for boot.img: the entrypoint has asked twice for each one's boot.sig."""
     wait_until(lambda: len(walt.requests("boot.sig")) >= 2 * nodes, what="the nodes' requests")
@@ -125,7 +120,7 @@ def test_fetching_process_is_told_to_end(entrypoint, cache, walt):
         wait_until(lambda: len(first.buffer) > HALF // 2 or not first.receive(), what="a part of the image")
         await_fetch(walt)
         victim = fetcher(httpd)
-        wait_until(lambda: is_asleep(victim), what="nothing more to do")
+        wait_until(lambda: processes.state_of(victim)[0] == "S", what="nothing more to do")
         os.kill(victim, signal.SIGTERM)
         assert first.rest().ended == "RST"
     wait_until(lambda: victim not in httpd.children(), what="its end")

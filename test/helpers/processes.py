@@ -113,13 +113,19 @@ class Server:
         self.stop()
 
 
+def state_of(pid):
+    """(its state, as in "S" for one that sleeps; its parent), from the kernel."""
+    with open("/proc/%d/stat" % pid) as stat:
+        state, parent = stat.read().rpartition(")")[2].split()[:2]
+    return state, int(parent)
+
+
 def children(pid):
     found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
+    for process in map(int, filter(str.isdigit, os.listdir("/proc"))):
         try:
-            with open("/proc/%s/stat" % name) as stat:
-                if int(stat.read().rpartition(")")[2].split()[1]) == pid:
-                    found.append(int(name))
+            if state_of(process)[1] == pid:
+                found.append(process)
         except (FileNotFoundError, ProcessLookupError):
             pass
     return found
