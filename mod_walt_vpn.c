@@ -28,6 +28,7 @@
 #include "http_main.h"
 #include "http_protocol.h"
 #include "http_request.h"
+#include "http_vhost.h"
 
 /* Longest body without a Content-Length, in bytes: mod_proxy collects it on the disk, to find its
  * length, before it asks the WalT server.  Of an enroll request see BOOT_ENROLL_MAX. */
@@ -151,6 +152,25 @@ static void note_misnamed(const request_rec *r)
                       "entrypoint's names are: %s", BOOT_PREFIX, name, names_of(r->pool, s));
 }
 
+static int is_entrypoint(void *data, conn_rec *c, server_rec *s)
+{
+    (void)data;
+    (void)c;
+    return entrypoint_of(s) != NULL;
+}
+
+/* A request is about to be read: at the address of an entrypoint it may be a node's, if it is the
+ * first of its connection, for a node makes one for each (facts.md 1). */
+static int walt_vpn_create_request(request_rec *r)
+{
+    conn_rec *c = r->connection;
+
+    if (!r->main && !r->prev && c->keepalives == 0
+        && ap_vhost_iterate_given_conn(c, is_entrypoint, NULL))
+        reply_guard_begin_reading(r);
+    return OK;
+}
+
 /*
  * Judge a request as the client sent it: httpd normalises the path before translate_name, and
  * what it would quietly repair or answer with 400 (which a node takes for its file) is answered
@@ -159,13 +179,13 @@ static void note_misnamed(const request_rec *r)
 static int walt_vpn_post_read_first(request_rec *r)
 {
     const char *rest = rest_of(r, r->parsed_uri.path);
-    walt_vpn_request *request;
+    walt_vpn_request *request = rest ? judge(r, rest) : NULL;
 
-    if (!rest) {
+    reply_guard_end_reading(r);
+    if (!request) {
         note_misnamed(r);
         return DECLINED;
     }
-    request = judge(r, rest);
     if (r->method_number == M_GET) {
         const char *range = apr_table_get(r->headers_in, "Range");
 
@@ -367,6 +387,7 @@ static void register_hooks(apr_pool_t *p)
     static const char *const md[] = { "mod_md.c", NULL };
 
     (void)p;
+    ap_hook_create_request(walt_vpn_create_request, NULL, NULL, APR_HOOK_MIDDLE);
     /* Before whatever changes the request. */
     ap_hook_post_read_request(walt_vpn_post_read_first, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_post_read_request(walt_vpn_before_md, NULL, md, APR_HOOK_MIDDLE);

@@ -5,7 +5,8 @@
  *    under way, and back to normal by the cleanup of the request's pool, which httpd destroys when
  *    the last byte has been written.  So the promise holds even when the process is killed.  When
  *    a process ends of its own accord, the pools go too, but the connection's before the
- *    request's: then the socket stays as it is.
+ *    request's: then the socket stays as it is.  It begins before a request is read: once that is,
+ *    the kernel would end the connection cleanly.
  * 2. A relayed reply (filter WALT_VPN_RELAY) is counted; one that breaks off resets the
  *    connection, and one of up to 64 KiB is held until it is whole, so that it becomes a 502.
  * 3. A resumed download of a relayed file gets a 206 with the rest: the WalT server ignores Range,
@@ -38,6 +39,7 @@ static ap_filter_rec_t *relay_filter, *headers_filter;
 /* How many replies of a connection are under way (more than one only when pipelined). */
 typedef struct {
     int unfinished;
+    const request_rec *reading; /* what one of them stands for that may be another site's */
 } connection_promise;
 
 /* ------------------------------------------------------------------ no clean close */
@@ -90,6 +92,26 @@ void reply_guard_promise(request_rec *r)
     if (promise->unfinished++ == 0)
         set_reset_on_close(c, 1);
     apr_pool_cleanup_register(r->pool, c, keep_promise, apr_pool_cleanup_null);
+}
+
+void reply_guard_begin_reading(request_rec *r)
+{
+    connection_promise *promise;
+
+    reply_guard_promise(r);
+    promise = ap_get_module_config(r->connection->conn_config, &walt_vpn_module);
+    promise->reading = r;
+}
+
+void reply_guard_end_reading(request_rec *r)
+{
+    conn_rec *c = r->connection;
+    connection_promise *promise = ap_get_module_config(c->conn_config, &walt_vpn_module);
+
+    if (!promise || promise->reading != r)
+        return;
+    promise->reading = NULL;
+    apr_pool_cleanup_run(r->pool, c, keep_promise);
 }
 
 /* Hand the kernel what httpd still holds of a reply, as much as it takes without waiting. */

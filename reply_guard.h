@@ -13,6 +13,13 @@
  */
 void reply_guard_promise(request_rec *r);
 
+/*
+ * The same for what may turn out to be a request of a node: from before its first byte is read
+ * until it is known whose it is.  An end of reading without a beginning does nothing.
+ */
+void reply_guard_begin_reading(request_rec *r);
+void reply_guard_end_reading(request_rec *r);
+
 /* Error replies to r are this module's own short texts, whatever ErrorDocument says. */
 void reply_guard_own_errors(request_rec *r);
 

@@ -81,6 +81,39 @@ def test_process_killed(make, mpm):
 
 
 @MPMS
+def test_process_killed_while_it_reads_a_request(entrypoint, mpm):
+    """From then on the kernel would end the connection cleanly, and for a node that is the end of its boot."""
+    ours = entrypoint(mpm=mpm)
+    ours.tolerate_log("AH00052: child pid .* exit signal Killed")
+    with ours.connect() as connection:
+        connection.send(wire.request(IMAGE, ours.server_name)[:-2])
+        wait_until(connection.is_read, what="a thread that reads the request")
+        for child in ours.children():
+            os.kill(child, signal.SIGKILL)
+        assert connection.rest().ended == "RST"
+
+
+@MPMS
+def test_another_site_ends_as_without_us(httpd, walt, mpm):
+    """Its clients see what httpd lets them see, at the same address as well."""
+    ours = httpd("".join("<VirtualHost *:@PORT@>\nServerName %s\n%s\n</VirtualHost>\n" % site for site in (
+        ("site.example.org", ""), ("entrypoint.example.org", "WaltVpnServer " + walt.location))), mpm=mpm)
+    ours.tolerate_log("AH00052: child pid .* exit signal Killed")
+    with open(os.path.join(ours.folder, "htdocs", "file"), "wb") as file:
+        file.truncate(MIB << 20)
+    with ours.connect() as idle, ours.connect() as connection:
+        idle.send(wire.request("/", "site.example.org", close=False))
+        assert idle.reply().status == 404
+        connection.send(wire.request("/file", "site.example.org"))
+        assert connection.receive()
+        for child in ours.children():
+            os.kill(child, signal.SIGKILL)
+        assert idle.rest().ended == "FIN"
+        reply = connection.rest()
+        assert reply.ended == "FIN" and len(reply.body) < MIB << 20
+
+
+@MPMS
 def test_hard_restart(make, mpm):
     ours = make(mpm=mpm)
     ours.allow_crash_at_stop()
