@@ -31,6 +31,10 @@
 #define PIECE (256 * 1024)
 #define PIECE_EVERY apr_time_from_msec(250)
 
+/* Most that is passed on before the node has taken it: with what differs in there it would start
+ * over when a second try brings other bytes, though it holds none of them. */
+#define AHEAD_MAX (1024 * 1024)
+
 /* Bytes at the end that go out only when the digest is right: without them no image can boot. */
 #define HELD_BACK (64 * 1024)
 
@@ -217,6 +221,17 @@ static sender_state pass(image_sender *sender, apr_off_t until)
                                                                           : SENDER_WAITS;
 }
 
+/* Likewise, as far as the node takes it. */
+static sender_state pass_unproven(image_sender *sender, apr_off_t until)
+{
+    sender_state state;
+
+    do {
+        state = pass(sender, until - sender->at > AHEAD_MAX ? sender->at + AHEAD_MAX : until);
+    } while (state == SENDER_WAITS && sender->at < until);
+    return state;
+}
+
 /*
  * Has the one who fetches died?  Then the lock on the file is free, and one node is sent away: when
  * it is back, its request goes on with the fetch.
@@ -255,7 +270,7 @@ static sender_state advance(image_sender *sender)
         return SENDER_HOLDS;
     if (until - sender->at >= PIECE
         || (until > sender->at && waiting_clock() - sender->passed >= PIECE_EVERY))
-        return pass(sender, until);
+        return pass_unproven(sender, until);
     return is_called(sender) ? SENDER_CALLED : SENDER_WAITS;
 }
 
