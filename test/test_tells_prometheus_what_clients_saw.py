@@ -1,6 +1,7 @@
 """The metrics page counts what clients saw: requests, bytes, boots, resumes, fetches, over all processes and restarts."""
 
 import collections
+import time
 
 import pytest
 
@@ -57,6 +58,7 @@ def test_a_fleet_with_faults(watched, walt, cache, mpm, cached):
     """Twice, with a graceful restart in between: the second fleet adds to the first."""
     ours = watched(mpm=mpm, cache=cache.path if cached else "", server="SendBufferSize 65536")
     ours.tolerate_log("AH01110|AH00898|AH01102")
+    began = time.monotonic()
     boots, seen = faulty_fleet(ours, walt)
     ours.graceful()
     walt.set_image("*", "another")
@@ -70,7 +72,8 @@ def test_a_fleet_with_faults(watched, walt, cache, mpm, cached):
     resumes = sum(boot.resumes for boot in boots)
     assert page.sum("walt_vpn_resumes_total") == resumes >= 8
     assert page.sum("walt_vpn_boot_seconds_count") == page.sum("walt_vpn_download_bytes_per_second_count") == len(boots)
-    assert page.sum("walt_vpn_boot_seconds_sum") <= sum(boot.seconds for boot in boots)
+    # httpd may see the end of a boot later than its node.
+    assert 0 < page.sum("walt_vpn_boot_seconds_sum") <= len(boots) * (time.monotonic() - began)
     assert page.by("walt_vpn_refusals_total", "reason") == {
         "a dot segment": 2, "a directory below per-ip/": 2, "an enroll body of more than 32 KiB": 2}
 
