@@ -120,6 +120,15 @@ static image_state fate_of(image_part *part, mode_t mode)
     }
 }
 
+/* Is the file what the fetch at this place made of it?  An emptied one, or another that has the
+ * number of one that was removed, is not. */
+static int is_fetchs_own(const image_part *part, const struct stat *st)
+{
+    apr_uint64_t size = part->place < 0 ? 0 : boot_ledger_fetch_at(part->place)->size;
+
+    return size > 0 && size == (apr_uint64_t)st->st_size;
+}
+
 /*
  * The lock is ours, so whoever fetched is dead, or has left it.  Of such a fetch there may be bytes
  * in the file that nodes were sent: then they stay.  One that had not come so far is over, and so
@@ -129,13 +138,11 @@ static image_state fate_of(image_part *part, mode_t mode)
 static image_state take_over(image_part *part)
 {
     struct stat st;
-    apr_uint64_t size;
 
     if (fstat(part->fd, &st) != 0)
         return IMAGE_NO_ROOM;
     part->place = boot_ledger_fetch_of(st.st_dev, st.st_ino);
-    size = part->place < 0 ? 0 : boot_ledger_fetch_at(part->place)->size;
-    if (size > 0 && size == (apr_uint64_t)st.st_size)
+    if (is_fetchs_own(part, &st))
         return IMAGE_MISSING;
     boot_ledger_fetch_lost(st.st_dev, st.st_ino);
     part->place = -1;
@@ -164,8 +171,7 @@ image_state image_part_look(image_part *part)
             return IMAGE_NO_ROOM;
         }
         part->place = boot_ledger_fetch_of(st.st_dev, st.st_ino);
-        return part->place >= 0 && boot_ledger_fetch_at(part->place)->size > 0 ? IMAGE_GROWING
-                                                                              : IMAGE_LATE;
+        return is_fetchs_own(part, &st) ? IMAGE_GROWING : IMAGE_LATE;
     }
     /* Its last owner may have ended it between the two looks. */
     if (!is_named(part)) {

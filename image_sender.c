@@ -178,6 +178,8 @@ static apr_off_t available(image_sender *sender)
     /* Until the head is passed on, another try may bring a file of another size. */
     if (!sender->begun && fstat(sender->fd, &st) == 0)
         sender->size = st.st_size;
+    if (sender->size == 0)      /* somebody has emptied the file */
+        return -1;
     if (is_proven)
         return sender->size;
     if (!is_under_way)

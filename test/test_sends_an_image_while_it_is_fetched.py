@@ -1,6 +1,7 @@
 """Nodes are sent what is already here, but for a last piece that goes out only when the whole image is what boot.sig vouches for."""
 
 import errno
+import fcntl
 import os
 import signal
 import threading
@@ -367,6 +368,23 @@ def test_killed_and_its_file_emptied(entrypoint, cache, walt, readers):
     walt.fault("boot.img", "silence", at_byte=HALF, seconds=1)
     boots = Fleet(httpd, 6).boots()
     assert all(boot.booted and not boot.resumes for boot in boots), boots
+
+
+def test_killed_and_its_emptied_file_in_other_hands(entrypoint, cache, walt, readers):
+    """Who meets it between being emptied and being fetched anew waits: of the old fetch there is nothing to be sent."""
+    httpd = entrypoint(cache=cache.path, server=FOUR_PROCESSES, vhost=metrics.LOCATION)
+    httpd.tolerate_log("ended short")
+    walt.fault("boot.img", "silence", at_byte=HALF)
+    first = readers(httpd, 99)
+    first.await_bytes(1000)
+    os.kill(fetcher(httpd), signal.SIGKILL)
+    first.rest()
+    with open(cache.part(image_digest("default", 1)), "r+b") as part:
+        fcntl.flock(part, fcntl.LOCK_EX)
+        part.truncate(0)
+        node = readers(httpd, 1)
+        wait_until(lambda: metrics.scrape(httpd).sum("walt_vpn_waiting_threads") == 1, what="its wait")
+    assert node.rest().body == content()
 
 
 def test_graceful_restart_in_the_middle(entrypoint, cache, walt):
