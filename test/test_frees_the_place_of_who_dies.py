@@ -59,12 +59,13 @@ def test_those_who_wait(entrypoint, walt):
     waiting = ask(httpd, nodes(6))
     wait_until(lambda: len([c for c in httpd.children() if len(sockets(c)) > len(sockets(httpd.process.pid))]) >= 7,
                what="all of them in their children")
-    for victim in httpd.children():
-        if victim != child:
-            os.kill(victim, signal.SIGKILL)
+    victims = set(httpd.children())
+    for victim in victims - {child}:
+        os.kill(victim, signal.SIGKILL)
     assert all(question.wait().reply.ended == "RST" for question in waiting)
     os.kill(child, signal.SIGKILL)
     held.wait()
+    wait_until(lambda: not victims & set(httpd.children()), what="the end of all that could take a question along")
     again = ask(httpd, nodes(16, "10.2.0"))
     assert [question.wait().reply.status for question in again] == [200] * 16
     assert max(question.seconds for question in again) < AT_ONCE
