@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from processes import sockets, wait_until
+from processes import sockets, tcp_connections, wait_until
 from questions import ask, nodes
 
 # The next one would be let in anyhow when a question has taken 8 s.
@@ -20,9 +20,7 @@ SMALL["worker"] = SMALL["event"]
 
 def child_with_port(httpd, port):
     """The child that has this local port of a connection."""
-    with open("/proc/net/tcp") as table:
-        rows = [line.split() for line in table][1:]
-    inode = next(row[9] for row in rows if int(row[1].split(":")[1], 16) == port and row[3] == "01")
+    inode = next(row[9] for row in tcp_connections() if int(row[1].split(":")[1], 16) == port and row[3] == "01")
     return next(child for child in httpd.children() if "socket:[%s]" % inode in sockets(child))
 
 

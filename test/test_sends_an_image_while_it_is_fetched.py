@@ -72,6 +72,14 @@ def readers():
         reader.wire.close()
 
 
+def kill_half_way(httpd, readers, number=7):
+    """The process of a fetch that has stopped half-way is killed; what the fetch's own node had of the image."""
+    first = readers(httpd, number)
+    first.await_bytes(1000)
+    os.kill(fetcher(httpd), signal.SIGKILL)
+    return first.rest().body
+
+
 def server_of(mpm):
     """Several processes from the start; with the worker MPM of so many threads that no turns are taken."""
     many = FOUR_PROCESSES.replace("ThreadsPerChild 4", "ThreadsPerChild 32").replace(" 32\nMin", " 256\nMin")
@@ -326,10 +334,7 @@ def test_killed_and_then_all_differs(entrypoint, cache, walt, readers):
     httpd = entrypoint(cache=cache.path, server=FOUR_PROCESSES)
     httpd.tolerate_log("ended short|answered with 404")
     walt.fault("boot.img", "raw", reply="HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (MIB, "." * HALF), seconds=30)
-    first = readers(httpd)
-    first.await_bytes(1000)
-    os.kill(fetcher(httpd), signal.SIGKILL)
-    held = [("Range", "bytes=%d-" % len(first.rest().body))]
+    held = [("Range", "bytes=%d-" % len(kill_half_way(httpd, readers)))]
     walt.fault("boot.img", "silence", at_byte=HALF, seconds=3)
     reply = readers(httpd, headers=held).rest()
     assert reply.ended == "RST" and not reply.body
@@ -360,10 +365,7 @@ def test_killed_and_its_file_emptied(entrypoint, cache, walt, readers):
     httpd = entrypoint(cache=cache.path, server=FOUR_PROCESSES)
     httpd.tolerate_log("ended short")
     walt.fault("boot.img", "silence", at_byte=HALF)
-    first = readers(httpd, 99)
-    first.await_bytes(1000)
-    os.kill(fetcher(httpd), signal.SIGKILL)
-    first.rest()
+    kill_half_way(httpd, readers, 99)
     os.truncate(cache.part(image_digest("default", 1)), 0)
     walt.fault("boot.img", "silence", at_byte=HALF, seconds=1)
     boots = Fleet(httpd, 6).boots()
@@ -375,10 +377,7 @@ def test_killed_and_its_emptied_file_in_other_hands(entrypoint, cache, walt, rea
     httpd = entrypoint(cache=cache.path, server=FOUR_PROCESSES, vhost=metrics.LOCATION)
     httpd.tolerate_log("ended short")
     walt.fault("boot.img", "silence", at_byte=HALF)
-    first = readers(httpd, 99)
-    first.await_bytes(1000)
-    os.kill(fetcher(httpd), signal.SIGKILL)
-    first.rest()
+    kill_half_way(httpd, readers, 99)
     with open(cache.part(image_digest("default", 1)), "r+b") as part:
         fcntl.flock(part, fcntl.LOCK_EX)
         part.truncate(0)

@@ -2,6 +2,8 @@
 
 import socket
 
+from processes import tcp_connections
+
 
 class Reply:
     """A reply and how the connection ended: "FIN", "RST", "timeout", or "open" when the reply was complete before."""
@@ -65,10 +67,8 @@ class Wire:
     def is_read(self):
         """Has the server accepted this connection, of IPv4, and read all that was sent?"""
         ends = [end[1] for end in (self.socket.getpeername(), self.socket.getsockname())]
-        with open("/proc/net/tcp") as table:
-            rows = [line.split() for line in table][1:]
         return any([int(end.split(":")[1], 16) for end in row[1:3]] == ends and row[9] != "0" and row[4].endswith(":00000000")
-                   for row in rows)
+                   for row in tcp_connections())
 
     def receive(self):
         """One more piece; False when there will be none."""
