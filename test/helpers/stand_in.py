@@ -148,6 +148,13 @@ class WaltServer:
         """Forgets all faults, also those that did not strike yet."""
         self.order("heal")
 
+    def hold_signatures(self):
+        """From now on none that it computes is done before it may release them."""
+        self.order("hold_signatures")
+
+    def release_signatures(self):
+        self.order("release_signatures")
+
     def down(self):
         """Its connections end and new ones are refused."""
         self.order("down")

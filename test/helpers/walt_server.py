@@ -30,6 +30,7 @@ import time
 
 import bottle
 import gevent
+import gevent.event
 from gevent.pywsgi import WSGIHandler, WSGIServer
 
 from boot_files import MIB, boot_sig, image_digest, image_pieces
@@ -99,9 +100,11 @@ class Signatures:
     def __init__(self):
         self.files = {}
         self.known = {}
+        self.may_end = gevent.event.Event()
         self.clear()
 
     def clear(self):
+        self.may_end.set()
         self.computed = 0
         self.at_once = 0
         self.peak = 0               # KiB of those at once
@@ -134,6 +137,7 @@ class Signatures:
             self.running[process] = int(process.stdout.readline())
             self.peak = max(self.peak, sum(self.running.values()))
             digest = process.stdout.readline().strip()
+            self.may_end.wait()
         self.running.pop(process, None)
         return digest
 
@@ -507,6 +511,12 @@ class Control:
 
     def do_dangers(self):
         return self.state.dangers
+
+    def do_hold_signatures(self):
+        self.state.signatures.may_end.clear()
+
+    def do_release_signatures(self):
+        self.state.signatures.may_end.set()
 
     def do_signatures(self):
         signatures = self.state.signatures
