@@ -92,7 +92,7 @@ def test_one_node_that_is_not_answered_is_not_the_others_trouble(entrypoint, wal
 
 def test_a_node_that_is_never_answered_stands_beside_the_line(entrypoint, walt):
     """Once that has been found out, it holds up nobody: others are answered while it is asked for again."""
-    httpd = entrypoint(vhost=hasty(walt.location, 6))
+    httpd = entrypoint(vhost=hasty(walt.location, 10))
     httpd.tolerate_log("proxy|was answered with 50")
     walt.fault("10-9-0-", "silence", at_byte=None, times=None)
     bad = ask(httpd, nodes(1, "10.9.0"))
@@ -101,7 +101,7 @@ def test_a_node_that_is_never_answered_stands_beside_the_line(entrypoint, walt):
     wait_until(lambda: len(walt.requests("10-9-0-")) == 2, what="the second try")
     others = ask(httpd, nodes(10))
     assert {question.wait().reply.status for question in others} == {200}
-    assert max(question.seconds for question in others) < 2.3, "the line would have been shut for 2.4 s"
+    assert max(question.seconds for question in others) < 3.8, "the line would have been shut for 4 s"
     assert bad[0].wait().reply.status in (502, 504)
 
 
