@@ -25,6 +25,8 @@
 
 #include "apr_lib.h"
 #include "apr_strings.h"
+#include "ap_mpm.h"
+#include "http_connection.h"
 #include "http_main.h"
 #include "http_protocol.h"
 #include "http_request.h"
@@ -157,6 +159,25 @@ static int is_entrypoint(void *data, conn_rec *c, server_rec *s)
     (void)data;
     (void)c;
     return entrypoint_of(s) != NULL;
+}
+
+/*
+ * A process that begins to end (graceful restart, MaxConnectionsPerChild) may have taken a
+ * connection that the event MPM did not count yet when it looked whether there are any.  Nobody
+ * then finishes what is left to the MPM or to the feeder, and the process ends with it.  So at the
+ * address of an entrypoint the thread itself serves such a connection to its end.
+ */
+static int walt_vpn_pre_connection(conn_rec *c, void *socket)
+{
+    int is_async = 0, state = 0;
+
+    (void)socket;
+    ap_mpm_query(AP_MPMQ_IS_ASYNC, &is_async);
+    ap_mpm_query(AP_MPMQ_MPM_STATE, &state);
+    if (is_async && state == AP_MPMQ_STOPPING && !c->master
+        && ap_vhost_iterate_given_conn(c, is_entrypoint, NULL))
+        c->clogging_input_filters = 1;  /* httpd's sign for such a connection */
+    return OK;
 }
 
 /* A request is about to be read: at the address of an entrypoint it may be a node's, if it is the
@@ -387,6 +408,7 @@ static void register_hooks(apr_pool_t *p)
     static const char *const md[] = { "mod_md.c", NULL };
 
     (void)p;
+    ap_hook_pre_connection(walt_vpn_pre_connection, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_create_request(walt_vpn_create_request, NULL, NULL, APR_HOOK_MIDDLE);
     /* Before whatever changes the request. */
     ap_hook_post_read_request(walt_vpn_post_read_first, NULL, NULL, APR_HOOK_REALLY_FIRST);

@@ -67,6 +67,21 @@ def test_during_a_fetch_that_must_be_repeated(entrypoint, cache, walt):
     assert fetched(walt) == 2
 
 
+@pytest.mark.parametrize("mpm", ["event", "worker", "prefork"])
+@pytest.mark.parametrize("cached", [True, False], ids=["cached", "fetched"])
+def test_last_connection_of_a_process(cached, mpm, entrypoint, cache, walt):
+    """With MaxConnectionsPerChild a process ends by itself, just as gracefully."""
+    httpd = entrypoint(cache=cache.path, mpm=mpm, server="MaxConnectionsPerChild 1")
+    walt.set_image("*", "slow", 8)
+    if cached:
+        assert Fleet(httpd, 1).boots()[0].booted
+    else:
+        walt.fault("boot.img", "silence", at_byte=HALF, seconds=3)
+    boots = Fleet(httpd, 3, first=10, rate=8 * SLOW).boots()
+    assert all(boot.booted and not boot.resumes for boot in boots), boots
+    assert fetched(walt) == 1
+
+
 def test_restart_at_once(entrypoint, cache, walt):
     """Not graceful: what is under way is reset, never ended cleanly, and nodes resume after it."""
     httpd = entrypoint(cache=cache.path)
