@@ -15,7 +15,7 @@ from httpd import ENTRYPOINT, Httpd
 HTTPD_TO_HTTPS = "RewriteEngine On\nRewriteCond %{HTTPS} !=on\nRewriteRule ^ https://%{HTTP_HOST}%{REQUEST_URI} [L,R=301]"
 
 
-def hasty(location, timeout=1, more="disablereuse=on retry=0"):
+def hasty(location, timeout=2, more="disablereuse=on retry=0"):
     """Lines for an entrypoint that soon gives up a WalT server which is silent; the worker that our module makes waits 20 s.
     location: what WaltVpnServer says; timeout: in seconds."""
     return '<Proxy "http://%s/walt-vpn/">\nProxySet timeout=%d %s\n</Proxy>' % (location, timeout, more)
