@@ -228,7 +228,7 @@ class Httpd:
             return self.operations() > before
         processes.wait_until(operating, 30, "httpd's start")
 
-    def settle(self, seconds=0.3):
+    def settle(self, seconds=3):
         """Lets connections end that are about to. A child of the event MPM that is told to end at once just when one of its
         connections is closed may crash (its close_worker_sockets() races with its workers), and one of prefork's at any time
         while it has one (allow_crash_at_stop), with any module or none."""
@@ -252,7 +252,7 @@ class Httpd:
 
     def stop(self, graceful=False):
         if not graceful and self.process and self.process.poll() is None:
-            self.settle(3)
+            self.settle()
         processes.end(self.process, signal.SIGWINCH if graceful else signal.SIGTERM)
         self.process = None
 
