@@ -7,7 +7,7 @@ import stat
 import subprocess
 
 import pytest
-from fetches import fetched
+from fetches import CacheFolder, fetched
 
 
 ROOT = os.getuid() == 0
@@ -188,7 +188,7 @@ def test_relative_path_is_below_the_server_root(entrypoint, node):
     """As with every other path in httpd's configuration."""
     httpd = entrypoint(cache="pictures")
     assert node(httpd).boot().booted
-    assert len(os.listdir(httpd.folder + "/pictures")) == 1
+    assert len(CacheFolder(httpd.folder + "/pictures").images()) == 1
 
 
 def test_images_outlast_the_server(entrypoint, cache, node, walt):
