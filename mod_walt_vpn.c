@@ -169,14 +169,13 @@ static int is_entrypoint(void *data, conn_rec *c, server_rec *s)
  */
 static int walt_vpn_pre_connection(conn_rec *c, void *socket)
 {
-    int is_async = 0, state = 0;
+    int state = 0;
 
     (void)socket;
-    ap_mpm_query(AP_MPMQ_IS_ASYNC, &is_async);
     ap_mpm_query(AP_MPMQ_MPM_STATE, &state);
-    if (is_async && state == AP_MPMQ_STOPPING && !c->master
+    if (state == AP_MPMQ_STOPPING && !c->master
         && ap_vhost_iterate_given_conn(c, is_entrypoint, NULL))
-        c->clogging_input_filters = 1;  /* httpd's sign for such a connection */
+        c->clogging_input_filters = 1;  /* httpd's sign for that; other MPMs always do so */
     return OK;
 }
 

@@ -9,13 +9,14 @@ from proxies import hasty
 
 MIB = 1 << 20
 HALF = MIB // 2
+MPMS = ["event", "worker", "prefork"]
 
 
 def await_new_children(httpd, old):
     wait_until(lambda: set(httpd.children()) - set(old), what="new children")
 
 
-@pytest.mark.parametrize("mpm", ["event", "worker", "prefork"])
+@pytest.mark.parametrize("mpm", MPMS)
 def test_during_a_fetch(mpm, entrypoint, cache, walt):
     """Nodes that asked before it and nodes that ask after it, of old and new children, share the one fetch."""
     httpd = entrypoint(cache=cache.path, mpm=mpm)
@@ -32,7 +33,7 @@ def test_during_a_fetch(mpm, entrypoint, cache, walt):
     assert cache.parts() == [] and len(cache.images()) == 1
 
 
-@pytest.mark.parametrize("mpm", ["event", "worker", "prefork"])
+@pytest.mark.parametrize("mpm", MPMS)
 def test_during_slow_downloads(mpm, entrypoint, cache, walt):
     """Twice, and the old children end when their last node is served."""
     httpd = entrypoint(cache=cache.path, mpm=mpm)
@@ -67,7 +68,7 @@ def test_during_a_fetch_that_must_be_repeated(entrypoint, cache, walt):
     assert fetched(walt) == 2
 
 
-@pytest.mark.parametrize("mpm", ["event", "worker", "prefork"])
+@pytest.mark.parametrize("mpm", MPMS)
 @pytest.mark.parametrize("cached", [True, False], ids=["cached", "fetched"])
 def test_last_connection_of_a_process(cached, mpm, entrypoint, cache, walt):
     """With MaxConnectionsPerChild a process ends by itself, just as gracefully."""

@@ -228,13 +228,13 @@ class Httpd:
             return self.operations() > before
         processes.wait_until(operating, 30, "httpd's start")
 
-    def settle(self, seconds=3):
+    def settle(self):
         """Lets connections end that are about to. A child of the event MPM that is told to end at once just when one of its
         connections is closed may crash (its close_worker_sockets() races with its workers), and one of prefork's at any time
         while it has one (allow_crash_at_stop), with any module or none."""
         try:
             listening = processes.sockets(self.process.pid)
-            processes.wait_until(lambda: not any(processes.sockets(child) - listening for child in self.children()), seconds)
+            processes.wait_until(lambda: not any(processes.sockets(child) - listening for child in self.children()), 3)
         except (TimeoutError, PermissionError):
             pass
 
