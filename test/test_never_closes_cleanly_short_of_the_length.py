@@ -25,7 +25,7 @@ class Download:
         self.socket.settimeout(60)
         self.socket.connect(("127.0.0.1", entrypoint.port))
         self.socket.sendall(wire.request(IMAGE, entrypoint.server_name, headers=headers))
-        self.data = b""
+        self.data = bytearray()
         while len(self.data) < SOME:
             piece = self.socket.recv(WINDOW)
             assert piece, "ended before anything happened"
@@ -43,7 +43,7 @@ class Download:
         except ConnectionResetError:
             ended = "RST"
         self.socket.close()
-        reply = wire.Reply(self.data)
+        reply = wire.Reply(bytes(self.data))
         return ended, len(reply.body), int(reply.header("Content-Length"))
 
 
