@@ -57,6 +57,7 @@ class Run:
 
     def interrupt(self, number=signal.SIGINT):
         """Ctrl-C reaches the whole foreground process group."""
+        assert self.process.poll() is None, self.output
         family = self.family()
         os.killpg(self.process.pid, number)
         self.process.wait(30)

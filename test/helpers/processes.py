@@ -8,11 +8,17 @@ import subprocess
 import time
 
 
+def own_ports():
+    """Those below the range that outgoing connections take theirs from; each of pytest's workers has others."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").lstrip("gw"))
+    return range(10000, 32768)[worker::int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))]
+
+
 def free_port(address="127.0.0.1"):
-    """A port below the range that outgoing connections take theirs from; free now, so whoever uses it must retry."""
+    """One of our own ports; free now, and a stranger may take it: whoever can retries."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     while True:
-        port = random.SystemRandom().randrange(10000, 32768)
+        port = random.SystemRandom().choice(own_ports())
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             try:
                 probe.bind((address, port))
