@@ -22,7 +22,7 @@ from raw_requests import RAWS
 from recorder import Recorder, fault_of
 from request_targets import ACCEPTED, NODE, REFUSED
 
-REQUESTS = 16000
+REQUESTS = 18000
 HOST = WaltVpn.server_name
 IMAGE = random.Random("image").randbytes(200000)
 SIGNATURE = b"%s\nts: 1\nrsa2048: 00\n" % hashlib.sha256(IMAGE).hexdigest().encode()
@@ -180,4 +180,4 @@ def test_requests(httpds, folder, reports, sanitized):
         assert not said(reports), said(reports)[:5000]
         harm = [(fault, data[:300]) for data in taken for fault in [harm_of(data)] if fault]
         assert not harm, harm
-        assert len(taken) > REQUESTS / 40, "hardly any came through: this shows little"
+        assert len(taken) > 800, "hardly any came through: this shows little"
