@@ -186,7 +186,9 @@ class Soak:
         """The WalT server knows all signatures from here on: computing one may take longer than a hasty entrypoint waits."""
         for image in IMAGES:
             self.walt.set_image("*", *image)
-            wire.exchange(self.walt.port, wire.request("/walt-vpn/per-ip/192-168-0-1/boot.sig", self.walt.location), timeout=60)
+            question = wire.request("/walt-vpn/per-ip/192-168-0-1/boot.sig", self.walt.location)
+            if wire.exchange(self.walt.port, question, timeout=60).status != 200:
+                raise Trouble("the WalT server signed nothing")
 
     def quiet_boots(self, rounds):
         """Nothing goes wrong, but for the images that change; enough of them that some are evicted."""
