@@ -233,8 +233,7 @@ class Httpd:
         connections is closed may crash (its close_worker_sockets() races with its workers), and one of prefork's at any time
         while it has one (allow_crash_at_stop), with any module or none."""
         try:
-            listening = processes.sockets(self.process.pid)
-            processes.wait_until(lambda: not any(processes.sockets(child) - listening for child in self.children()), 3)
+            processes.wait_until(lambda: not self.has_connections(), 3)
         except (TimeoutError, PermissionError):
             pass
 
@@ -259,6 +258,11 @@ class Httpd:
     def children(self):
         """Process ids of the MPM's children."""
         return processes.children(self.process.pid)
+
+    def has_connections(self):
+        """Whether a child has a socket that it does not listen on."""
+        listening = processes.sockets(self.process.pid)
+        return any(processes.sockets(child) - listening for child in self.children())
 
     def __enter__(self):
         return self.start()

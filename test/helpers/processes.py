@@ -143,15 +143,20 @@ def tcp_connections():
         return [line.split() for line in table][1:]
 
 
-def sockets(pid):
-    """What this process has open of them."""
-    found = set()
+def descriptors(pid):
+    """What each of this process's stands for; none if it has ended."""
+    found = {}
     try:
         for number in os.listdir("/proc/%d/fd" % pid):
             try:
-                found.add(os.readlink("/proc/%d/fd/%s" % (pid, number)))
+                found[int(number)] = os.readlink("/proc/%d/fd/%s" % (pid, number))
             except FileNotFoundError:
-                pass
+                pass    # closed meanwhile
     except (FileNotFoundError, ProcessLookupError):
         pass
-    return {name for name in found if name.startswith("socket:")}
+    return found
+
+
+def sockets(pid):
+    """What this process has open of them."""
+    return {name for name in descriptors(pid).values() if name.startswith("socket:")}
