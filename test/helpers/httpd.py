@@ -229,11 +229,12 @@ class Httpd:
         processes.wait_until(operating, 30, "httpd's start")
 
     def settle(self):
-        """Lets connections end that are about to. A child of the event MPM that is told to end at once just when one of its
-        connections is closed may crash (its close_worker_sockets() races with its workers), and one of prefork's at any time
-        while it has one (allow_crash_at_stop), with any module or none."""
+        """Lets connections end that are about to, and the threads that end them. A child of the event MPM that is told to end
+        at once may crash while one has closed its connection and not yet forgotten it (its close_worker_sockets() looks at the
+        socket then, whose memory may be gone), and one of prefork's at any time while it has one (allow_crash_at_stop), with
+        any module or none."""
         try:
-            processes.wait_until(lambda: not self.has_connections(), 3)
+            processes.wait_until(lambda: not self.has_connections() and not any(map(processes.at_work, self.children())), 3)
         except (TimeoutError, PermissionError):
             pass
 

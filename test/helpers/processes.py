@@ -1,5 +1,6 @@
 """Private servers as child processes: free ports to listen on, and an end that always comes."""
 
+import glob
 import os
 import random
 import signal
@@ -160,3 +161,15 @@ def descriptors(pid):
 def sockets(pid):
     """What this process has open of them."""
     return {name for name in descriptors(pid).values() if name.startswith("socket:")}
+
+
+def at_work(pid):
+    """Whether one of this process's threads has something to do, be it that it waits for a processor."""
+    for path in glob.glob("/proc/%d/task/*/stat" % pid):
+        try:
+            with open(path) as stat:
+                if stat.read().rpartition(")")[2].split()[0] != "S":
+                    return True
+        except (FileNotFoundError, ProcessLookupError):
+            pass    # ended meanwhile
+    return False
