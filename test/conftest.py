@@ -81,7 +81,8 @@ def httpds(folder):
     for httpd in made:
         httpd.stop()
     objections = [line for httpd in made for line in httpd.log_objections()]
-    assert not objections, "in the error log:\n" + "\n".join(objections)
+    assert not objections, "in the error log:\n%s\n\nAll of it:\n%s" % (
+        "\n".join(objections), "\n".join(httpd.error_log for httpd in made))
 
 
 @pytest.hookimpl(hookwrapper=True)
