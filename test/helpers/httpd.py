@@ -244,7 +244,12 @@ class Httpd:
         self.await_operation(before)
 
     def graceful(self):
+        """A graceful restart. Who connects from now on meets the new configuration: a child of the old one may still accept
+        after the parent has gone on."""
+        old = self.children()
         self.signal_and_await(signal.SIGUSR1)
+        listening = processes.sockets(self.process.pid)
+        processes.wait_until(lambda: not any(processes.sockets(child) & listening for child in old), 30, "the old children's end")
 
     def restart(self):
         self.settle()
