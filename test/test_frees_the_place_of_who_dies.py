@@ -55,8 +55,7 @@ def test_those_who_wait(entrypoint, walt):
     httpd.tolerate_log("AH00052: child pid .* exit signal Killed|AH00161|AH00484")
     held, child = hold(httpd, walt)
     waiting = ask(httpd, nodes(6))
-    wait_until(lambda: len([c for c in httpd.children() if len(sockets(c)) > len(sockets(httpd.process.pid))]) >= 7,
-               what="all of them in their children")
+    wait_until(lambda: len(httpd.connected()) >= 7, what="all of them in their children")
     victims = set(httpd.children())
     for victim in victims - {child}:
         os.kill(victim, signal.SIGKILL)

@@ -224,7 +224,7 @@ def test_no_descriptors(warm, entrypoint, cache, walt, node):
     [child] = httpd.children()
 
     def at_rest():
-        return not httpd.has_connections() and not any("/images" in name for name in descriptors(child).values())
+        return not httpd.connected() and not any("/images" in name for name in descriptors(child).values())
 
     served = []
     for spare in range(8):

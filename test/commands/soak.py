@@ -31,7 +31,7 @@ from fetches import CacheFolder
 from flaky_disk import FlakyDisk
 from fleet import Fleet
 from httpd import OF_A_TEST, log_objections
-from processes import wait_until
+from processes import descriptors, wait_until
 from proxies import WaltVpn, hasty
 from stand_in import WaltServer
 
@@ -216,13 +216,7 @@ class Soak:
     @staticmethod
     def open_images(child):
         """Files of the cache that it holds open."""
-        names = []
-        for name in os.listdir("/proc/%d/fd" % child):
-            try:
-                names.append(os.readlink("/proc/%d/fd/%s" % (child, name)))
-            except FileNotFoundError:
-                pass
-        return [name for name in names if ".img" in name or ".part" in name or name.endswith("/images")]
+        return [name for name in descriptors(child).values() if ".img" in name or ".part" in name or name.endswith("/images")]
 
     def honest_storm(self, seconds):
         """Whatever can go wrong while each node has one image and nobody changes a byte: no node gets another byte."""

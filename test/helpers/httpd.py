@@ -234,7 +234,7 @@ class Httpd:
         socket then, whose memory may be gone), and one of prefork's at any time while it has one (allow_crash_at_stop), with
         any module or none."""
         try:
-            processes.wait_until(lambda: not self.has_connections() and not any(map(processes.at_work, self.children())), 3)
+            processes.wait_until(lambda: not self.connected() and not any(map(processes.at_work, self.children())), 3)
         except (TimeoutError, PermissionError):
             pass
 
@@ -249,7 +249,8 @@ class Httpd:
         old = self.children()
         self.signal_and_await(signal.SIGUSR1)
         listening = processes.sockets(self.process.pid)
-        processes.wait_until(lambda: not any(processes.sockets(child) & listening for child in old), 30, "the old children's end")
+        processes.wait_until(lambda: not any(processes.sockets(child) & listening for child in old), 30,
+                             "the last that an old child accepts")
 
     def restart(self):
         self.settle()
@@ -265,10 +266,10 @@ class Httpd:
         """Process ids of the MPM's children."""
         return processes.children(self.process.pid)
 
-    def has_connections(self):
-        """Whether a child has a socket that it does not listen on."""
+    def connected(self):
+        """Those of its children that have a socket which they do not listen on."""
         listening = processes.sockets(self.process.pid)
-        return any(processes.sockets(child) - listening for child in self.children())
+        return [child for child in self.children() if processes.sockets(child) - listening]
 
     def __enter__(self):
         return self.start()

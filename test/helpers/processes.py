@@ -1,6 +1,5 @@
 """Private servers as child processes: free ports to listen on, and an end that always comes."""
 
-import glob
 import os
 import random
 import signal
@@ -121,7 +120,7 @@ class Server:
 
 
 def state_of(pid):
-    """(its state, as in "S" for one that sleeps; its parent), from the kernel."""
+    """(its state, as in "S" for one that sleeps; its parent), from the kernel; also of a thread."""
     with open("/proc/%d/stat" % pid) as stat:
         state, parent = stat.read().rpartition(")")[2].split()[:2]
     return state, int(parent)
@@ -165,11 +164,13 @@ def sockets(pid):
 
 def at_work(pid):
     """Whether one of this process's threads has something to do, be it that it waits for a processor."""
-    for path in glob.glob("/proc/%d/task/*/stat" % pid):
-        try:
-            with open(path) as stat:
-                if stat.read().rpartition(")")[2].split()[0] != "S":
+    try:
+        for thread in map(int, os.listdir("/proc/%d/task" % pid)):
+            try:
+                if state_of(thread)[0] != "S":
                     return True
-        except (FileNotFoundError, ProcessLookupError):
-            pass    # ended meanwhile
+            except (FileNotFoundError, ProcessLookupError):
+                pass    # ended meanwhile
+    except (FileNotFoundError, ProcessLookupError):
+        pass
     return False
