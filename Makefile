@@ -39,20 +39,20 @@ APU_FLAGS   = $(eval APU_FLAGS := $(shell $(call ask_apxs,APU_CONFIG) --includes
 
 # What the module itself needs, whatever flags come from outside.  httpd's headers are system
 # headers: their warnings are not ours to mend.
-NEEDED_CPPFLAGS  = -isystem $(INCLUDEDIR) \
+NEEDED_CPPFLAGS  = -Isrc -isystem $(INCLUDEDIR) \
                    $(patsubst -I%,-isystem %,$(filter-out -I/usr/include,$(APR_FLAGS) $(APU_FLAGS)))
 NEEDED_CFLAGS   := -std=c11 -fPIC -pthread -Wall -Wextra
-NEEDED_LDFLAGS  := -shared -pthread -Wl,--as-needed -Wl,--version-script=exports.map
+NEEDED_LDFLAGS  := -shared -pthread -Wl,--as-needed -Wl,--version-script=src/exports.map
 
-SOURCES := $(wildcard *.c)
+SOURCES := mod_walt_vpn.c $(wildcard src/*/*.c)
 OBJECTS := $(SOURCES:.c=.o)
 
 all: mod_walt_vpn.so
 
-mod_walt_vpn.so: $(OBJECTS) exports.map
+mod_walt_vpn.so: $(OBJECTS) src/exports.map
 	$(CC) $(CFLAGS) $(NEEDED_LDFLAGS) $(LDFLAGS) -o $@ $(OBJECTS) $(LDLIBS)
 
-%.o: %.c $(wildcard *.h)
+%.o: %.c $(wildcard src/*/*.h)
 	$(CC) $(CPPFLAGS) $(NEEDED_CPPFLAGS) $(CFLAGS) $(NEEDED_CFLAGS) -c -o $@ $<
 
 # Where walt-vpn-check and the manual pages go; httpd's modules are where apxs says.
@@ -124,7 +124,7 @@ build/bench/%: test/bench/%.c test/bench/image.c test/bench/image.h
 
 static:
 	test/install static
-	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,style,performance,portability \
+	cppcheck --quiet -Isrc --error-exitcode=1 --std=c11 --enable=warning,style,performance,portability \
 		--suppress=variableScope --suppress=missingInclude $(SOURCES)
 
 FUZZ_SECONDS ?= 600
@@ -141,7 +141,7 @@ fuzz:
 	@mkdir -p build/fuzz/corpus
 	@$(PYTHON) -B test/helpers/request_targets.py build/fuzz/corpus
 	$(FUZZ_CC) -std=c11 -g -O1 -Wall -Wextra -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-		-o build/fuzz/fuzz_boot_request test/fuzz/fuzz_boot_request.c boot_request.c
+		-Isrc -o build/fuzz/fuzz_boot_request test/fuzz/fuzz_boot_request.c src/request/judge.c
 	cd build/fuzz && ./fuzz_boot_request -max_total_time=$(FUZZ_SECONDS) -max_len=400 -print_final_stats=1 \
 		-dict=../../test/fuzz/fuzz_boot_request.dict corpus
 

@@ -4,24 +4,24 @@
  * Why a module that generates a worker rather than a ProxyPass line: a node does not survive what
  * a mere relay does to it (facts.md 1: a clean close at the wrong byte hangs it, a resumed download
  * answered with 200 corrupts it), and the WalT server does not survive what a mere relay lets
- * through.  So a request is judged as it was sent (boot_request.c) before anything in httpd
+ * through.  So a request is judged as it was sent (request/judge.c) before anything in httpd
  * rewrites it, claimed ahead of every other module, passed on by mod_proxy_http through a worker
- * with settings of our own, and its reply is guarded (reply_guard.c).
+ * with settings of our own, and its reply is guarded (reply/guard.c).
  */
-#include "walt_vpn.h"
-#include "boot_files.h"
-#include "boot_ledger.h"
-#include "boot_watch.h"
-#include "entrypoint.h"
-#include "image_feeder.h"
-#include "metrics_page.h"
-#include "reply_guard.h"
-#include "request_record.h"
-#include "server_fault.h"
-#include "site_check.h"
-#include "status_page.h"
-#include "upkeep.h"
-#include "walt_query.h"
+#include "request/walt_vpn.h"
+#include "boot/feeder.h"
+#include "boot/files.h"
+#include "ledger/ledger.h"
+#include "reply/guard.h"
+#include "report/metrics_page.h"
+#include "report/status_page.h"
+#include "report/watch.h"
+#include "request/record.h"
+#include "site/directives.h"
+#include "site/upkeep.h"
+#include "site/warnings.h"
+#include "walt/query.h"
+#include "walt/server_fault.h"
 
 #include "apr_lib.h"
 #include "apr_strings.h"

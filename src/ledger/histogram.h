@@ -1,0 +1,34 @@
+/*
+ * ledger/histogram.h: how often a measure was how large.
+ */
+#ifndef WALT_VPN_LEDGER_HISTOGRAM_H
+#define WALT_VPN_LEDGER_HISTOGRAM_H
+
+#include "apr_time.h"
+
+/* Bounds of a histogram: each counts the measures up to it that are above the one before. */
+#define HISTOGRAM_BOUNDS 16
+
+/* All zero at first.  It may live in shared memory: it changes by atomic additions alone. */
+typedef struct {
+    _Atomic apr_uint64_t counts[HISTOGRAM_BOUNDS + 1];  /* the last: above all bounds */
+    _Atomic apr_uint64_t sum;           /* of all measures */
+} histogram;
+
+/* What the measures of a histogram are. */
+typedef struct {
+    apr_uint64_t unit;                  /* as many of what is summed up are 1 of what is shown */
+    struct {
+        apr_uint64_t most;              /* as it is summed up */
+        const char *text;               /* as it is shown: the same number in any format */
+    } bounds[HISTOGRAM_BOUNDS];
+} histogram_scale;
+
+extern const histogram_scale histogram_times;   /* microseconds, shown in seconds */
+extern const histogram_scale histogram_rates;   /* bytes a second */
+
+/* Count a measure.  A time may be negative, when the clock was set back: then it is 0. */
+void histogram_add_time(histogram *histogram, apr_interval_time_t time);
+void histogram_add_rate(histogram *histogram, apr_uint64_t rate);
+
+#endif

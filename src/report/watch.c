@@ -1,0 +1,685 @@
+/*
+ * report/watch.c: what the administrator is told of each request: variables, log lines, counters.
+ *
+ * How far a download has come is known by marks: metadata buckets between the pieces of a file
+ * (filter WALT_VPN_WATCH), which httpd's core destroys when it has written what stands before
+ * them.  The file itself is not touched, so it still goes out by sendfile, without a thread.
+ */
+#include "report/watch.h"
+#include "report/memory.h"
+
+#include "ap_mpm.h"
+#include "apr_strings.h"
+#include "http_core.h"
+#include "http_protocol.h"
+#include "http_request.h"
+#include "util_filter.h"
+
+#include <linux/sockios.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+
+/* A reply is marked so often, but not more often than after this many bytes.  A hundred marks made
+ * 400 slow downloads cost 40 MiB instead of 25. */
+#define MARKS 20
+#define MARK_MIN (64 * 1024)
+
+static ap_filter_rec_t *watch_filter;
+
+/* ------------------------------------------------------------------ variables */
+
+const char *boot_watch_answer_name(walt_vpn_answer answer)
+{
+    static const char *const names[WALT_VPN_ANSWERS] = {
+        "relayed", "cached", "fetched", "streamed", "waited", "refused", "failed"
+    };
+
+    return names[answer];
+}
+
+const char *boot_watch_file_name(boot_file file)
+{
+    switch (file) {
+    case BOOT_FILE_SERVER:
+        return "server";
+    case BOOT_FILE_SIG:
+        return "boot.sig";
+    case BOOT_FILE_IMG:
+        return "boot.img";
+    case BOOT_FILE_ENROLL:
+        return "enroll";
+    default:
+        return "other";
+    }
+}
+
+void boot_watch_judged(request_rec *r)
+{
+    const walt_vpn_request *request = walt_vpn_request_of(r);
+
+    if (request->boot.node[0])
+        apr_table_setn(r->subprocess_env, "WALT_VPN_NODE", request->boot.node);
+    apr_table_setn(r->subprocess_env, "WALT_VPN_FILE", boot_watch_file_name(request->boot.file));
+    if (request->resume_from > 0)
+        apr_table_setn(r->subprocess_env, "WALT_VPN_FROM",
+                       apr_off_t_toa(r->pool, request->resume_from));
+}
+
+void boot_watch_answer(request_rec *r, walt_vpn_answer answer, const char *reason)
+{
+    walt_vpn_request *request = walt_vpn_request_of(r);
+
+    request->answer = answer;
+    apr_table_setn(r->subprocess_env, "WALT_VPN_ANSWER", boot_watch_answer_name(answer));
+    if (reason)
+        apr_table_setn(r->subprocess_env, "WALT_VPN_REASON", reason);
+    else
+        apr_table_unset(r->subprocess_env, "WALT_VPN_REASON");
+}
+
+/* A client that repeats a request is refused each time; that is said once. */
+void boot_watch_refused(request_rec *r, int status, const char *reason)
+{
+    unsigned before = boot_ledger_refused_before(apr_pstrcat(r->pool, r->useragent_ip, " ",
+                                                             reason, " ", r->unparsed_uri, NULL));
+
+    walt_vpn_request_of(r)->is_strangers = 1;
+    boot_watch_answer(r, WALT_VPN_REFUSED, reason);
+    ap_log_rerror(APLOG_MARK, before ? APLOG_DEBUG : APLOG_INFO, 0, r, "refused with %d: %s: %s",
+                  status, reason, r->unparsed_uri);
+}
+
+void boot_watch_received(const walt_vpn_request *request, apr_off_t bytes)
+{
+    boot_ledger_entrypoint(request->entrypoint->place)->from_server += (apr_uint64_t)bytes;
+}
+
+/* The WalT server answers, or it does not. */
+static void note_server(ledger_entrypoint *counters, server_state state)
+{
+    if (atomic_exchange(&counters->server, (int)state) != (int)state)
+        counters->server_since = (apr_uint64_t)apr_time_now();
+}
+
+void boot_watch_answered(const request_rec *r, boot_file file, apr_time_t asked)
+{
+    ledger_entrypoint *counters = boot_ledger_counters(r);
+    apr_time_t now = apr_time_now();
+
+    note_server(counters, SERVER_ANSWERS);
+    counters->answered = (apr_uint64_t)now;
+    counters->took = now > asked ? (apr_uint64_t)(now - asked) : 0;
+    histogram_add_time(&counters->answer_times[file], now - asked);
+}
+
+void boot_watch_unanswered(const request_rec *r)
+{
+    note_server(boot_ledger_counters(r), SERVER_SILENT);
+}
+
+void boot_watch_relayed(const request_rec *r)
+{
+    walt_vpn_request *request = walt_vpn_request_of(r);
+
+    if (request->asked_at)
+        boot_watch_answered(r, request->boot.file, request->asked_at);
+    request->asked_at = 0;
+}
+
+void boot_watch_digest(request_rec *r, const char *digest)
+{
+    walt_vpn_request *request = walt_vpn_request_of(r);
+
+    request->digest = digest;
+    if (request->boot.file == BOOT_FILE_SIG && !r->header_only)
+        boot_ledger_signed(request->entrypoint->place, request->boot.node, r->useragent_ip,
+                           digest);
+}
+
+/* ------------------------------------------------------------------ what is counted apart */
+
+static const char *const codes[] = { "200", "206", "304", "404", "413", "416", "500", "502", "503",
+                                     "504" };
+
+/* All there are: what a stranger sends makes no new ones. */
+static const char *const reasons[] = {
+    /* request/judge.c */
+    "a dot segment", "an empty segment", "an encoded slash", "a backslash", "a broken escape",
+    "escapes within escapes", "a NUL byte", "a control character", "bytes that are not UTF-8",
+    "a byte that has to be escaped", "a path that is too long", "a query that is too long",
+    "a directory below per-ip/", "a fake_requester_ip argument",
+    /* mod_walt_vpn.c */
+    REASON_DISGUISE, REASON_NOT_EXPOSED, REASON_METHOD, REASON_HEADER, REASON_LARGE_ENROLL,
+    REASON_LARGE_CHUNKED,
+    /* boot/files.c */
+    REASON_CHANGED, REASON_FAILED_FETCH,
+    /* here */
+    REASON_CONFIGURATION
+};
+
+_Static_assert(sizeof(codes) / sizeof(codes[0]) == LEDGER_CODES - 1, "one more is \"other\"");
+_Static_assert(sizeof(reasons) / sizeof(reasons[0]) == LEDGER_REASONS - 1, "likewise");
+
+static const char other[] = "other";
+
+const char *boot_watch_code(int place)
+{
+    return place < LEDGER_CODES - 1 ? codes[place] : other;
+}
+
+const char *boot_watch_reason(int place)
+{
+    return place < LEDGER_REASONS - 1 ? reasons[place] : other;
+}
+
+static int place_of_code(int status)
+{
+    int place = 0;
+
+    while (place < LEDGER_CODES - 1 && atoi(codes[place]) != status)
+        place++;
+    return place;
+}
+
+static int place_of_reason(const char *reason)
+{
+    int place = 0;
+
+    while (place < LEDGER_REASONS - 1 && strcmp(reasons[place], reason) != 0)
+        place++;
+    return place;
+}
+
+/* ------------------------------------------------------------------ marks */
+
+apr_off_t boot_watch_on_its_way(conn_rec *c)
+{
+    int bytes = 0;
+    apr_socket_t *socket = c->master ? NULL : ap_get_conn_socket(c);
+    apr_os_sock_t descriptor;
+
+    if (!socket || apr_os_sock_get(&descriptor, socket) != APR_SUCCESS
+        || ioctl(descriptor, SIOCOUTQ, &bytes) != 0)
+        return 0;
+    return bytes;
+}
+
+/* What the filter knows of a reply on its way. In r->pool. */
+typedef struct watch {
+    struct mark_owner *owner;   /* of its marks */
+    int begun;                  /* its head has passed */
+    int counted;                /* among the answers of its entrypoint, */
+    walt_vpn_answer counted_as; /* as this one */
+    ledger_hold hold;           /* of the boot that it is part of; place -1: of none */
+    apr_off_t from;             /* first byte of the file that is sent */
+    apr_off_t announced;        /* bytes of body that the head announces; -1: it does not */
+    apr_off_t passed;           /* bytes of body that have passed on */
+    apr_off_t piece;            /* bytes from mark to mark */
+    apr_off_t marked;           /* bytes of body before the last mark */
+    apr_off_t next_mark;        /* after so many bytes of body */
+    apr_off_t written;          /* bytes of body that the kernel took, as of the last mark */
+    apr_off_t arrived;          /* bytes of body that the node has, as of the last mark */
+    apr_off_t told;             /* of these, that its entrypoint's counter has */
+    ledger_entrypoint *counters;        /* of its entrypoint */
+} watch;
+
+/*
+ * What the marks of a reply share.  They are destroyed after the request when its connection's
+ * pool is, so this lives as long as one of them, in the memory of their buckets.
+ */
+typedef struct mark_owner {
+    conn_rec *c;
+    watch *watch;               /* NULL: the request is gone */
+    unsigned users;             /* marks, and the request */
+} mark_owner;
+
+/* One mark: what stands before it in the brigade ends here. */
+typedef struct {
+    mark_owner *owner;
+    apr_off_t at;               /* bytes of body before it */
+} mark;
+
+static void leave_owner(mark_owner *owner)
+{
+    if (--owner->users == 0)
+        apr_bucket_free(owner);
+}
+
+/* The request's pool goes. */
+static apr_status_t forget_watch(void *data)
+{
+    mark_owner *owner = data;
+
+    owner->watch = NULL;
+    leave_owner(owner);
+    return APR_SUCCESS;
+}
+
+static apr_status_t read_mark(apr_bucket *bucket, const char **bytes, apr_size_t *length,
+                              apr_read_type_e block)
+{
+    (void)bucket;
+    (void)block;
+    *bytes = "";
+    *length = 0;
+    return APR_SUCCESS;
+}
+
+/* The request counts as answered this way, from now on. */
+static void count_answer(watch *watch, walt_vpn_answer answer)
+{
+    if (watch->counted)
+        watch->counters->answers[watch->counted_as]--;
+    watch->counters->answers[answer]++;
+    watch->counted = 1;
+    watch->counted_as = answer;
+}
+
+/* So many bytes of the body have been sent. */
+static void count_sent(watch *watch, apr_off_t bytes)
+{
+    if (bytes <= watch->told)
+        return;
+    watch->counters->to_nodes += (apr_uint64_t)(bytes - watch->told);
+    watch->told = bytes;
+}
+
+/* All before the mark is written, unless the brigade is thrown away with its connection. */
+static void pass_mark(void *data)
+{
+    mark *mark = data;
+    watch *watch = mark->owner->watch;
+
+    if (watch && !mark->owner->c->aborted) {
+        apr_off_t waiting = watch->hold.place < 0 ? 0 : boot_watch_on_its_way(mark->owner->c);
+
+        watch->written = mark->at;
+        watch->arrived = mark->at > waiting ? mark->at - waiting : 0;
+        boot_ledger_progress(watch->hold, watch->from + watch->arrived);
+        count_sent(watch, watch->arrived);
+    }
+    leave_owner(mark->owner);
+    apr_bucket_free(mark);
+}
+
+static const apr_bucket_type_t mark_type = {
+    "WALT_VPN_MARK", 5, APR_BUCKET_METADATA, pass_mark, read_mark, apr_bucket_setaside_noop,
+    apr_bucket_split_notimpl, apr_bucket_copy_notimpl
+};
+
+/* The next mark goes here, and the last one behind the last byte. */
+static void plan_mark(watch *watch)
+{
+    watch->next_mark = watch->passed + watch->piece;
+    if (watch->announced > watch->passed && watch->next_mark > watch->announced)
+        watch->next_mark = watch->announced;
+}
+
+/* Set a mark before this bucket: so much of the body has passed. */
+static void set_mark(const request_rec *r, watch *watch, apr_bucket *before)
+{
+    apr_bucket_alloc_t *allocator = r->connection->bucket_alloc;
+    apr_bucket *bucket = apr_bucket_alloc(sizeof(*bucket), allocator);
+    mark *mark = apr_bucket_alloc(sizeof(*mark), allocator);
+
+    mark->owner = watch->owner;
+    mark->owner->users++;
+    mark->at = watch->passed;
+    APR_BUCKET_INIT(bucket);
+    bucket->free = apr_bucket_free;
+    bucket->list = allocator;
+    bucket->type = &mark_type;
+    bucket->length = 0;
+    bucket->start = 0;
+    bucket->data = mark;
+    APR_BUCKET_INSERT_BEFORE(before, bucket);
+    watch->marked = watch->passed;
+    plan_mark(watch);
+}
+
+/*
+ * The head passes.  If it is that of a node's download, to the end of its file, the download is
+ * written down.
+ */
+static void begin_watch(request_rec *r, watch *watch)
+{
+    const walt_vpn_request *request = walt_vpn_request_of(r);
+    const char *length = apr_table_get(r->headers_out, "Content-Length");
+
+    watch->begun = 1;
+    if (!length || !ap_parse_strict_length(&watch->announced, length))
+        watch->announced = -1;
+    watch->piece = watch->announced / MARKS;
+    if (watch->piece < MARK_MIN)
+        watch->piece = MARK_MIN;
+    plan_mark(watch);
+    if (request->boot.file != BOOT_FILE_IMG || r->header_only || watch->announced < 0
+        || (r->status != HTTP_OK && (r->status != HTTP_PARTIAL_CONTENT || request->other_range)))
+        return;
+    watch->from = r->status == HTTP_OK ? 0 : request->resume_from;
+    watch->hold = boot_ledger_start(request->entrypoint->place, request->boot.node,
+                                    r->useragent_ip, request->digest,
+                                    watch->from + watch->announced, watch->from,
+                                    request->answer,
+                                    request->answer == WALT_VPN_RELAYED
+                                    && request->entrypoint->folder ? LEDGER_RELAYED : request->run);
+    count_answer(watch, request->answer);       /* an image takes its time */
+}
+
+void boot_watch_run(walt_vpn_request *request, apr_uint64_t run)
+{
+    if (request->run == run)
+        return;
+    request->run = run;
+    if (request->watch && request->watch->begun)
+        boot_ledger_goes_on(request->watch->hold, run);
+}
+
+/* Count the body in this brigade, and set marks in it. */
+static apr_status_t watch_brigade(request_rec *r, watch *watch, apr_bucket_brigade *bb)
+{
+    apr_bucket *bucket;
+
+    for (bucket = APR_BRIGADE_FIRST(bb); bucket != APR_BRIGADE_SENTINEL(bb);
+         bucket = APR_BUCKET_NEXT(bucket)) {
+        apr_size_t length = bucket->length;
+        const char *bytes;
+        apr_status_t rv;
+
+        if (APR_BUCKET_IS_EOS(bucket) && watch->passed > watch->marked)
+            set_mark(r, watch, bucket);
+        if (APR_BUCKET_IS_METADATA(bucket))
+            continue;
+        if (length == (apr_size_t)-1
+            && (rv = apr_bucket_read(bucket, &bytes, &length, APR_BLOCK_READ)) != APR_SUCCESS)
+            return rv;
+        if (watch->passed + (apr_off_t)length < watch->next_mark) {
+            watch->passed += (apr_off_t)length;
+            continue;
+        }
+        if (watch->passed + (apr_off_t)length > watch->next_mark)
+            apr_bucket_split(bucket, (apr_size_t)(watch->next_mark - watch->passed));
+        watch->passed = watch->next_mark;
+        set_mark(r, watch, APR_BUCKET_NEXT(bucket));
+    }
+    return APR_SUCCESS;
+}
+
+static apr_status_t filter_watch(ap_filter_t *f, apr_bucket_brigade *bb)
+{
+    walt_vpn_request *request = walt_vpn_request_of(f->r);
+    ap_filter_t *next = f->next;
+    int is_head;
+    apr_status_t rv;
+
+    /* An internal redirect takes the filters of the wire along to a request that is not ours. */
+    if (!request) {
+        ap_remove_output_filter(f);
+        return ap_pass_brigade(next, bb);
+    }
+    is_head = !request->watch->begun;
+    if (is_head && !APR_BRIGADE_EMPTY(bb))
+        begin_watch(f->r, request->watch);
+    /* The head comes first, in a brigade of its own, or with HTTP/2 as a bucket without a length
+     * before the body. */
+    if ((!is_head || f->c->master)
+        && (rv = watch_brigade(f->r, request->watch, bb)) != APR_SUCCESS)
+        return rv;
+    return ap_pass_brigade(next, bb);
+}
+
+static void walt_vpn_watch(request_rec *r)
+{
+    walt_vpn_request *request = walt_vpn_request_of(r);
+    mark_owner *owner;
+
+    if (!request || request->watch)
+        return;
+    owner = apr_bucket_alloc(sizeof(*owner), r->connection->bucket_alloc);
+    owner->c = r->connection;
+    owner->watch = request->watch = apr_pcalloc(r->pool, sizeof(watch));
+    owner->users = 1;
+    request->watch->owner = owner;
+    request->watch->hold.place = -1;
+    request->watch->counters = boot_ledger_counters(r);
+    apr_pool_cleanup_register(r->pool, owner, forget_watch, apr_pool_cleanup_null);
+    ap_add_output_filter_handle(watch_filter, NULL, r, r->connection);
+}
+
+/* ------------------------------------------------------------------ log lines */
+
+void boot_watch_send_away(request_rec *r, walt_vpn_request *request, const char *why)
+{
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s is %s: the connection is reset, so that the "
+                  "node asks again",
+                  request->boot.file == BOOT_FILE_SIG ? "boot.sig" : "boot.img", why);
+    request->sent_away = 1;
+    boot_watch_answer(r, request->watch && request->watch->begun ? request->answer
+                                                                 : WALT_VPN_FAILED,
+                      apr_pstrcat(r->pool, why, ", so reset", NULL));
+}
+
+/* The node and the client that speaks for it: what a line about a node begins with. */
+static const char *node_at(const request_rec *r, const walt_vpn_request *request)
+{
+    return apr_psprintf(r->pool, "node %s (%s)", request->boot.node, r->useragent_ip);
+}
+
+/* Under which the troubles of a node are known: two WalT servers have nodes of the same address. */
+static const char *troubled_node(apr_pool_t *p, int entrypoint, const char *node)
+{
+    return apr_pstrcat(p, "node ", node, " of ", boot_ledger_entrypoint(entrypoint)->url, NULL);
+}
+
+/* Kinds of trouble: an error for boot.sig is its status, one for boot.img lies above that. */
+#define TROUBLE_SHORT 1
+#define TROUBLE_IMG 1000
+
+/*
+ * Trouble with a node's download: the status page shows it, and there is one warning, and silence
+ * about the same trouble of the same node, until it has booted, which says how often there was
+ * trouble.
+ */
+static void warn_of_node(request_rec *r, const walt_vpn_request *request, unsigned kind,
+                         const char *what)
+{
+    int place = request->entrypoint->place;
+
+    boot_ledger_trouble(place, request->boot.node, r->useragent_ip, what);
+    if (!boot_ledger_met_before(troubled_node(r->pool, place, request->boot.node), kind))
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s: %s", node_at(r, request), what);
+}
+
+/* A download that ended short, in words. */
+static const char *ended_short(apr_pool_t *p, apr_off_t position, apr_off_t size,
+                               const char *reason)
+{
+    return apr_psprintf(p, "its download of boot.img ended short, after %" APR_OFF_T_FMT " of %"
+                        APR_OFF_T_FMT " bytes%s%s", position, size, reason ? ": " : "",
+                        reason ? reason : "");
+}
+
+/* The node of this request was not given its file. */
+static void warn_of_error(request_rec *r, const walt_vpn_request *request)
+{
+    const char *reason = apr_table_get(r->subprocess_env, "WALT_VPN_REASON");
+    int is_image = request->boot.file == BOOT_FILE_IMG;
+
+    boot_ledger_failed(request->entrypoint->place, request->boot.node, r->useragent_ip, r->status);
+    if (!is_image && !request->sent_away && !r->header_only)
+        boot_ledger_counters(r)->boots[RESULT_UNSIGNED]++;
+    warn_of_node(r, request, (unsigned)r->status + (is_image ? TROUBLE_IMG : 0),
+                 apr_psprintf(r->pool, "%s was answered with %d%s%s",
+                              boot_watch_file_name(request->boot.file), r->status,
+                              reason ? ": " : "", reason ? reason : ""));
+}
+
+/* The line about a boot whose last byte was sent. */
+static void log_boot(request_rec *r, const walt_vpn_request *request, const ledger_boot *boot)
+{
+    int place = request->entrypoint->place;
+    unsigned troubles = boot_ledger_forget(troubled_node(r->pool, place, request->boot.node));
+
+    boot_ledger_recovered(place, request->boot.node);
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s has image %s: %" APR_OFF_T_FMT " bytes in %"
+                  APR_TIME_T_FMT ".%03d s, %u resume%s, %s%s", node_at(r, request),
+                  boot->digest[0] ? boot->digest : "of unknown digest", boot->size,
+                  apr_time_sec(boot->touched - boot->began),
+                  (int)apr_time_msec(boot->touched - boot->began), boot->resumes,
+                  boot->resumes == 1 ? "" : "s", boot_watch_answer_name(boot->answer),
+                  troubles ? apr_psprintf(r->pool, ", after trouble %u time%s", troubles,
+                                          troubles == 1 ? "" : "s") : "");
+}
+
+/* Count how long a boot took whose last byte was sent, and how fast that reply was. */
+static void count_download(const request_rec *r, const ledger_boot *boot)
+{
+    ledger_entrypoint *counters = boot_ledger_counters(r);
+    apr_interval_time_t took = boot->touched - boot->sending;
+
+    histogram_add_time(&counters->boot_times, boot->touched - boot->began);
+    if (took > 0)
+        histogram_add_rate(&counters->download_rates, (apr_uint64_t)(boot->size - boot->from)
+                                                      * APR_USEC_PER_SEC / (apr_uint64_t)took);
+}
+
+/* A download has ended: with its last byte, or before. */
+static void end_download(request_rec *r, const walt_vpn_request *request, watch *watch)
+{
+    int whole = watch->written == watch->announced;
+    const char *reason = apr_table_get(r->subprocess_env, "WALT_VPN_REASON");
+    ledger_boot boot;
+
+    if (!whole && !reason)
+        apr_table_setn(r->subprocess_env, "WALT_VPN_REASON", "ended short");
+    if (!boot_ledger_end(watch->hold, whole, &boot))
+        return;
+    if (whole) {
+        count_download(r, &boot);
+        log_boot(r, request, &boot);
+    }
+    else if (!request->sent_away)
+        warn_of_node(r, request, TROUBLE_SHORT,
+                     ended_short(r->pool, watch->from + watch->arrived, boot.size, reason));
+}
+
+/* What an error of the 5xx kind means where nobody said more. */
+static const char *reason_of(int status)
+{
+    switch (status) {
+    case HTTP_BAD_GATEWAY:
+        return "the WalT server's reply was broken";
+    case HTTP_SERVICE_UNAVAILABLE:
+        return "the WalT server can't be reached";
+    case HTTP_GATEWAY_TIME_OUT:
+        return "the WalT server did not answer in time";
+    default:
+        return "the WalT server reports an error";
+    }
+}
+
+/* Say how the request was answered, as far as nobody said it yet. */
+static void complete_answer(request_rec *r, const walt_vpn_request *request)
+{
+    const char *reason = apr_table_get(r->subprocess_env, "WALT_VPN_REASON");
+
+    /* Who answers is known when a handler is asked: access control, for one, came before. */
+    if (!apr_table_get(r->subprocess_env, "WALT_VPN_ANSWER"))
+        boot_watch_answer(r, WALT_VPN_REFUSED, REASON_CONFIGURATION);
+    else if (r->status == HTTP_NOT_FOUND && request->answer == WALT_VPN_RELAYED
+             && request->boot.node[0])
+        boot_watch_answer(r, WALT_VPN_RELAYED,
+                          apr_psprintf(r->pool, "so says what %s leads to: it does not know the "
+                                       "node, or is no WalT server", request->entrypoint->where));
+    else if (request->answer != WALT_VPN_REFUSED && ap_is_HTTP_SERVER_ERROR(r->status))
+        boot_watch_answer(r, WALT_VPN_FAILED, reason ? reason : reason_of(r->status));
+}
+
+/* Did the client send a body?  If so, an error of mod_proxy's may be about that: a broken chunk,
+ * say, for which it gives 502, and has asked nobody.  ap_request_has_body() knows none of HEAD. */
+static int has_body(const request_rec *r)
+{
+    const char *length = apr_table_get(r->headers_in, "Content-Length");
+
+    return apr_table_get(r->headers_in, "Transfer-Encoding") || (length && apr_atoi64(length) > 0);
+}
+
+/* Count a request that has ended, after its answer is known. */
+static void count_request(const request_rec *r, const walt_vpn_request *request)
+{
+    ledger_entrypoint *counters = boot_ledger_counters(r);
+    watch *watch = request->watch;
+    const char *reason = apr_table_get(r->subprocess_env, "WALT_VPN_REASON");
+
+    if (watch)
+        count_answer(watch, request->answer);
+    else
+        counters->answers[request->answer]++;
+    counters->requests[request->boot.file][request->answer][place_of_code(r->status)]++;
+    if (request->answer == WALT_VPN_REFUSED)
+        counters->refusals[place_of_reason(reason ? reason : "")]++;
+    if (request->asked_at && ap_is_HTTP_SERVER_ERROR(r->status) && !has_body(r))
+        boot_watch_unanswered(r);
+    if (watch)
+        count_sent(watch, watch->written == watch->announced ? watch->written : watch->arrived);
+}
+
+/* Runs when the reply's last byte is written, or its connection is given up. */
+static int walt_vpn_log_transaction(request_rec *r)
+{
+    walt_vpn_request *request = walt_vpn_request_of(r);
+    watch *watch;
+
+    if (!request)
+        return DECLINED;
+    watch = request->watch;
+    /* What HTTP/2 has taken it sends when it likes, and tells nobody. */
+    if (watch && r->connection->master)
+        watch->arrived = watch->written = watch->passed;
+    complete_answer(r, request);
+    if (watch && watch->hold.place >= 0)
+        end_download(r, request, watch);
+    else if (request->boot.node[0] && !request->is_strangers && ap_is_HTTP_ERROR(r->status))
+        warn_of_error(r, request);
+    count_request(r, request);
+    if (watch && watch->hold.place >= 0)
+        boot_memory_keep(request->entrypoint);
+    return OK;
+}
+
+/* A child that was killed could not say what became of its downloads: its parent does. */
+static void walt_vpn_child_status(server_rec *s, pid_t pid, ap_generation_t generation, int slot,
+                                  mpm_child_status state)
+{
+    apr_pool_t *p;
+    ledger_boot boot;
+    int place = 0;
+
+    (void)generation;
+    (void)slot;
+    if (state != MPM_CHILD_EXITED || apr_pool_create(&p, NULL) != APR_SUCCESS)
+        return;
+    while (boot_ledger_bury(pid, &place, &boot)) {
+        const char *what = ended_short(p, (apr_off_t)boot.position, boot.size,
+                                       "the httpd process that sent it has ended");
+
+        boot_ledger_trouble(boot.entrypoint, boot.node, boot.client, what);
+        if (!boot_ledger_met_before(troubled_node(p, boot.entrypoint, boot.node), TROUBLE_SHORT))
+            ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s, "node %s (%s): %s", boot.node,
+                         boot.client, what);
+    }
+    apr_pool_destroy(p);
+}
+
+void boot_watch_register_hooks(void)
+{
+    /* Behind the filter that writes the head (AP_FTYPE_PROTOCOL) and what it adds: what passes
+     * here is what goes out, after byte ranges were cut. */
+    watch_filter = ap_register_output_filter("WALT_VPN_WATCH", filter_watch, NULL,
+                                             AP_FTYPE_TRANSCODE);
+    ap_hook_insert_filter(walt_vpn_watch, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_insert_error_filter(walt_vpn_watch, NULL, NULL, APR_HOOK_MIDDLE);
+    /* Before mod_log_config's, which writes the variables that this sets. */
+    ap_hook_log_transaction(walt_vpn_log_transaction, NULL, NULL, APR_HOOK_FIRST);
+    ap_hook_child_status(walt_vpn_child_status, NULL, NULL, APR_HOOK_MIDDLE);
+}

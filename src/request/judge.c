@@ -1,0 +1,332 @@
+/*
+ * request/judge.c: what a request below /walt-vpn/ asks for, judged from its text alone.
+ *
+ * A text is judged as it stands and again after each decoding of its %XX escapes, until decoding
+ * changes nothing: whichever of these readings a server takes, it was judged.  The WalT server
+ * itself decodes once, drops bytes that are no UTF-8, and opens what it gets as root (facts.md 2).
+ */
+#include "request/judge.h"
+
+#include <string.h>
+
+/* Longest path or query that is judged, in bytes; a longer one is refused. */
+#define TEXT_MAX 8190
+
+/* Decodings that are followed; a text that is still not plain after them hides something. */
+#define DECODINGS_MAX 3
+
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return -1;
+}
+
+/* The byte that the escape at s stands for, or -1 when there is no escape at s. */
+static int escaped_byte(const char *s)
+{
+    int high, low;
+
+    if (s[0] != '%' || (high = hex_value(s[1])) < 0 || (low = hex_value(s[2])) < 0)
+        return -1;
+    return high * 16 + low;
+}
+
+/*
+ * Decode the escapes of text once, in place.  Returns how many there were; a NUL byte, which
+ * would end the text early, counts as -1.
+ */
+static int decode_once(char *text)
+{
+    const char *from = text;
+    char *to = text;
+    int decoded = 0;
+
+    while (*from) {
+        int byte = escaped_byte(from);
+
+        if (byte == 0)
+            return -1;
+        if (byte > 0) {
+            *to++ = (char)byte;
+            from += 3;
+            decoded++;
+        }
+        else {
+            *to++ = *from++;
+        }
+    }
+    *to = '\0';
+    return decoded;
+}
+
+/* Bytes of the UTF-8 character at s, or 0 when there is none (overlong and surrogates too). */
+static int utf8_length(const unsigned char *s)
+{
+    static const struct {
+        unsigned char first, last;      /* range of the lead byte */
+        unsigned char low, high;        /* range of the second byte */
+        int length;
+    } forms[] = {
+        { 0x01, 0x7f, 0x00, 0x00, 1 },
+        { 0xc2, 0xdf, 0x80, 0xbf, 2 },
+        { 0xe0, 0xe0, 0xa0, 0xbf, 3 },
+        { 0xe1, 0xec, 0x80, 0xbf, 3 },
+        { 0xed, 0xed, 0x80, 0x9f, 3 },
+        { 0xee, 0xef, 0x80, 0xbf, 3 },
+        { 0xf0, 0xf0, 0x90, 0xbf, 4 },
+        { 0xf1, 0xf3, 0x80, 0xbf, 4 },
+        { 0xf4, 0xf4, 0x80, 0x8f, 4 }
+    };
+    size_t i;
+    int k;
+
+    for (i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        if (s[0] < forms[i].first || s[0] > forms[i].last)
+            continue;
+        if (forms[i].length > 1 && (s[1] < forms[i].low || s[1] > forms[i].high))
+            return 0;
+        for (k = 2; k < forms[i].length; k++) {
+            if (s[k] < 0x80 || s[k] > 0xbf)
+                return 0;
+        }
+        return forms[i].length;
+    }
+    return 0;
+}
+
+/* What is wrong with the characters of one reading of a path; NULL: nothing. */
+static const char *character_fault(const char *text)
+{
+    const unsigned char *s = (const unsigned char *)text;
+
+    while (*s) {
+        int length = utf8_length(s);
+
+        if (*s < 0x20 || *s == 0x7f)
+            return "a control character";
+        if (*s == '\\')
+            return "a backslash";
+        if (length == 0)
+            return "bytes that are not UTF-8";
+        s += length;
+    }
+    return NULL;
+}
+
+/* Bytes that have no place in a request target (RFC 3986) as sent; NULL: there are none. */
+static const char *byte_fault(const char *text)
+{
+    const unsigned char *s;
+
+    for (s = (const unsigned char *)text; *s; s++) {
+        if (*s <= 0x20 || *s >= 0x7f)
+            return "a byte that has to be escaped";
+    }
+    return NULL;
+}
+
+/* Is the segment of this length, less its ;parameters, the given name? */
+static int segment_is(const char *segment, size_t length, const char *name)
+{
+    const char *parameters = memchr(segment, ';', length);
+
+    if (parameters)
+        length = (size_t)(parameters - segment);
+    return length == strlen(name) && memcmp(segment, name, length) == 0;
+}
+
+/*
+ * What is wrong with the segments of one reading of a path; NULL: nothing.  slashes is set to
+ * the number of '/' in it.
+ */
+static const char *segment_fault(const char *rest, int *slashes)
+{
+    const char *segment = rest;
+    int per_ip = 0;
+
+    for (*slashes = 0;; (*slashes)++) {
+        size_t length = strcspn(segment, "/");
+        int last = segment[length] == '\0';
+
+        if (segment_is(segment, length, ".") || segment_is(segment, length, ".."))
+            return "a dot segment";
+        if (*slashes == 0)
+            per_ip = segment_is(segment, length, "per-ip");
+        /* The WalT server's daemon ends when it is asked for a directory: of those in a node's
+         * folder one is known by its name. */
+        if (per_ip && last && (*slashes < 2 || segment_is(segment, length, "")
+                               || (*slashes == 2 && segment_is(segment, length, "overlays"))))
+            return "a directory below per-ip/";
+        if (!last && segment_is(segment, length, ""))
+            return "an empty segment";
+        if (last)
+            return length > 0 && segment_is(segment, length, "") ? "an empty segment" : NULL;
+        segment += length + 1;
+    }
+}
+
+/* Escapes that some server decodes and RFC 3986 does not have; NULL: none in this reading. */
+static const char *escape_fault(const char *text, int as_sent)
+{
+    const char *s;
+
+    for (s = strchr(text, '%'); s; s = strchr(s + 1, '%')) {
+        if (escaped_byte(s) < 0 && (as_sent || s[1] == 'u' || s[1] == 'U'))
+            return "a broken escape";
+    }
+    return NULL;
+}
+
+/* Read one decimal byte without leading zeros at *s and step over it; 0: there is none. */
+static int take_byte(const char **s)
+{
+    const char *start = *s;
+    int value = 0;
+
+    while (**s >= '0' && **s <= '9' && *s - start < 3)
+        value = value * 10 + (*(*s)++ - '0');
+    return *s > start && value <= 255 && (*start != '0' || *s - start == 1);
+}
+
+/* Does *s begin with D-D-D-D/?  Steps over it and writes the address with dots to node. */
+static int take_node(const char **s, char node[16])
+{
+    const char *start = *s;
+    size_t length, k;
+    int i;
+
+    for (i = 0; i < 4; i++) {
+        if (!take_byte(s) || *(*s)++ != (i < 3 ? '-' : '/'))
+            return 0;
+    }
+    length = (size_t)(*s - start) - 1;
+    for (k = 0; k < length; k++)
+        node[k] = start[k] == '-' ? '.' : start[k];
+    node[length] = '\0';
+    return 1;
+}
+
+/* Which file a reading of the rest names; node is filled for boot.sig and boot.img alone. */
+static boot_file name_file(const char *rest, char node[16])
+{
+    if (strcmp(rest, "server") == 0)
+        return BOOT_FILE_SERVER;
+    if (segment_is(rest, strlen(rest), "enroll"))
+        return BOOT_FILE_ENROLL;
+    if (strncmp(rest, "per-ip/", 7) == 0) {
+        rest += 7;
+        if (take_node(&rest, node)) {
+            if (strcmp(rest, "boot.sig") == 0)
+                return BOOT_FILE_SIG;
+            if (strcmp(rest, "boot.img") == 0)
+                return BOOT_FILE_IMG;
+        }
+        node[0] = '\0';
+    }
+    return BOOT_FILE_OTHER;
+}
+
+/* Judge all readings of the path; fills file, node and plain (as far as the path goes). */
+static const char *judge_path(boot_request *b, const char *rest)
+{
+    char text[TEXT_MAX + 1], node[16];
+    const char *fault;
+    int decodings, slashes, slashes_sent = 0;
+
+    if (strlen(rest) > TEXT_MAX)
+        return "a path that is too long";
+    strcpy(text, rest);
+    for (decodings = 0;; decodings++) {
+        int decoded;
+
+        if ((fault = character_fault(text))
+            || (decodings == 0 && (fault = byte_fault(text)))
+            || (fault = escape_fault(text, decodings == 0))
+            || (fault = segment_fault(text, &slashes)))
+            return fault;
+        if (decodings == 0) {
+            slashes_sent = slashes;
+            b->file = name_file(text, b->node);
+            b->plain = b->file != BOOT_FILE_OTHER && b->file != BOOT_FILE_ENROLL;
+        }
+        else if (slashes != slashes_sent) {
+            return "an encoded slash";
+        }
+        else if (decodings == 1) {      /* the reading of the WalT server */
+            b->file = name_file(text, b->node);
+        }
+        else if (name_file(text, node) == BOOT_FILE_ENROLL) {
+            b->file = BOOT_FILE_ENROLL;
+        }
+        if ((decoded = decode_once(text)) < 0)
+            return "a NUL byte";
+        if (decoded == 0)
+            return NULL;
+        if (decodings == DECODINGS_MAX)
+            return "escapes within escapes";
+    }
+}
+
+/*
+ * A fake_requester_ip argument lets an outsider enroll as a node (facts.md 2).  Whatever else is
+ * in the query, that name must not be: in no case, no escaping, with no byte hidden in it.
+ */
+static const char *judge_query(const char *query)
+{
+    char text[TEXT_MAX + 1];
+    const char *from, *fault = byte_fault(query);
+    char *to = text;
+    int decodings, decoded;
+
+    if (fault)
+        return fault;
+    if (strlen(query) > TEXT_MAX)
+        return "a query that is too long";
+    strcpy(text, query);
+    for (decodings = 0; (decoded = decode_once(text)) != 0; decodings++) {
+        if (decoded < 0)
+            return "a NUL byte";
+        if (decodings == DECODINGS_MAX)
+            return "escapes within escapes";
+    }
+    for (from = text; *from; from++) {
+        if (*from >= 'A' && *from <= 'Z')
+            *to++ = (char)(*from - 'A' + 'a');
+        else if ((*from >= 'a' && *from <= 'z') || (*from >= '0' && *from <= '9')
+                 || strchr("_&;=", *from))
+            *to++ = *from;
+    }
+    *to = '\0';
+    return strstr(text, "fake_requester_ip") ? "a fake_requester_ip argument" : NULL;
+}
+
+const char *boot_request_rest(const char *path)
+{
+    const char *prefix;
+
+    for (prefix = BOOT_PREFIX; *prefix; prefix++) {
+        if (*path == *prefix)
+            path++;
+        else if (*prefix != '/' && escaped_byte(path) == *prefix)
+            path += 3;
+        else
+            return NULL;
+    }
+    return path;
+}
+
+void boot_request_judge(boot_request *b, const char *rest, const char *query)
+{
+    memset(b, 0, sizeof(*b));
+    b->fault = judge_path(b, rest);
+    if (query) {
+        b->plain = 0;
+        if (!b->fault)
+            b->fault = judge_query(query);
+    }
+}

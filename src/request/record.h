@@ -1,0 +1,56 @@
+/*
+ * request/record.h: the record of a request that an entrypoint has claimed.
+ *
+ * What one room of the module finds out about a request and another needs, from judging it to its
+ * log line.
+ */
+#ifndef WALT_VPN_REQUEST_RECORD_H
+#define WALT_VPN_REQUEST_RECORD_H
+
+#include "request/walt_vpn.h"
+
+#include "request/judge.h"
+
+/* How a claimed request was answered. */
+typedef enum {
+    WALT_VPN_RELAYED,           /* by the WalT server */
+    WALT_VPN_CACHED,            /* from the cache folder */
+    WALT_VPN_FETCHED,           /* from the cache folder, into which it was fetched for this one */
+    WALT_VPN_STREAMED,          /* likewise, while another one's fetch was under way */
+    WALT_VPN_WAITED,            /* likewise, when another one's fetch was over */
+    WALT_VPN_REFUSED,           /* with an error, by this module's judgement */
+    WALT_VPN_FAILED,            /* with an error: the WalT server did not deliver */
+    WALT_VPN_ANSWERS            /* how many there are */
+} walt_vpn_answer;
+
+/* One claimed request.  Lives in r->pool. */
+typedef struct {
+    const walt_vpn_entrypoint *entrypoint;
+    boot_request boot;
+    const char *rest;           /* path behind /walt-vpn/, as sent, judged */
+    const char *query;          /* as sent, judged; NULL: none */
+    char *path;                 /* that of r->parsed_uri, while it is out of mod_md's sight */
+    const char *asked;          /* path that the entrypoint itself is asking for; NULL: none */
+    apr_off_t resume_from;      /* N of a lone "Range: bytes=N-"; 0: no such range */
+    int other_range;            /* it has a Range of another form */
+    walt_vpn_answer answer;     /* known when WALT_VPN_ANSWER is set */
+    apr_time_t came;            /* when its handler was asked, by waiting_clock(): so long its node
+                                 * has waited */
+    apr_time_t asked_at;        /* when mod_proxy began to wait for the head of a reply to it; 0: it
+                                 * does not */
+    int is_strangers;           /* refused for its text, which is none of a node's */
+    int replaced_by;            /* error that was sent for a broken reply, a status; 0: none */
+    int sent_away;              /* it is reset so that the node comes again: no download that ended
+                                 * short, no boot that failed at its signature */
+    const char *digest;         /* of the image, as far as it is known; else NULL */
+    apr_uint64_t run;           /* of a fetch whose bytes it is sent unproven; 0: none */
+    struct watch *watch;        /* of its reply; NULL until there is one (report/watch.c) */
+} walt_vpn_request;
+
+/* The record of a claimed main request, or NULL for a request that is none of ours. */
+walt_vpn_request *walt_vpn_request_of(const request_rec *r);
+
+/* Make the record of r, empty. */
+walt_vpn_request *walt_vpn_request_make(request_rec *r);
+
+#endif

@@ -1,0 +1,715 @@
+/*
+ * site/directives.c: what the directives make of a server: reading them, refusing to start, the worker.
+ *
+ * What can be judged from a directive alone is judged where it is read; what only the whole
+ * configuration shows, in check_config, so that configtest says it; post_config builds.
+ */
+#include "site/directives.h"
+#include "ledger/ledger.h"
+#include "report/memory.h"
+#include "request/judge.h"
+#include "store/folder.h"
+#include "walt/line.h"
+
+#include "ap_listen.h"
+#include "ap_mmn.h"
+#include "apr_lib.h"
+#include "apr_strings.h"
+#include "mod_proxy.h"
+
+#include <arpa/inet.h>
+
+#if !AP_MODULE_MAGIC_AT_LEAST(20120211, 130)
+#error "mod_walt_vpn needs httpd 2.4.59 or later"     /* a worker's address_ttl */
+#endif
+
+/*
+ * mod_proxy's functions are a real dependence of this module.  Linked hard, their absence would
+ * end in dlopen's "undefined symbol" before any message of ours; weak, they are NULL and
+ * walt_vpn_check_config says what to type.
+ */
+#pragma weak ap_proxy_define_worker
+#pragma weak ap_proxy_get_worker
+
+/*
+ * Settings of the generated worker, in seconds.  A node waits 50 s for a byte: a stalled reply
+ * and a second try must both end before that.
+ */
+#define CONNECT_TIMEOUT 4       /* the setup check gives up after 2, so more helps nobody long */
+#define REPLY_TIMEOUT 20
+#define ADDRESS_TTL 30          /* a WalT server that moves is followed without a restart */
+
+/* Default of WaltVpnCacheSize, in bytes. */
+#define DEFAULT_CACHE_SIZE ((apr_off_t)1 << 30)
+
+typedef enum { EXPOSE_UNSET, EXPOSE_ALL, EXPOSE_BOOT } expose_mode;
+
+typedef struct {
+    walt_vpn_entrypoint *entrypoint;    /* NULL: this server is none; never inherited */
+    expose_mode expose;
+    const char *cache_root;     /* absolute; "": none; NULL: unset */
+    apr_off_t cache_size;       /* bytes; 0: unset */
+    const ap_directive_t *cache_directive;      /* where WaltVpnCacheRoot stands */
+} walt_vpn_config;
+
+static walt_vpn_config *config_of(const server_rec *s)
+{
+    return ap_get_module_config(s->module_config, &walt_vpn_module);
+}
+
+/* A virtual host in which no directive of ours stands has the main server's record, not a merged
+ * one: its entrypoint is not inherited either. */
+static walt_vpn_entrypoint *own_entrypoint(const server_rec *s)
+{
+    walt_vpn_entrypoint *entrypoint = config_of(s)->entrypoint;
+
+    return entrypoint && entrypoint->server == s ? entrypoint : NULL;
+}
+
+const walt_vpn_entrypoint *entrypoint_of(const server_rec *s)
+{
+    return own_entrypoint(s);
+}
+
+const walt_vpn_entrypoint *entrypoint_to_show(const server_rec *s)
+{
+    const walt_vpn_entrypoint *entrypoint = entrypoint_of(s);
+    const server_rec *before;
+
+    if (!entrypoint || entrypoint->place < 0)
+        return NULL;
+    for (before = ap_server_conf; before != s; before = before->next) {
+        if (entrypoint_of(before)
+            && entrypoint_of(before)->place == entrypoint->place)
+            return NULL;
+    }
+    return entrypoint;
+}
+
+int entrypoint_shares_name(const server_rec *s)
+{
+    const char *name = boot_ledger_entrypoint(entrypoint_of(s)->place)->name;
+    const server_rec *other;
+
+    for (other = ap_server_conf; other; other = other->next) {
+        const walt_vpn_entrypoint *shown = other == s ? NULL : entrypoint_to_show(other);
+
+        if (shown && strcmp(boot_ledger_entrypoint(shown->place)->name, name) == 0)
+            return 1;
+    }
+    return 0;
+}
+
+void *entrypoint_create_config(apr_pool_t *p, server_rec *s)
+{
+    (void)s;
+    return apr_pcalloc(p, sizeof(walt_vpn_config));
+}
+
+/* An entrypoint is named where it is; the rest may be said once for all of them. */
+void *entrypoint_merge_config(apr_pool_t *p, void *base_config, void *add_config)
+{
+    const walt_vpn_config *base = base_config, *add = add_config;
+    walt_vpn_config *merged = apr_pcalloc(p, sizeof(*merged));
+
+    merged->entrypoint = add->entrypoint;
+    merged->expose = add->expose == EXPOSE_UNSET ? base->expose : add->expose;
+    merged->cache_root = add->cache_root ? add->cache_root : base->cache_root;
+    merged->cache_directive = add->cache_root ? add->cache_directive : base->cache_directive;
+    merged->cache_size = add->cache_size ? add->cache_size : base->cache_size;
+    return merged;
+}
+
+/* ------------------------------------------------------------------ setters */
+
+/* "the directive, its value: fault", the form of every complaint of a setter. */
+static const char *complain(const cmd_parms *cmd, const char *value, const char *fault)
+{
+    return apr_psprintf(cmd->pool, "%s \"%s\": %s", cmd->cmd->name, value, fault);
+}
+
+/* Is this a DNS name: labels of letters, digits, '-' and '_', an optional dot at the end? */
+static int is_dns_name(const char *host)
+{
+    const char *label = host;
+
+    if (strlen(host) > 253)
+        return 0;
+    for (;;) {
+        const char *end = label;
+
+        while (apr_isalnum(*end) || *end == '-' || *end == '_')
+            end++;
+        if (end == label || end - label > 63)
+            return 0;
+        if (*end == '\0' || (end[0] == '.' && end[1] == '\0'))
+            return 1;
+        if (*end != '.')
+            return 0;
+        label = end + 1;
+    }
+}
+
+static const char host_form[] = "write a host name, an IPv4 address or a bracketed IPv6 address, "
+                                "and :port if it is not 80";
+
+/* What is wrong with a "host[:port]" at first sight, before it is taken apart; NULL: nothing. */
+static const char *sight_fault(apr_pool_t *pool, const char *value)
+{
+    if (*value == '\0')
+        return apr_psprintf(pool, "the value is empty; %s", host_form);
+    if (strpbrk(value, " \t\r\n"))
+        return apr_psprintf(pool, "there is a space in it; %s", host_form);
+    if (ap_strstr_c(value, "://"))
+        return "this is a URL; write the host alone, without http:// and without a path";
+    if (ap_strchr_c(value, '@'))
+        return "user information has no place here; write what stands behind the '@'";
+    if (ap_strchr_c(value, '/'))
+        return "a path has no place here (it is always /walt-vpn/); write what stands before "
+               "the '/'";
+    return NULL;
+}
+
+/* Is host written as an address? */
+static int is_address(const char *host)
+{
+    return ap_strchr_c(host, ':') || strspn(host, "0123456789.") == strlen(host);
+}
+
+/* Take the host from a "host[:port]" into *host, in pool, without brackets; *end is set behind it.
+ * Returns NULL, or what is wrong. */
+static const char *take_host(apr_pool_t *pool, const char *value, char **host, const char **end)
+{
+    unsigned char address[sizeof(struct in6_addr)];
+
+    if (*value == '[') {
+        if (!(*end = ap_strchr_c(value, ']')))
+            return "the IPv6 address is not closed; add a ']' behind it";
+        *host = apr_pstrmemdup(pool, value + 1, (apr_size_t)(*end - value) - 1);
+        ++*end;
+        return inet_pton(AF_INET6, *host, address) == 1 ? NULL
+               : "what stands in the brackets is not an IPv6 address; mend it, or write the "
+                 "server's name";
+    }
+    *end = ap_strchr_c(value, ':');
+    if (*end && ap_strchr_c(*end + 1, ':'))
+        return apr_psprintf(pool, "an IPv6 address needs brackets; write [%s]", value);
+    if (!*end)
+        *end = value + strlen(value);
+    *host = apr_pstrmemdup(pool, value, (apr_size_t)(*end - value));
+    if (!is_dns_name(*host))
+        return apr_psprintf(pool, "\"%s\" is not a host name; %s", *host, host_form);
+    if (is_address(*host) && inet_pton(AF_INET, *host, address) != 1)
+        return apr_psprintf(pool, "\"%s\" is not an IPv4 address; %s", *host, host_form);
+    return NULL;
+}
+
+/*
+ * Split "host[:port]" into *host (lower case, in pool, without brackets) and *port (80 unless
+ * said).  Returns NULL, or what is wrong and what to write instead.
+ */
+static const char *split_host_port(apr_pool_t *pool, const char *value, char **host,
+                                   apr_port_t *port)
+{
+    const char *colon, *fault = sight_fault(pool, value);
+    apr_int64_t number = -1;
+    char *rest;
+
+    if (fault || (fault = take_host(pool, value, host, &colon)))
+        return fault;
+    ap_str_tolower(*host);
+    *port = 80;
+    if (*colon == '\0')
+        return NULL;
+    if (*colon == ':' && apr_isdigit(colon[1])) {
+        number = apr_strtoi64(colon + 1, &rest, 10);
+        if (*rest)
+            number = -1;
+    }
+    if (number < 1 || number > 65535)
+        return apr_psprintf(pool, "\"%s\" is not a port; write a number from 1 to 65535 behind a "
+                            "':', or nothing for port 80", colon);
+    *port = (apr_port_t)number;
+    return NULL;
+}
+
+/* A complaint when the directive stands in a section narrower than a server; else NULL. */
+static const char *refuse_section(cmd_parms *cmd, const char *value)
+{
+    const ap_directive_t *section = cmd->directive->parent;
+
+    if (!ap_check_cmd_context(cmd, NOT_IN_DIR_CONTEXT | NOT_IN_LIMIT | NOT_IN_HTACCESS))
+        return NULL;
+    return complain(cmd, value,
+                    apr_pstrcat(cmd->pool, "it stands inside ",
+                                section ? section->directive : "a section",
+                                section ? ">" : "", " but belongs to a whole server; move it "
+                                "out, directly into the <VirtualHost>", NULL));
+}
+
+static const char *set_server(cmd_parms *cmd, void *dummy, int argc, char *const argv[])
+{
+    walt_vpn_config *config = config_of(cmd->server);
+    walt_vpn_entrypoint *entrypoint = apr_pcalloc(cmd->pool, sizeof(*entrypoint));
+    const char *value = argc > 0 ? argv[0] : "";        /* httpd drops an empty "" */
+    const char *fault;
+    char *host = NULL;
+
+    (void)dummy;
+    if (argc > 1)
+        return complain(cmd, cmd->directive->args, "it takes one value, host[:port], as in "
+                        "WaltVpnServer walt.lab.example.org");
+    if ((fault = refuse_section(cmd, value)))
+        return fault;
+    if (config->entrypoint)
+        return complain(cmd, value,
+                        apr_psprintf(cmd->pool, "this server has WaltVpnServer %s already, at "
+                                     "%s:%d; remove one of the two", config->entrypoint->value,
+                                     config->entrypoint->directive->filename,
+                                     config->entrypoint->directive->line_num));
+    if ((fault = split_host_port(cmd->pool, value, &host, &entrypoint->port)))
+        return complain(cmd, value, fault);
+    entrypoint->value = value;
+    entrypoint->server = cmd->server;
+    entrypoint->host = host;
+    entrypoint->directive = cmd->directive;
+    entrypoint->where = apr_psprintf(cmd->pool, "WaltVpnServer %s (%s:%d)", value,
+                                     cmd->directive->filename, cmd->directive->line_num);
+    /* The form that mod_proxy gives a worker's name: no default port, brackets kept. */
+    entrypoint->url = apr_pstrcat(cmd->pool, "http://", ap_strchr_c(host, ':') ? "[" : "", host,
+                                  ap_strchr_c(host, ':') ? "]" : "",
+                                  entrypoint->port == 80 ? ""
+                                      : apr_psprintf(cmd->pool, ":%u", entrypoint->port),
+                                  BOOT_PREFIX, NULL);
+    config->entrypoint = entrypoint;
+    return NULL;
+}
+
+static const char *set_expose(cmd_parms *cmd, void *dummy, const char *value)
+{
+    walt_vpn_config *config = config_of(cmd->server);
+    const char *fault;
+
+    (void)dummy;
+    if ((fault = refuse_section(cmd, value)))
+        return fault;
+    if (ap_cstr_casecmp(value, "all") == 0)
+        config->expose = EXPOSE_ALL;
+    else if (ap_cstr_casecmp(value, "boot") == 0)
+        config->expose = EXPOSE_BOOT;
+    else
+        return complain(cmd, value, "write all (everything below /walt-vpn/) or boot (only what "
+                        "distant nodes and the setup check need)");
+    return NULL;
+}
+
+static const char *set_cache_root(cmd_parms *cmd, void *dummy, const char *value)
+{
+    walt_vpn_config *config = config_of(cmd->server);
+    const char *fault;
+    apr_size_t length;
+    char *path;
+
+    (void)dummy;
+    if ((fault = refuse_section(cmd, value)))
+        return fault;
+    config->cache_directive = cmd->directive;
+    if (ap_cstr_casecmp(value, "none") == 0) {
+        config->cache_root = "";
+        return NULL;
+    }
+    if (*value == '\0' || !(path = ap_server_root_relative(cmd->pool, value)))
+        return complain(cmd, value, "write the path of a folder, as in WaltVpnCacheRoot "
+                        "/var/cache/apache2/walt_vpn, or none");
+    for (length = strlen(path); length > 1 && path[length - 1] == '/'; length--)
+        path[length - 1] = '\0';
+    config->cache_root = path;
+    return NULL;
+}
+
+static const char *set_cache_size(cmd_parms *cmd, void *dummy, const char *value)
+{
+    static const char units[] = "KMG";
+    walt_vpn_config *config = config_of(cmd->server);
+    const char *fault, *unit;
+    apr_off_t size = 0;
+    char *end = NULL;
+    int shift = 0;
+
+    (void)dummy;
+    if ((fault = refuse_section(cmd, value)))
+        return fault;
+    if (!apr_isdigit(*value) || apr_strtoff(&size, value, &end, 10) != APR_SUCCESS)
+        end = NULL;
+    if (end && *end && (unit = ap_strchr_c(units, apr_toupper(*end)))) {
+        shift = 10 * (int)(unit - units + 1);
+        end++;
+    }
+    if (!end || *end || size < 1 || size > (APR_INT64_MAX >> shift))
+        return complain(cmd, value, "write a number of bytes greater than zero, with K, M or G "
+                        "behind it if you like, as in WaltVpnCacheSize 1G");
+    config->cache_size = size << shift;
+    return NULL;
+}
+
+/* ------------------------------------------------------------------ start-up */
+
+/* Is name another spelling of host?  Case, a dot at the end, IPv6 in or out of brackets. */
+static int same_host(const char *host, const char *name)
+{
+    apr_size_t length = strlen(name), host_length = strlen(host);
+    struct in6_addr one, other;
+    char bare[INET6_ADDRSTRLEN];
+
+    if (length > 2 && name[0] == '[' && name[length - 1] == ']') {
+        name++;
+        length -= 2;
+    }
+    if (ap_strchr_c(host, ':')) {
+        if (length >= sizeof(bare))
+            return 0;
+        memcpy(bare, name, length);
+        bare[length] = '\0';
+        return inet_pton(AF_INET6, host, &one) == 1 && inet_pton(AF_INET6, bare, &other) == 1
+               && memcmp(&one, &other, sizeof(one)) == 0;
+    }
+    if (length && name[length - 1] == '.')
+        length--;
+    if (host_length && host[host_length - 1] == '.')
+        host_length--;
+    return length == host_length && ap_cstr_casecmpn(host, name, length) == 0;
+}
+
+/* Is host the ServerName of s, or a ServerAlias without a wildcard? */
+static int has_name(const server_rec *s, const char *host)
+{
+    int i;
+
+    if (s->server_hostname && same_host(host, s->server_hostname))
+        return 1;
+    for (i = 0; s->names && i < s->names->nelts; i++) {
+        if (same_host(host, APR_ARRAY_IDX(s->names, i, const char *)))
+            return 1;
+    }
+    return 0;
+}
+
+/* Does a ServerAlias with a wildcard cover host? */
+static int has_wildcard(const server_rec *s, const char *host)
+{
+    int i;
+
+    for (i = 0; s->wild_names && i < s->wild_names->nelts; i++) {
+        if (!ap_strcasecmp_match(host, APR_ARRAY_IDX(s->wild_names, i, const char *)))
+            return 1;
+    }
+    return 0;
+}
+
+/* Is host the ServerName of s or one of its ServerAlias names?  Ports do not matter. */
+int entrypoint_is_named(const server_rec *s, const char *host)
+{
+    return has_name(s, host) || has_wildcard(s, host);
+}
+
+int entrypoint_is_listened_on(apr_port_t port)
+{
+    const ap_listen_rec *listener;
+
+    for (listener = ap_listeners; listener; listener = listener->next) {
+        if (listener->bind_addr->port == port)
+            return 1;
+    }
+    return 0;
+}
+
+/* Does s answer on this port?  A virtual host of *:* and the main server answer on all. */
+static int listens_on(const server_rec *s, apr_port_t port)
+{
+    const server_addr_rec *address;
+
+    if (!entrypoint_is_listened_on(port))
+        return 0;
+    for (address = s->addrs; address; address = address->next) {
+        if (address->host_port == 0 || address->host_port == port)
+            return 1;
+    }
+    return !s->is_virtual;
+}
+
+/* Does a ServerName stand beside this directive? httpd makes one up where it is missing. */
+static int has_server_name(const ap_directive_t *directive)
+{
+    const ap_directive_t *sibling = directive->parent ? directive->parent->first_child
+                                                      : ap_conftree;
+
+    for (; sibling; sibling = sibling->next) {
+        if (ap_cstr_casecmp(sibling->directive, "ServerName") == 0)
+            return 1;
+    }
+    return 0;
+}
+
+static const walt_vpn_entrypoint *first_entrypoint(const server_rec *s)
+{
+    for (; s; s = s->next) {
+        if (own_entrypoint(s))
+            return own_entrypoint(s);
+    }
+    return NULL;
+}
+
+/* What is wrong with the modules that this one stands on, and what to type; NULL: nothing. */
+static const char *dependence_fault(void)
+{
+    const module *http = ap_find_linked_module("mod_proxy_http.c");
+
+    if (!ap_find_linked_module("mod_proxy.c"))
+        return "needs mod_proxy, which is not loaded; type \"a2enmod proxy proxy_http\", or "
+               "write LoadModule proxy_module above LoadModule walt_vpn_module";
+    if (!ap_proxy_define_worker || !ap_proxy_get_worker)
+        return "needs mod_proxy loaded before it; move LoadModule proxy_module above LoadModule "
+               "walt_vpn_module";
+    if (!http)
+        return "needs mod_proxy_http, which is not loaded; type \"a2enmod proxy_http\", or write "
+               "LoadModule proxy_http_module above LoadModule walt_vpn_module";
+    if (http->module_index > walt_vpn_module.module_index)
+        return "needs mod_proxy_http loaded before it; move LoadModule proxy_http_module above "
+               "LoadModule walt_vpn_module";
+    return NULL;
+}
+
+/* What is wrong with an entrypoint that only the whole configuration shows; NULL: nothing. */
+static const char *entrypoint_fault(apr_pool_t *p, const server_rec *s,
+                                    const walt_vpn_entrypoint *entrypoint)
+{
+    if (!has_server_name(entrypoint->directive))
+        return apr_pstrcat(p, "there is no ServerName ",
+                           s->is_virtual ? "in this virtual host" : "for the main server",
+                           "; add one with the name that nodes use, as in ServerName "
+                           "walt-entry.example.org", NULL);
+    if (!listens_on(s, entrypoint->port))
+        return NULL;
+    if (has_name(s, entrypoint->host))
+        return "this is the entrypoint itself, and requests would go round in circles; name the "
+               "WalT server inside the lab";
+    if (has_wildcard(s, entrypoint->host) && !is_address(entrypoint->host))
+        return "a ServerAlias with a wildcard makes this a name of the entrypoint itself, and "
+               "requests would go round in circles; if it is another machine, write its address";
+    return NULL;
+}
+
+/* Give the entrypoint its cache folder, if any; returns what is wrong with it, or NULL. */
+static const char *set_folder(apr_pool_t *pconf, apr_pool_t *ptemp,
+                              walt_vpn_entrypoint *entrypoint, const walt_vpn_config *config)
+{
+    image_folder *folder;
+    const char *fault;
+
+    if (!config->cache_root || !*config->cache_root)
+        return NULL;
+    folder = apr_pcalloc(pconf, sizeof(*folder));
+    folder->root = config->cache_root;
+    folder->size = config->cache_size ? config->cache_size : DEFAULT_CACHE_SIZE;
+    entrypoint->folder = folder;
+    folder->where = apr_psprintf(pconf, "WaltVpnCacheRoot %s (%s:%d)", folder->root,
+                                 config->cache_directive->filename,
+                                 config->cache_directive->line_num);
+    fault = image_folder_fault(ptemp, folder);
+    return fault ? apr_pstrcat(ptemp, folder->where, ": ", fault, NULL) : NULL;
+}
+
+/* Judge here, not in post_config: so the verdict reaches configtest and the terminal. */
+static int walt_vpn_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
+                                 server_rec *main_server)
+{
+    const char *fault = dependence_fault();
+    server_rec *s;
+
+    (void)plog;
+    if (fault) {
+        const walt_vpn_entrypoint *first = first_entrypoint(main_server);
+
+        ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, main_server, "%s: mod_walt_vpn "
+                     "%s", first ? first->where : "LoadModule walt_vpn_module", fault);
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    for (s = main_server; s; s = s->next) {
+        walt_vpn_entrypoint *entrypoint = own_entrypoint(s);
+
+        if (!entrypoint)
+            continue;
+        if ((fault = entrypoint_fault(ptemp, s, entrypoint))) {
+            ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s, "%s: %s",
+                         entrypoint->where, fault);
+            return HTTP_INTERNAL_SERVER_ERROR;
+        }
+        entrypoint->boot_only = config_of(s)->expose == EXPOSE_BOOT;
+        entrypoint->exposed_unsaid = config_of(s)->expose == EXPOSE_UNSET;
+        if ((fault = set_folder(pconf, ptemp, entrypoint, config_of(s)))) {
+            ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s, "%s", fault);
+            return HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+    return OK;
+}
+
+/* The worker that the administrator has defined for this URL, with or without its last slash; NULL:
+ * there is none. */
+static const proxy_worker *own_worker(apr_pool_t *p, proxy_server_conf *conf, const char *url)
+{
+    const proxy_worker *worker = ap_proxy_get_worker(p, NULL, conf, url);
+    apr_size_t length;
+
+    if (!worker)
+        return NULL;
+    length = strlen(worker->s->name_ex);
+    return strncmp(worker->s->name_ex, url, length) == 0 && length + 1 >= strlen(url) ? worker
+                                                                                      : NULL;
+}
+
+/* How long mod_proxy waits for an answer: as the worker says, or ProxyTimeout, or Timeout. */
+static apr_interval_time_t timeout_of(const server_rec *s, const proxy_server_conf *conf,
+                                      const proxy_worker *worker)
+{
+    if (worker->s->timeout_set)
+        return worker->s->timeout;
+    return conf->timeout_set ? conf->timeout : s->timeout;
+}
+
+/*
+ * Define the worker of an entrypoint in the mod_proxy configuration of its server, unless there
+ * is one.  mod_proxy initialises it with its own in each child, so it must be there before.
+ */
+static const char *define_worker(apr_pool_t *pconf, const server_rec *s,
+                                 walt_vpn_entrypoint *entrypoint)
+{
+    const char *url = entrypoint->url;
+    const proxy_worker *own;
+    proxy_server_conf *conf = ap_get_module_config(s->module_config,
+                                                   ap_find_linked_module("mod_proxy.c"));
+    proxy_worker *worker;
+    char *fault;
+
+    if ((own = own_worker(pconf, conf, url))) {
+        entrypoint->timeout = timeout_of(s, conf, own);
+        return NULL;
+    }
+    if ((fault = ap_proxy_define_worker(pconf, &worker, NULL, conf, url, 0)))
+        return fault;
+    /* The WalT server needs 44 ms more for a small reply on a connection that was kept, and the
+     * setup check's throw-away server leaves stale ones behind (facts.md 2, 3). */
+    worker->s->disablereuse = 1;
+    worker->s->disablereuse_set = 1;
+    worker->s->conn_timeout = apr_time_from_sec(CONNECT_TIMEOUT);
+    worker->s->conn_timeout_set = 1;
+    worker->s->timeout = entrypoint->timeout = apr_time_from_sec(REPLY_TIMEOUT);
+    worker->s->timeout_set = 1;
+    /* No hold-down: the first request after the WalT server is back must succeed. */
+    worker->s->retry = 0;
+    worker->s->retry_set = 1;
+    worker->s->address_ttl = ADDRESS_TTL;
+    worker->s->address_ttl_set = 1;
+    return NULL;
+}
+
+/*
+ * Say "CacheDisable /walt-vpn/" for an entrypoint whose site uses mod_cache, which may answer
+ * before any other module is asked: the setup check and nodes must see the WalT server as it is
+ * now.
+ */
+static void keep_caches_out(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *s,
+                            const walt_vpn_entrypoint *entrypoint)
+{
+    const module *cache = ap_find_linked_module("mod_cache.c");
+    const command_rec *command = cache ? cache->cmds : NULL;
+    cmd_parms parms = { 0 };
+
+    while (command && command->name && strcmp(command->name, "CacheDisable") != 0)
+        command++;
+    if (!command || !command->name || command->args_how != TAKE1)
+        return;
+    parms.pool = pconf;
+    parms.temp_pool = ptemp;
+    parms.server = s;
+    parms.directive = (ap_directive_t *)entrypoint->directive;
+    parms.cmd = command;
+    parms.limited = -1;
+    parms.override = RSRC_CONF;
+    (void)command->AP_TAKE1(&parms, NULL, BOOT_PREFIX);     /* it takes any path */
+}
+
+/* There is no shared memory, or it can't be used. */
+static int refuse_for_memory(const server_rec *main_server, apr_status_t rv)
+{
+    ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, rv, main_server, "mod_walt_vpn can't get "
+                 "its shared memory; free some, or raise the limit that httpd was started with "
+                 "(\"ulimit -v\")");
+    return HTTP_INTERNAL_SERVER_ERROR;
+}
+
+static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
+                                server_rec *main_server)
+{
+    server_rec *s;
+    apr_status_t rv;
+
+    (void)plog;
+    if ((rv = boot_ledger_open(main_server->process->pool)) != APR_SUCCESS)
+        return refuse_for_memory(main_server, rv);
+    for (s = main_server; s; s = s->next) {
+        walt_vpn_entrypoint *entrypoint = own_entrypoint(s);
+        const char *fault;
+        int is_new;
+
+        if (!entrypoint)
+            continue;
+        rv = question_line_open(&entrypoint->line, entrypoint->url, main_server->process->pool);
+        if (rv != APR_SUCCESS)
+            return refuse_for_memory(main_server, rv);
+        entrypoint->place = boot_ledger_entrypoint_place(s->server_hostname, entrypoint->url,
+                                                         &is_new);
+        if (is_new)
+            boot_memory_recall(ptemp, entrypoint);
+        if (entrypoint->place < 0)
+            ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s, "%s: nothing is counted of more than %d "
+                         "entrypoints; stop and start httpd if there are fewer by now",
+                         entrypoint->where, LEDGER_ENTRYPOINTS);
+        if ((fault = define_worker(pconf, s, entrypoint))) {
+            ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s, "%s: mod_proxy refuses "
+                         "the worker %s: %s", entrypoint->where, entrypoint->url, fault);
+            return HTTP_INTERNAL_SERVER_ERROR;
+        }
+        keep_caches_out(pconf, ptemp, s, entrypoint);
+        if (entrypoint->folder && (rv = image_folder_make(entrypoint->folder)) != APR_SUCCESS) {
+            ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, rv, s, "%s: it can't be made; "
+                         "name a folder elsewhere", entrypoint->folder->where);
+            return HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+    return OK;
+}
+
+/* ------------------------------------------------------------------ tables */
+
+const command_rec entrypoint_directives[] = {
+    AP_INIT_TAKE_ARGV("WaltVpnServer", set_server, NULL, RSRC_CONF | ACCESS_CONF,
+        "the WalT server whose VPN HTTP entrypoint this virtual host is: host[:port], as in "
+        "WaltVpnServer walt.lab.example.org; port 80 unless said"),
+    AP_INIT_TAKE1("WaltVpnExpose", set_expose, NULL, RSRC_CONF | ACCESS_CONF,
+        "what of the WalT server the entrypoint shows: all (everything below /walt-vpn/, the "
+        "default) or boot (only what distant nodes and the setup check need)"),
+    AP_INIT_TAKE1("WaltVpnCacheRoot", set_cache_root, NULL, RSRC_CONF | ACCESS_CONF,
+        "folder in which verified boot images are kept, as in WaltVpnCacheRoot "
+        "/var/cache/apache2/walt_vpn; none (the default): they are relayed"),
+    AP_INIT_TAKE1("WaltVpnCacheSize", set_cache_size, NULL, RSRC_CONF | ACCESS_CONF,
+        "most bytes that the folder may hold, with K, M or G behind the number if you like; "
+        "the least recently used image goes first; default 1G"),
+    { NULL }
+};
+
+void entrypoint_register_hooks(void)
+{
+    ap_hook_check_config(walt_vpn_check_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_post_config(walt_vpn_post_config, NULL, NULL, APR_HOOK_MIDDLE);
+}

@@ -1,0 +1,160 @@
+/*
+ * store/digest.c: is a file what its name says?  The SHA-256 of images.
+ *
+ * A process sends a file only after it has computed the digest itself, once for each file (name,
+ * device, inode, size, time of change): so a damaged or foreign file is found out, whatever
+ * happened to the folder.
+ */
+#include "store/digest.h"
+
+#include "apr_thread_cond.h"
+#include "apr_thread_mutex.h"
+
+#include <unistd.h>
+
+/* Bytes that are hashed at a time. */
+#define PIECE (128 * 1024)
+
+/* Files that a process remembers to have verified. */
+#define VERIFIED_MAX 256
+
+#define DIGEST_BYTES (IMAGE_DIGEST_LENGTH / 2)
+
+/* Identity of a file's content as far as its name and stat(2) can tell. */
+typedef struct {
+    dev_t device;
+    ino_t inode;
+    off_t size;
+    struct timespec changed;
+    char digest[IMAGE_DIGEST_LENGTH];   /* that it was verified for: it may be renamed, or linked */
+} file_identity;
+
+typedef enum { VERDICT_NONE, VERDICT_PENDING, VERDICT_GOOD } verdict;
+
+/* What this process knows of the folder's files; guarded by verified_mutex. */
+static struct verified_file {
+    verdict verdict;
+    file_identity identity;
+} verified_files[VERIFIED_MAX];
+static unsigned verified_next;
+static apr_thread_mutex_t *verified_mutex;
+static apr_thread_cond_t *verified_cond;
+
+static file_identity identity_of(const struct stat *st, const char *digest)
+{
+    file_identity identity;
+
+    memset(&identity, 0, sizeof(identity));     /* compared whole */
+    identity.device = st->st_dev;
+    identity.inode = st->st_ino;
+    identity.size = st->st_size;
+    identity.changed.tv_sec = st->st_mtim.tv_sec;
+    identity.changed.tv_nsec = st->st_mtim.tv_nsec;
+    memcpy(identity.digest, digest, sizeof(identity.digest));
+    return identity;
+}
+
+/* The entry for this file, or NULL. Under verified_mutex. */
+static struct verified_file *look_up(const file_identity *identity)
+{
+    int i;
+
+    for (i = 0; i < VERIFIED_MAX; i++) {
+        if (verified_files[i].verdict != VERDICT_NONE
+            && memcmp(&verified_files[i].identity, identity, sizeof(*identity)) == 0)
+            return &verified_files[i];
+    }
+    return NULL;
+}
+
+/* Note a verdict on this file, in place of the oldest one. Under verified_mutex. */
+static void note(const file_identity *identity, verdict verdict)
+{
+    struct verified_file *entry = look_up(identity);
+
+    if (!entry) {
+        do {
+            entry = &verified_files[verified_next++ % VERIFIED_MAX];
+        } while (entry->verdict == VERDICT_PENDING);
+    }
+    entry->identity = *identity;
+    entry->verdict = verdict;
+}
+
+void image_digest_note(int fd, const char *digest)
+{
+    struct stat st;
+    file_identity identity;
+
+    if (fstat(fd, &st) != 0)
+        return;
+    identity = identity_of(&st, digest);
+    apr_thread_mutex_lock(verified_mutex);
+    note(&identity, VERDICT_GOOD);
+    apr_thread_mutex_unlock(verified_mutex);
+}
+
+int image_digest_is(EVP_MD_CTX *hash, const char *digest)
+{
+    unsigned char bytes[EVP_MAX_MD_SIZE];
+    char text[IMAGE_DIGEST_LENGTH + 1];
+    unsigned length = 0;
+
+    if (!EVP_DigestFinal_ex(hash, bytes, &length) || length != DIGEST_BYTES)
+        return 0;
+    ap_bin2hex(bytes, length, text);
+    return memcmp(text, digest, IMAGE_DIGEST_LENGTH) == 0;
+}
+
+/* Does the open file have this digest?  Buffer: PIECE bytes. */
+static int content_is(int fd, const char *digest, char *buffer)
+{
+    EVP_MD_CTX *hash = EVP_MD_CTX_new();
+    off_t at = 0;
+    ssize_t got;
+    int good = 0;
+
+    if (hash && EVP_DigestInit_ex(hash, EVP_sha256(), NULL)) {
+        while ((got = pread(fd, buffer, PIECE, at)) > 0) {
+            EVP_DigestUpdate(hash, buffer, (size_t)got);
+            at += got;
+        }
+        good = got == 0 && image_digest_is(hash, digest);
+    }
+    EVP_MD_CTX_free(hash);
+    return good;
+}
+
+int image_digest_verified(apr_pool_t *pool, const char *digest, int fd, const struct stat *st)
+{
+    file_identity identity = identity_of(st, digest);
+    struct verified_file *entry;
+    apr_pool_t *scratch;
+    int good;
+
+    apr_thread_mutex_lock(verified_mutex);
+    while ((entry = look_up(&identity)) && entry->verdict == VERDICT_PENDING)
+        apr_thread_cond_wait(verified_cond, verified_mutex);
+    if (!entry)
+        note(&identity, VERDICT_PENDING);
+    apr_thread_mutex_unlock(verified_mutex);
+    if (entry)
+        return 1;
+
+    apr_pool_create(&scratch, pool);
+    good = content_is(fd, digest, apr_palloc(scratch, PIECE));
+    apr_pool_destroy(scratch);
+
+    apr_thread_mutex_lock(verified_mutex);
+    note(&identity, good ? VERDICT_GOOD : VERDICT_NONE);
+    apr_thread_cond_broadcast(verified_cond);
+    apr_thread_mutex_unlock(verified_mutex);
+    return good;
+}
+
+apr_status_t image_digest_child_init(apr_pool_t *pchild)
+{
+    apr_status_t rv = apr_thread_mutex_create(&verified_mutex, APR_THREAD_MUTEX_DEFAULT, pchild);
+
+    return rv == APR_SUCCESS ? apr_thread_cond_create(&verified_cond, pchild) : rv;
+}

@@ -1,0 +1,28 @@
+/*
+ * store/digest.h: is a file what its name says?  The SHA-256 of images.
+ */
+#ifndef WALT_VPN_STORE_DIGEST_H
+#define WALT_VPN_STORE_DIGEST_H
+
+#include "store/folder.h"
+
+#include <openssl/evp.h>
+#include <sys/stat.h>
+
+/* Called in each child: what it knows of files starts empty. */
+apr_status_t image_digest_child_init(apr_pool_t *pchild);
+
+/* Does the hash, which this ends, spell the digest? */
+int image_digest_is(EVP_MD_CTX *hash, const char *digest);
+
+/*
+ * Has this open file, of which st tells, the digest?  Computed once by a process for each file;
+ * threads that ask meanwhile wait for the one that computes.  The pool is for what is needed
+ * meanwhile.
+ */
+int image_digest_verified(apr_pool_t *pool, const char *digest, int fd, const struct stat *st);
+
+/* This process has computed the open file's digest in another way, and it is this one. */
+void image_digest_note(int fd, const char *digest);
+
+#endif

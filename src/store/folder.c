@@ -1,0 +1,481 @@
+/*
+ * store/folder.c: the folder of boot images: is it fit for use, what is in it, what has to go.
+ *
+ * An image is a file named by its SHA-256: DIGEST.img.  On its way there it is DIGEST.part
+ * (store/part.c).  All files together, with those on their way at their full length, take no more
+ * than the folder may hold.
+ */
+#include "store/folder.h"
+#include "ledger/ledger.h"
+
+#include "apr_strings.h"
+#include "apr_user.h"
+#include "unixd.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ------------------------------------------------------------------ is it fit for use? */
+
+/* The user that children run as: who may own the folder.  A server that was not started by root
+ * stays who it is. */
+static uid_t child_user(void)
+{
+    return geteuid() == 0 ? ap_unixd_config.user_id : geteuid();
+}
+
+static const char *user_name(apr_pool_t *p, uid_t uid)
+{
+    char *name;
+
+    if (apr_uid_name_get(&name, uid, p) == APR_SUCCESS)
+        return name;
+    return apr_psprintf(p, "#%ld", (long)uid);
+}
+
+/*
+ * access(2) as the children will see it; called while the configuration is read.  A process that
+ * becomes what they are, with all groups of their user, has a look and ends.
+ */
+static int child_access(const char *path, int mode, const char *user)
+{
+    enum { UNABLE = 255 };      /* not an errno */
+    pid_t child = geteuid() == 0 ? fork() : -1;
+    int status;
+
+    if (child == 0) {
+        if (setgid(ap_unixd_config.group_id) != 0
+            || initgroups(user, ap_unixd_config.group_id) != 0
+            || setuid(ap_unixd_config.user_id) != 0)
+            _exit(UNABLE);
+        _exit(access(path, mode) == 0 ? 0 : errno);
+    }
+    if (child > 0) {
+        while (waitpid(child, &status, 0) < 0) {
+            if (errno != EINTR)
+                return access(path, mode);
+        }
+        if (WIFEXITED(status) && WEXITSTATUS(status) != UNABLE) {
+            errno = WEXITSTATUS(status);
+            return errno ? -1 : 0;
+        }
+    }
+    return access(path, mode);
+}
+
+/* What keeps the folder, which is not there, from being made as httpd starts, or NULL.  It is made
+ * and removed, so that configtest knows. */
+static const char *fault_of_making(apr_pool_t *p, const image_folder *folder)
+{
+    const char *parent = ap_make_dirstr_parent(p, folder->root);
+    const char *owner = user_name(p, child_user());
+    struct stat st;
+
+    if (lstat(folder->root, &st) == 0)
+        return "it is a link to a folder that is not there; make that folder, or mount its disk";
+    if (stat(parent, &st) != 0)
+        return apr_psprintf(p, "%s is not there either; type \"mkdir -p %s\"", parent, parent);
+    if (!S_ISDIR(st.st_mode))
+        return apr_psprintf(p, "%s, in which it would be made, is not a folder; name a folder "
+                            "elsewhere", parent);
+    if (child_access(parent, X_OK, owner) != 0)
+        return apr_psprintf(p, "httpd's children run as %s and may not enter %s (%s); name a "
+                            "folder elsewhere", owner, parent, strerror(errno));
+    if (mkdir(folder->root, 0700) != 0)
+        return errno == EEXIST ? NULL
+               : apr_psprintf(p, "it can't be made in %s (%s); name a folder elsewhere", parent,
+                              strerror(errno));
+    (void)rmdir(folder->root);
+    return NULL;
+}
+
+const char *image_folder_fault(apr_pool_t *p, const image_folder *folder)
+{
+    const char *owner = user_name(p, child_user());
+    struct stat st;
+
+    if (stat(folder->root, &st) != 0)
+        return errno == ENOENT ? fault_of_making(p, folder)
+               : apr_psprintf(p, "it can't be reached (%s)", strerror(errno));
+    if (!S_ISDIR(st.st_mode))
+        return "it is not a folder; name one, or a path where nothing is";
+    if (st.st_uid != child_user() && !(geteuid() != 0 && st.st_uid == ap_unixd_config.user_id))
+        return apr_psprintf(p, "it belongs to %s, and httpd's children run as %s; name a folder "
+                            "for images alone, or, if this is one, type \"chown %s %s\"",
+                            user_name(p, st.st_uid), owner, owner, folder->root);
+    if ((st.st_mode & 0700) != 0700 || (st.st_mode & 0022))
+        return apr_psprintf(p, "its mode is %04o, and it must be for %s alone to write; name a "
+                            "folder for images alone, or, if this is one, type \"chmod 700 %s\"",
+                            (unsigned)st.st_mode & 07777, owner, folder->root);
+    if (child_access(folder->root, R_OK | W_OK | X_OK, owner) == 0)
+        return NULL;
+    if (errno == EROFS)
+        return "its file system is read-only; name a folder elsewhere, or, if it is so for httpd "
+               "alone, name this one in ReadWritePaths= of its systemd unit";
+    /* Its own mode is right, so it is a folder above it.  What another user than the server's asks
+     * of configtest says nothing about the server. */
+    return st.st_uid != child_user() ? NULL
+           : apr_psprintf(p, "httpd's children run as %s and may not enter it (%s); open the "
+                          "folders above it to them, or name a folder elsewhere", owner,
+                          strerror(errno));
+}
+
+apr_status_t image_folder_make(const image_folder *folder)
+{
+    if (mkdir(folder->root, 0700) != 0)
+        return errno == EEXIST ? APR_SUCCESS : errno;
+    if (geteuid() == 0 && chown(folder->root, ap_unixd_config.user_id,
+                                ap_unixd_config.group_id) != 0)
+        return errno;
+    return APR_SUCCESS;
+}
+
+/* ------------------------------------------------------------------ files in it */
+
+int image_folder_descriptor(const image_folder *folder)
+{
+    return open(folder->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+image_name image_name_of(const char *digest, const char *extension)
+{
+    image_name name;
+
+    memcpy(name.text, digest, IMAGE_DIGEST_LENGTH);
+    strcpy(name.text + IMAGE_DIGEST_LENGTH, extension);
+    return name;
+}
+
+/* Is this the name of a file of ours with this extension? */
+static int is_ours(const char *name, const char *extension)
+{
+    return strspn(name, "0123456789abcdef") == IMAGE_DIGEST_LENGTH
+           && strcmp(name + IMAGE_DIGEST_LENGTH, extension) == 0;
+}
+
+void image_folder_used_now(int fd)
+{
+    /* The last use is kept as the time of access. */
+    static const struct timespec now[2] = { { 0, UTIME_NOW }, { 0, UTIME_OMIT } };
+
+    (void)futimens(fd, now);
+}
+
+int image_folder_names(int folder_fd, const char *name, int fd)
+{
+    struct stat named, opened;
+
+    return fstatat(folder_fd, name, &named, AT_SYMLINK_NOFOLLOW) == 0 && fstat(fd, &opened) == 0
+           && named.st_dev == opened.st_dev && named.st_ino == opened.st_ino;
+}
+
+/* Trouble with reading ends when an image was read and nobody met it for so long: where
+ * descriptors run out, one request may have what the next one lacks. */
+#define READING_AGAIN apr_time_from_sec(10)
+
+/* Under which a folder's troubles are known. */
+static const char *troubled(apr_pool_t *p, const image_folder *folder)
+{
+    return apr_pstrcat(p, "folder ", folder->root, NULL);
+}
+
+/* Its kind is the error that began it, with LEDGER_PASSING if that was met in reading. */
+static void trouble_of_kind(const open_folder *open, const char *what, int error, unsigned kind)
+{
+    const char *who = troubled(open->r->pool, open->folder);
+    int known = boot_ledger_trouble_of(who);
+
+    if (!boot_ledger_met_before(who, known >= 0 ? (unsigned)known : kind))
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, error, open->r, "%s in WaltVpnCacheRoot %s: "
+                      "images are relayed until this is mended", what, open->folder->root);
+}
+
+void image_folder_trouble(const open_folder *open, const char *what, int error)
+{
+    trouble_of_kind(open, what, error, (unsigned)error);
+}
+
+void image_folder_trouble_reading(const open_folder *open, const char *what, int error)
+{
+    trouble_of_kind(open, what, error, (unsigned)error | LEDGER_PASSING);
+}
+
+const char *image_folder_trouble_of(apr_pool_t *p, const image_folder *folder)
+{
+    int kind = boot_ledger_trouble_of(troubled(p, folder));
+    char text[120];
+
+    return kind < 0 ? NULL
+           : apr_pstrdup(p, apr_strerror(kind & ~LEDGER_PASSING, text, sizeof(text)));
+}
+
+void image_folder_is_sound(const open_folder *open)
+{
+    if (boot_ledger_forget(troubled(open->r->pool, open->folder)))
+        ap_log_rerror(APLOG_MARK, APLOG_NOTICE, 0, open->r, "WaltVpnCacheRoot %s: images are "
+                      "kept again", open->folder->root);
+}
+
+void image_folder_is_readable(const open_folder *open)
+{
+    if (boot_ledger_may_have_passed(READING_AGAIN)
+        && boot_ledger_trouble_of(troubled(open->r->pool, open->folder)) >= LEDGER_PASSING)
+        image_folder_is_sound(open);
+}
+
+int image_folder_open(open_folder *open, const request_rec *r, const image_folder *folder)
+{
+    open->r = r;
+    open->folder = folder;
+    open->fd = image_folder_descriptor(folder);
+    if (open->fd < 0)
+        image_folder_trouble_reading(open, "can't open the folder", errno);
+    return open->fd >= 0;
+}
+
+void image_folder_close(open_folder *open)
+{
+    if (open->fd >= 0)
+        close(open->fd);
+    open->fd = -1;
+}
+
+void image_folder_remove_foreign(const open_folder *open, const char *name)
+{
+    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, open->r, "%s/%s is not a file of the cache: "
+                  "removed", open->folder->root, name);
+    if (unlinkat(open->fd, name, 0) != 0)
+        (void)unlinkat(open->fd, name, AT_REMOVEDIR);
+}
+
+/* ------------------------------------------------------------------ what is in it */
+
+/* A file of the folder, as one look at it found it. */
+typedef struct {
+    char name[IMAGE_DIGEST_LENGTH + sizeof(".part")];
+    apr_off_t size;
+    struct timespec used;
+    int published;              /* .img, which may go; else a .part that is being fetched */
+} folder_entry;
+
+/*
+ * Remove a .part whose fetcher is dead: nobody holds its lock; unless it is so short a time ago
+ * that somebody may go on with it, and that matters.  1: it was.
+ */
+static int clear_dead_part(int folder_fd, const char *name, int also_recent)
+{
+    /* O_NONBLOCK: whatever stands there, a FIFO too, is not waited for. */
+    int fd = openat(folder_fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+    struct stat st;
+    int dead;
+
+    if (fd < 0)
+        return 0;
+    dead = fstat(fd, &st) == 0
+           && (also_recent || boot_ledger_fetch_of(st.st_dev, st.st_ino) < 0)
+           && flock(fd, LOCK_EX | LOCK_NB) == 0 && image_folder_names(folder_fd, name, fd)
+           && unlinkat(folder_fd, name, 0) == 0;
+    if (dead)
+        boot_ledger_fetch_lost(st.st_dev, st.st_ino);
+    close(fd);
+    return dead;
+}
+
+/* The folder's names, to be read from the first on.  NULL, and errno: it can't be read. */
+static DIR *open_names(int folder_fd)
+{
+    int fd = openat(folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), error;
+    DIR *names = fd >= 0 ? fdopendir(fd) : NULL;
+
+    if (!names && fd >= 0) {
+        error = errno;
+        close(fd);
+        errno = error;
+    }
+    return names;
+}
+
+/* Remove the parts of dead fetches, but for those that somebody may go on with. */
+static void sweep(int folder_fd)
+{
+    DIR *names = open_names(folder_fd);
+    const struct dirent *item;
+
+    if (!names)
+        return;
+    while ((item = readdir(names))) {
+        if (is_ours(item->d_name, ".part"))
+            (void)clear_dead_part(folder_fd, item->d_name, 0);
+    }
+    closedir(names);
+}
+
+/* The files of ours in the folder, but for the one named except (NULL: none), as folder_entry in
+ * pool.  NULL, and errno: the folder can't be read. */
+static apr_array_header_t *list_folder(apr_pool_t *pool, int folder_fd, const char *except)
+{
+    apr_array_header_t *entries = apr_array_make(pool, 16, sizeof(folder_entry));
+    DIR *names = open_names(folder_fd);
+    const struct dirent *item;
+
+    if (!names)
+        return NULL;
+    while ((item = readdir(names))) {
+        int published = is_ours(item->d_name, ".img");
+        folder_entry *entry;
+        struct stat st;
+
+        if ((!published && !is_ours(item->d_name, ".part"))
+            || (except && strcmp(item->d_name, except) == 0)
+            || fstatat(folder_fd, item->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+            continue;
+        entry = apr_array_push(entries);
+        strcpy(entry->name, item->d_name);
+        entry->size = st.st_size;
+        entry->used = st.st_atim;
+        entry->published = published;
+    }
+    closedir(names);
+    return entries;
+}
+
+static int by_last_use(const void *a, const void *b)
+{
+    const struct timespec *one = &((const folder_entry *)a)->used;
+    const struct timespec *other = &((const folder_entry *)b)->used;
+
+    if (one->tv_sec != other->tv_sec)
+        return one->tv_sec < other->tv_sec ? -1 : 1;
+    return one->tv_nsec < other->tv_nsec ? -1 : one->tv_nsec > other->tv_nsec;
+}
+
+/* Evict images, the least recently used first, and at last what dead fetches left, until this many
+ * bytes fit beside what is there.  0: they don't; -1, and errno: the folder can't be read. */
+static int evict_for(const open_folder *open, const char *own, apr_off_t size)
+{
+    apr_array_header_t *entries;
+    apr_off_t total = size;
+    int i;
+
+    sweep(open->fd);
+    if (!(entries = list_folder(open->r->pool, open->fd, own)))
+        return -1;
+    for (i = 0; i < entries->nelts; i++)
+        total += APR_ARRAY_IDX(entries, i, folder_entry).size;
+    qsort(entries->elts, (size_t)entries->nelts, sizeof(folder_entry), by_last_use);
+    for (i = 0; i < entries->nelts && total > open->folder->size; i++) {
+        const folder_entry *entry = &APR_ARRAY_IDX(entries, i, folder_entry);
+
+        if (entry->published && unlinkat(open->fd, entry->name, 0) == 0) {
+            total -= entry->size;
+            boot_ledger_counters(open->r)->evictions++;
+            ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, open->r, "evicted %s from %s to make room",
+                          entry->name, open->folder->root);
+        }
+    }
+    for (i = 0; i < entries->nelts && total > open->folder->size; i++) {
+        const folder_entry *entry = &APR_ARRAY_IDX(entries, i, folder_entry);
+
+        if (!entry->published && clear_dead_part(open->fd, entry->name, 1))
+            total -= entry->size;
+    }
+    return total <= open->folder->size;
+}
+
+/*
+ * Take blocks for a file now rather than meet ENOSPC in the middle; where the file system has no
+ * such call, the size alone.  0, or an errno.
+ */
+static int take_blocks(int fd, apr_off_t size)
+{
+    if (size == 0)
+        return 0;
+    while (fallocate(fd, 0, 0, size) != 0) {
+        if (errno == EOPNOTSUPP)
+            return ftruncate(fd, size) == 0 ? 0 : errno;
+        if (errno != EINTR)
+            return errno;
+    }
+    return 0;
+}
+
+int image_folder_lock(const open_folder *open)
+{
+    while (flock(open->fd, LOCK_EX) != 0) {
+        if (errno != EINTR)
+            return 0;
+    }
+    return 1;
+}
+
+void image_folder_unlock(const open_folder *open)
+{
+    flock(open->fd, LOCK_UN);
+}
+
+int image_folder_make_room(const open_folder *open, const char *name, int fd, apr_off_t size)
+{
+    int fits = image_folder_lock(open) ? evict_for(open, name, size) : -1;
+    int error = fits < 0 ? errno : fits ? take_blocks(fd, size) : 0;
+
+    image_folder_unlock(open);
+    if (error)
+        image_folder_trouble(open, "can't make room for an image", error);
+    else if (!fits)
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, open->r, "other fetches fill WaltVpnCacheSize "
+                      "%" APR_OFF_T_FMT ": an image is relayed", open->folder->size);
+    return fits && !error;
+}
+
+void image_folder_sweep(const image_folder *folder)
+{
+    int folder_fd = image_folder_descriptor(folder);
+
+    if (folder_fd < 0)
+        return;
+    sweep(folder_fd);
+    close(folder_fd);
+}
+
+apr_array_header_t *image_folder_list(apr_pool_t *p, const image_folder *folder)
+{
+    apr_array_header_t *images = apr_array_make(p, 16, sizeof(image_listing)), *entries = NULL;
+    int folder_fd = image_folder_descriptor(folder), i;
+
+    if (folder_fd >= 0) {
+        entries = list_folder(p, folder_fd, NULL);
+        close(folder_fd);
+    }
+    if (!entries)
+        return images;
+    qsort(entries->elts, (size_t)entries->nelts, sizeof(folder_entry), by_last_use);
+    for (i = entries->nelts - 1; i >= 0; i--) {
+        const folder_entry *entry = &APR_ARRAY_IDX(entries, i, folder_entry);
+        image_listing *image;
+
+        if (!entry->published)
+            continue;
+        image = apr_array_push(images);
+        image->digest = apr_pstrmemdup(p, entry->name, IMAGE_DIGEST_LENGTH);
+        image->size = entry->size;
+        image->used = apr_time_from_sec(entry->used.tv_sec) + entry->used.tv_nsec / 1000;
+    }
+    return images;
+}
+
+apr_off_t image_folder_bytes(const apr_array_header_t *images)
+{
+    apr_off_t bytes = 0;
+    int i;
+
+    for (i = 0; i < images->nelts; i++)
+        bytes += APR_ARRAY_IDX(images, i, image_listing).size;
+    return bytes;
+}

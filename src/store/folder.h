@@ -1,0 +1,107 @@
+/*
+ * store/folder.h: the folder of boot images: is it fit for use, what is in it, what has to go.
+ */
+#ifndef WALT_VPN_STORE_FOLDER_H
+#define WALT_VPN_STORE_FOLDER_H
+
+#include "request/walt_vpn.h"
+
+/* Length of an image's name: its SHA-256 in lower-case hexadecimal digits. */
+#define IMAGE_DIGEST_LENGTH 64
+
+/* What an entrypoint keeps its images in.  Lives in pconf. */
+typedef struct image_folder {
+    const char *root;           /* absolute path of the folder */
+    const char *where;          /* for people: "WaltVpnCacheRoot root (file:line)" */
+    apr_off_t size;             /* most bytes that it may hold */
+} image_folder;
+
+/* A file's name in it, with an extension: ".img", or ".part" while it is on its way. */
+typedef struct {
+    char text[IMAGE_DIGEST_LENGTH + sizeof(".part")];
+} image_name;
+
+image_name image_name_of(const char *digest, const char *extension);
+
+/* ---- for the configuration */
+
+/* What is wrong with a folder and what to type, in words; NULL: it can be used or made. */
+const char *image_folder_fault(apr_pool_t *p, const image_folder *folder);
+
+/* Make the folder if it is not there, owned by the user that the children run as. */
+apr_status_t image_folder_make(const image_folder *folder);
+
+/* Clear what fetches of dead processes left behind. */
+void image_folder_sweep(const image_folder *folder);
+
+/* ---- for whoever works on files in it */
+
+/* A descriptor of the folder, for the caller to close; -1, and errno: it can't be opened. */
+int image_folder_descriptor(const image_folder *folder);
+
+/* ---- for a request */
+
+/* A folder that is open for a request. */
+typedef struct {
+    const request_rec *r;
+    const image_folder *folder;
+    int fd;                     /* -1: closed */
+} open_folder;
+
+/* 0: it can't be opened, which was said. */
+int image_folder_open(open_folder *open, const request_rec *r, const image_folder *folder);
+void image_folder_close(open_folder *open);
+
+/* The folder is in trouble, as what and errno tell: one warning, until it is over.  The caller
+ * relays meanwhile. */
+void image_folder_trouble(const open_folder *open, const char *what, int error);
+
+/* Why it is, as far as anybody knows, in words; NULL: it is not. */
+const char *image_folder_trouble_of(apr_pool_t *p, const image_folder *folder);
+
+/* The same for trouble with reading what is in it. */
+void image_folder_trouble_reading(const open_folder *open, const char *what, int error);
+
+/* It serves again. */
+void image_folder_is_sound(const open_folder *open);
+
+/* An image was read: so it does, if trouble with reading was all, and that for a while. */
+void image_folder_is_readable(const open_folder *open);
+
+/* Mark an image's open file as used now. */
+void image_folder_used_now(int fd);
+
+/* Does the name in the folder still stand for this open file? */
+int image_folder_names(int folder_fd, const char *name, int fd);
+
+/* Remove what stands where one of our files belongs, whatever it is. */
+void image_folder_remove_foreign(const open_folder *open, const char *name);
+
+/* One at a time makes room, and takes it before the next one looks; and no file gets another name
+ * meanwhile, under which it would be missed.  0, and errno: that failed. */
+int image_folder_lock(const open_folder *open);
+void image_folder_unlock(const open_folder *open);
+
+/*
+ * Make room for a file on its way, open under this name, of this many bytes: evict images, the
+ * least recently used first, and take the blocks.  Being sent does an evicted image no harm: its
+ * open files outlive its name.  0: it does not fit, or there is trouble, which was said.
+ */
+int image_folder_make_room(const open_folder *open, const char *name, int fd, apr_off_t size);
+
+/* ---- for the status page and the metrics page */
+
+/* An image in the folder. */
+typedef struct {
+    const char *digest;
+    apr_off_t size;             /* bytes */
+    apr_time_t used;            /* when it was last sent */
+} image_listing;
+
+/* The images in the folder, as image_listing, the last used first; empty if it can't be read. */
+apr_array_header_t *image_folder_list(apr_pool_t *p, const image_folder *folder);
+
+/* Bytes that these take together. */
+apr_off_t image_folder_bytes(const apr_array_header_t *images);
+
+#endif

@@ -1,9 +1,0 @@
-/*
- * status_page.h: the section on mod_status's page.
- */
-#ifndef WALT_VPN_STATUS_PAGE_H
-#define WALT_VPN_STATUS_PAGE_H
-
-void status_page_register_hooks(void);
-
-#endif
