@@ -64,8 +64,8 @@ install: mod_walt_vpn.so
 	install check/walt-vpn-check $(DESTDIR)$(PREFIX)/share/walt-vpn
 	install -m 644 check/*.py $(DESTDIR)$(PREFIX)/share/walt-vpn
 	ln -sf ../share/walt-vpn/walt-vpn-check $(DESTDIR)$(PREFIX)/bin
-	install -m 644 man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
-	install -m 644 man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
+	install -m 644 check/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 conf/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
 	ln -sf mod_walt_vpn.5 $(DESTDIR)$(PREFIX)/share/man/man5/walt_vpn.5
 
 clean:
@@ -156,7 +156,7 @@ deb:
 
 rpm:
 	@test/install build rpm
-	@packaging/rpm/build.sh
+	@conf/rpm/build.sh
 
 fresh:
 	@test/install fresh

@@ -19,7 +19,7 @@
 #include "request/record.h"
 #include "site/directives.h"
 #include "site/upkeep.h"
-#include "site/warnings.h"
+#include "site/checks.h"
 #include "walt/query.h"
 #include "walt/server_fault.h"
 
@@ -424,7 +424,7 @@ static void register_hooks(apr_pool_t *p)
     ap_hook_type_checker(walt_vpn_type_checker, NULL, NULL, APR_HOOK_REALLY_FIRST);
     body_filter = ap_register_input_filter("WALT_VPN_BODY", filter_body, NULL, AP_FTYPE_RESOURCE);
     ap_hook_insert_filter(walt_vpn_insert_filter, NULL, NULL, APR_HOOK_MIDDLE);
-    entrypoint_register_hooks();
+    directives_register_hooks();
     upkeep_register_hooks();
     site_check_register_hooks();
     reply_guard_register_hooks();
@@ -441,9 +441,9 @@ module AP_MODULE_DECLARE_DATA walt_vpn_module = {
     STANDARD20_MODULE_STUFF,
     NULL,
     NULL,
-    entrypoint_create_config,
-    entrypoint_merge_config,
-    entrypoint_directives,
+    directives_create_config,
+    directives_merge_config,
+    directives_table,
     register_hooks,
     AP_MODULE_FLAG_NONE
 };

@@ -10,7 +10,7 @@ version=$(dpkg-parsechangelog -S Version)
 tree=$out/mod-walt-vpn-$version
 
 rm -rf "$out"
-packaging/export "$tree"
+debian/export "$tree"
 
 # Without the tests, what they need may be missing.
 case " ${DEB_BUILD_OPTIONS:-} " in

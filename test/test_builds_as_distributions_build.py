@@ -9,7 +9,7 @@ import pytest
 
 from httpd import PROJECT, apxs
 
-SOURCES = re.compile(r"Makefile|exports\.map|.*\.[ch]$")
+SOURCES = re.compile(r"Makefile|mod_walt_vpn\.c")
 
 
 def make(place, *arguments, **variables):
@@ -34,8 +34,8 @@ def copy(tmp_path):
     place.mkdir()
     for name in filter(SOURCES.fullmatch, os.listdir(PROJECT)):
         shutil.copy(os.path.join(PROJECT, name), str(place))
-    for name in ("check", "man"):
-        shutil.copytree(os.path.join(PROJECT, name), str(place / name), ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("check", "conf", "src"):
+        shutil.copytree(os.path.join(PROJECT, name), str(place / name), ignore=shutil.ignore_patterns("__pycache__", "*.o"))
     return place
 
 

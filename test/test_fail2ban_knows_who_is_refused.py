@@ -11,7 +11,7 @@ import wire
 from httpd import PROJECT
 from request_targets import REFUSED
 
-EXAMPLES = os.path.join(PROJECT, "examples", "fail2ban")
+EXAMPLES = os.path.join(PROJECT, "conf", "examples", "fail2ban")
 FILTER = os.path.join(EXAMPLES, "filter.conf")
 PER_IP = "/walt-vpn/per-ip/192-168-152-7/"
 INNOCENT = "198.51.100.1"

@@ -1,4 +1,4 @@
-"""A fuzzer finds nothing that boot_request.c judges acceptable and that is not, by an oracle of its own."""
+"""A fuzzer finds nothing that src/request/judge.c judges acceptable and that is not, by an oracle of its own."""
 
 import os
 import re
@@ -24,7 +24,7 @@ def fuzzer(folder):
     build = subprocess.run(
         [compiler, "-std=c11", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-fsanitize=fuzzer,address,undefined",
          "-fno-sanitize-recover=all", "-o", path, os.path.join(FUZZ, "fuzz_boot_request.c"),
-         os.path.join(PROJECT, "boot_request.c")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+         os.path.join(PROJECT, "src", "request", "judge.c"), "-I" + os.path.join(PROJECT, "src")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
     if re.search(r"clang_rt|unsupported option|cannot find", build.stdout):
         pytest.skip("clang has no libFuzzer: install libclang-rt-N-dev, N being clang's version")
     assert build.returncode == 0, build.stdout

@@ -10,8 +10,8 @@ import pytest
 
 from httpd import PROJECT
 
-BUILD = os.path.join(PROJECT, "packaging", "rpm", "build.sh")
-SPEC = os.path.join(PROJECT, "packaging", "rpm", "mod_walt_vpn.spec")
+BUILD = os.path.join(PROJECT, "conf", "rpm", "build.sh")
+SPEC = os.path.join(PROJECT, "conf", "rpm", "mod_walt_vpn.spec")
 
 
 def read(*path):
@@ -76,4 +76,4 @@ def test_the_two_packages_and_the_news_have_one_version():
     version = re.match(r"mod-walt-vpn \((\S+)\)", read(PROJECT, "debian", "changelog")).group(1)
     assert re.search(r"(?m)^Version: +(\S+)$", read(SPEC)).group(1) == version
     assert re.search(r"(?m)^%changelog\n\* .* - (\S+)-1$", read(SPEC)).group(1) == version
-    assert re.search(r"(?m)^(\d\S*)\n-+$", read(PROJECT, "NEWS")).group(1) == version
+    assert re.search(r"(?m)^(\d\S*)\n-+$", read(PROJECT, "docs", "NEWS")).group(1) == version

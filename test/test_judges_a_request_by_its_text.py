@@ -1,4 +1,4 @@
-"""boot_request.c, alone: each request target of the table gets the verdict that its row gives the reason for."""
+"""src/request/judge.c, alone: each request target of the table gets the verdict that its row gives the reason for."""
 
 import ctypes
 import os
@@ -12,7 +12,7 @@ from request_targets import ACCEPTED, NODE, OTHER, REFUSED
 
 
 class Judgement(ctypes.Structure):
-    """boot_request of boot_request.h."""
+    """boot_request of request/judge.h."""
 
     _fields_ = [("file", ctypes.c_int), ("node", ctypes.c_char * 16), ("plain", ctypes.c_int), ("fault", ctypes.c_char_p)]
 
@@ -24,7 +24,7 @@ def library(tmp_path_factory):
         pytest.skip("no C compiler")
     path = str(tmp_path_factory.mktemp("boot_request") / "boot_request.so")
     subprocess.run(compiler.split() + ["-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", path,
-                                       os.path.join(PROJECT, "boot_request.c")], check=True)
+                                       "-I" + os.path.join(PROJECT, "src"), os.path.join(PROJECT, "src", "request", "judge.c")], check=True)
     library = ctypes.CDLL(path)
     library.boot_request_rest.restype = ctypes.c_char_p
     library.boot_request_rest.argtypes = [ctypes.c_char_p]

@@ -17,8 +17,10 @@ MADE = re.compile(r"(?s)\b(?:complain|apr_psprintf|apr_pstrcat)" + ARGUMENTS)
 WHY_AWAY = re.compile(r'("still [^"]*")')     # of boot_watch_send_away(), wherever it stands
 RETURNED = re.compile(r"(?s)\breturn ((?:%s\s*)+);" % ANY_STRING)
 
+SOURCES = [os.path.join(PROJECT, "mod_walt_vpn.c")] + sorted(glob.glob(os.path.join(PROJECT, "src", "*", "*.c")))
+
 # Where a text is made that is logged elsewhere.
-COMPLAINING = ("entrypoint.c", "image_folder.c", "leftover_check.c", "name_check.c", "resolver_check.c")
+COMPLAINING = ("directives.c", "folder.c", "leftover_check.c", "name_check.c", "resolver_check.c")
 
 
 def read(*path):
@@ -28,7 +30,7 @@ def read(*path):
 
 def page():
     """The words of the manual page, without its macros; and without blanks before punctuation."""
-    text = re.sub(r"(?m)^\.(It )?[A-Z][a-z] ?", "", read("man", "mod_walt_vpn.5"))
+    text = re.sub(r"(?m)^\.(It )?[A-Z][a-z] ?", "", read("conf", "mod_walt_vpn.5"))
     text = text.replace(r"\&", "").replace(r"\(dq", '"')
     return re.sub(r" ([,:;.])", r"\1", " ".join(text.split()))
 
@@ -48,7 +50,7 @@ def fragment(message):
 def messages():
     """[(file, fragment of a message)]."""
     found = []
-    for path in sorted(glob.glob(os.path.join(PROJECT, "*.c"))):
+    for path in SOURCES:
         name, text = os.path.basename(path), re.sub(r"(?s)/\*.*?\*/", "", read(path))
         said = LOGGED.findall(text) + WHY_AWAY.findall(text)
         if name in COMPLAINING:
@@ -64,29 +66,29 @@ def test_tells_the_message(name, part):
 
 def test_tells_every_directive():
     """And none that the module does not have."""
-    directives = set(re.findall(r'AP_INIT_\w+\("(\w+)"', read("entrypoint.c")))
+    directives = set(re.findall(r'AP_INIT_\w+\("(\w+)"', read("src", "site", "directives.c")))
     assert directives
-    assert set(re.findall(r"(?m)^\.It Ic (WaltVpn\w+)", read("man", "mod_walt_vpn.5"))) == directives
+    assert set(re.findall(r"(?m)^\.It Ic (WaltVpn\w+)", read("conf", "mod_walt_vpn.5"))) == directives
 
 
 def test_shows_the_example_site():
     """The lines that the package installs as walt-entry.conf."""
     lines = [line for line in read("conf", "walt-entry.conf").splitlines() if not line.startswith("#")]
-    assert "\n".join(lines) in read("man", "mod_walt_vpn.5")
+    assert "\n".join(lines) in read("conf", "mod_walt_vpn.5")
 
 
 def test_tells_every_variable():
     """And none that the module does not set."""
-    sources = "".join(map(read, glob.glob(os.path.join(PROJECT, "*.c"))))
+    sources = "".join(map(read, SOURCES))
     used = set(re.findall(r'subprocess_env,\s*"(WALT_VPN_[A-Z]+)"', sources))
-    assert used and set(re.findall(r"(?m)^\.It Ev (\w+)", read("man", "mod_walt_vpn.5"))) == used
+    assert used and set(re.findall(r"(?m)^\.It Ev (\w+)", read("conf", "mod_walt_vpn.5"))) == used
 
 
 def test_tells_every_option_of_the_command():
     """And none that it does not have."""
     options = set(re.findall(r'add_argument\("--(\w+)"', read("check", "check.py")))
     assert options
-    assert set(re.findall(r"(?m)^\.It Fl -(\w+)", read("man", "walt-vpn-check.1"))) == options
+    assert set(re.findall(r"(?m)^\.It Fl -(\w+)", read("check", "walt-vpn-check.1"))) == options
 
 
 def test_make_install_puts_everything_where_it_belongs(folder):
@@ -97,5 +99,5 @@ def test_make_install_puts_everything_where_it_belongs(folder):
     assert "--warm" in subprocess.run([folder + "/usr/bin/walt-vpn-check", "--help"], check=True, stdout=subprocess.PIPE,
                                       universal_newlines=True).stdout
     with open(folder + "/usr/share/man/man5/walt_vpn.5") as alias:
-        assert alias.read() == read("man", "mod_walt_vpn.5")
+        assert alias.read() == read("conf", "mod_walt_vpn.5")
     assert os.path.exists(folder + "/usr/share/man/man1/walt-vpn-check.1")

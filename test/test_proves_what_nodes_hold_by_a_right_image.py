@@ -1,4 +1,4 @@
-"""boot_ledger.c, alone: which bytes of which try of a fetch are those of an image whose digest was right."""
+"""src/ledger/ledger.c, alone: which bytes of which try of a fetch are those of an image whose digest was right."""
 
 import ctypes
 import os
@@ -58,8 +58,8 @@ def ledger(tmp_path):
     httpds = tmp_path / "httpds.c"
     httpds.write_text("void *walt_vpn_request_of(const void *r) { return (void)r, (void *)0; }\n")     # what needs httpd; not asked
     subprocess.run(os.environ.get("CC", "cc").split() + ["-std=c11", "-O1", "-shared", "-fPIC", "-o", path, str(httpds)]
-                   + [os.path.join(PROJECT, name + ".c") for name in ("boot_ledger", "histogram", "shared_memory")]
-                   + ["-I" + apxs("INCLUDEDIR")] + sum(flags, []), check=True)
+                   + [os.path.join(PROJECT, "src", "ledger", name + ".c") for name in ("ledger", "histogram", "shared_memory")]
+                   + ["-I" + os.path.join(PROJECT, "src"), "-I" + apxs("INCLUDEDIR")] + sum(flags, []), check=True)
     return Ledger(path)
 
 

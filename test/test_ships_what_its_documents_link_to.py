@@ -20,7 +20,7 @@ def debian_ships():
 
 def rpm_ships():
     """The same of the RPM."""
-    return re.search(r"(?m)^%doc (.*)", read("packaging", "rpm", "mod_walt_vpn.spec")).group(1).split()
+    return re.search(r"(?m)^%doc (.*)", read("conf", "rpm", "mod_walt_vpn.spec")).group(1).split()
 
 
 def documents(shipped):
@@ -48,7 +48,7 @@ def test_documents_link_to_what_is_shipped(ships):
     """Under that name, wherever the package is read."""
     shipped = ships()
     found = {path: list(links(path)) for path in documents(shipped)}
-    assert {"README.md", "SECURITY.md", "docs/facts.md"} <= set(found) and len(found["README.md"]) > 5
+    assert {"README.md", "docs/SECURITY.md", "docs/facts.md"} <= set(found) and len(found["README.md"]) > 5
     for path, leads in found.items():
         for target, _ in leads:
             assert any(target == item or target.startswith(item + "/") for item in shipped), "%s: %s" % (path, target)

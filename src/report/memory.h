@@ -4,7 +4,7 @@
 #ifndef WALT_VPN_REPORT_MEMORY_H
 #define WALT_VPN_REPORT_MEMORY_H
 
-#include "request/walt_vpn.h"
+#include "request/entrypoint.h"
 
 /* The ledger knows nothing of this entrypoint yet: tell it of the boots that were kept. */
 void boot_memory_recall(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint);

@@ -9,7 +9,7 @@
 #include "report/metrics_page.h"
 #include "ledger/ledger.h"
 #include "report/watch.h"
-#include "site/directives.h"
+#include "request/entrypoint.h"
 #include "store/folder.h"
 
 #include "apr_lib.h"

@@ -12,7 +12,7 @@
 #include "report/status_page.h"
 #include "ledger/ledger.h"
 #include "report/watch.h"
-#include "site/directives.h"
+#include "request/entrypoint.h"
 #include "store/folder.h"
 
 #include "apr_strings.h"

@@ -7,8 +7,7 @@
 #ifndef WALT_VPN_REQUEST_RECORD_H
 #define WALT_VPN_REQUEST_RECORD_H
 
-#include "request/walt_vpn.h"
-
+#include "request/entrypoint.h"
 #include "request/judge.h"
 
 /* How a claimed request was answered. */

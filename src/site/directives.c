@@ -1,5 +1,6 @@
 /*
- * site/directives.c: what the directives make of a server: reading them, refusing to start, the worker.
+ * site/directives.c: what the directives make of a server: reading them, refusing to start, the
+ * worker.
  *
  * What can be judged from a directive alone is judged where it is read; what only the whole
  * configuration shows, in check_config, so that configtest says it; post_config builds.
@@ -11,7 +12,6 @@
 #include "store/folder.h"
 #include "walt/line.h"
 
-#include "ap_listen.h"
 #include "ap_mmn.h"
 #include "apr_lib.h"
 #include "apr_strings.h"
@@ -42,72 +42,20 @@
 /* Default of WaltVpnCacheSize, in bytes. */
 #define DEFAULT_CACHE_SIZE ((apr_off_t)1 << 30)
 
-typedef enum { EXPOSE_UNSET, EXPOSE_ALL, EXPOSE_BOOT } expose_mode;
-
-typedef struct {
-    walt_vpn_entrypoint *entrypoint;    /* NULL: this server is none; never inherited */
-    expose_mode expose;
-    const char *cache_root;     /* absolute; "": none; NULL: unset */
-    apr_off_t cache_size;       /* bytes; 0: unset */
-    const ap_directive_t *cache_directive;      /* where WaltVpnCacheRoot stands */
-} walt_vpn_config;
-
-static walt_vpn_config *config_of(const server_rec *s)
-{
-    return ap_get_module_config(s->module_config, &walt_vpn_module);
-}
-
-/* A virtual host in which no directive of ours stands has the main server's record, not a merged
- * one: its entrypoint is not inherited either. */
+/* To be completed here; everybody else only reads it. */
 static walt_vpn_entrypoint *own_entrypoint(const server_rec *s)
 {
-    walt_vpn_entrypoint *entrypoint = config_of(s)->entrypoint;
-
-    return entrypoint && entrypoint->server == s ? entrypoint : NULL;
+    return entrypoint_of(s) ? entrypoint_config(s)->entrypoint : NULL;
 }
 
-const walt_vpn_entrypoint *entrypoint_of(const server_rec *s)
-{
-    return own_entrypoint(s);
-}
-
-const walt_vpn_entrypoint *entrypoint_to_show(const server_rec *s)
-{
-    const walt_vpn_entrypoint *entrypoint = entrypoint_of(s);
-    const server_rec *before;
-
-    if (!entrypoint || entrypoint->place < 0)
-        return NULL;
-    for (before = ap_server_conf; before != s; before = before->next) {
-        if (entrypoint_of(before)
-            && entrypoint_of(before)->place == entrypoint->place)
-            return NULL;
-    }
-    return entrypoint;
-}
-
-int entrypoint_shares_name(const server_rec *s)
-{
-    const char *name = boot_ledger_entrypoint(entrypoint_of(s)->place)->name;
-    const server_rec *other;
-
-    for (other = ap_server_conf; other; other = other->next) {
-        const walt_vpn_entrypoint *shown = other == s ? NULL : entrypoint_to_show(other);
-
-        if (shown && strcmp(boot_ledger_entrypoint(shown->place)->name, name) == 0)
-            return 1;
-    }
-    return 0;
-}
-
-void *entrypoint_create_config(apr_pool_t *p, server_rec *s)
+void *directives_create_config(apr_pool_t *p, server_rec *s)
 {
     (void)s;
     return apr_pcalloc(p, sizeof(walt_vpn_config));
 }
 
 /* An entrypoint is named where it is; the rest may be said once for all of them. */
-void *entrypoint_merge_config(apr_pool_t *p, void *base_config, void *add_config)
+void *directives_merge_config(apr_pool_t *p, void *base_config, void *add_config)
 {
     const walt_vpn_config *base = base_config, *add = add_config;
     walt_vpn_config *merged = apr_pcalloc(p, sizeof(*merged));
@@ -249,7 +197,7 @@ static const char *refuse_section(cmd_parms *cmd, const char *value)
 
 static const char *set_server(cmd_parms *cmd, void *dummy, int argc, char *const argv[])
 {
-    walt_vpn_config *config = config_of(cmd->server);
+    walt_vpn_config *config = entrypoint_config(cmd->server);
     walt_vpn_entrypoint *entrypoint = apr_pcalloc(cmd->pool, sizeof(*entrypoint));
     const char *value = argc > 0 ? argv[0] : "";        /* httpd drops an empty "" */
     const char *fault;
@@ -287,7 +235,7 @@ static const char *set_server(cmd_parms *cmd, void *dummy, int argc, char *const
 
 static const char *set_expose(cmd_parms *cmd, void *dummy, const char *value)
 {
-    walt_vpn_config *config = config_of(cmd->server);
+    walt_vpn_config *config = entrypoint_config(cmd->server);
     const char *fault;
 
     (void)dummy;
@@ -305,7 +253,7 @@ static const char *set_expose(cmd_parms *cmd, void *dummy, const char *value)
 
 static const char *set_cache_root(cmd_parms *cmd, void *dummy, const char *value)
 {
-    walt_vpn_config *config = config_of(cmd->server);
+    walt_vpn_config *config = entrypoint_config(cmd->server);
     const char *fault;
     apr_size_t length;
     char *path;
@@ -330,7 +278,7 @@ static const char *set_cache_root(cmd_parms *cmd, void *dummy, const char *value
 static const char *set_cache_size(cmd_parms *cmd, void *dummy, const char *value)
 {
     static const char units[] = "KMG";
-    walt_vpn_config *config = config_of(cmd->server);
+    walt_vpn_config *config = entrypoint_config(cmd->server);
     const char *fault, *unit;
     apr_off_t size = 0;
     char *end = NULL;
@@ -353,89 +301,6 @@ static const char *set_cache_size(cmd_parms *cmd, void *dummy, const char *value
 }
 
 /* ------------------------------------------------------------------ start-up */
-
-/* Is name another spelling of host?  Case, a dot at the end, IPv6 in or out of brackets. */
-static int same_host(const char *host, const char *name)
-{
-    apr_size_t length = strlen(name), host_length = strlen(host);
-    struct in6_addr one, other;
-    char bare[INET6_ADDRSTRLEN];
-
-    if (length > 2 && name[0] == '[' && name[length - 1] == ']') {
-        name++;
-        length -= 2;
-    }
-    if (ap_strchr_c(host, ':')) {
-        if (length >= sizeof(bare))
-            return 0;
-        memcpy(bare, name, length);
-        bare[length] = '\0';
-        return inet_pton(AF_INET6, host, &one) == 1 && inet_pton(AF_INET6, bare, &other) == 1
-               && memcmp(&one, &other, sizeof(one)) == 0;
-    }
-    if (length && name[length - 1] == '.')
-        length--;
-    if (host_length && host[host_length - 1] == '.')
-        host_length--;
-    return length == host_length && ap_cstr_casecmpn(host, name, length) == 0;
-}
-
-/* Is host the ServerName of s, or a ServerAlias without a wildcard? */
-static int has_name(const server_rec *s, const char *host)
-{
-    int i;
-
-    if (s->server_hostname && same_host(host, s->server_hostname))
-        return 1;
-    for (i = 0; s->names && i < s->names->nelts; i++) {
-        if (same_host(host, APR_ARRAY_IDX(s->names, i, const char *)))
-            return 1;
-    }
-    return 0;
-}
-
-/* Does a ServerAlias with a wildcard cover host? */
-static int has_wildcard(const server_rec *s, const char *host)
-{
-    int i;
-
-    for (i = 0; s->wild_names && i < s->wild_names->nelts; i++) {
-        if (!ap_strcasecmp_match(host, APR_ARRAY_IDX(s->wild_names, i, const char *)))
-            return 1;
-    }
-    return 0;
-}
-
-/* Is host the ServerName of s or one of its ServerAlias names?  Ports do not matter. */
-int entrypoint_is_named(const server_rec *s, const char *host)
-{
-    return has_name(s, host) || has_wildcard(s, host);
-}
-
-int entrypoint_is_listened_on(apr_port_t port)
-{
-    const ap_listen_rec *listener;
-
-    for (listener = ap_listeners; listener; listener = listener->next) {
-        if (listener->bind_addr->port == port)
-            return 1;
-    }
-    return 0;
-}
-
-/* Does s answer on this port?  A virtual host of *:* and the main server answer on all. */
-static int listens_on(const server_rec *s, apr_port_t port)
-{
-    const server_addr_rec *address;
-
-    if (!entrypoint_is_listened_on(port))
-        return 0;
-    for (address = s->addrs; address; address = address->next) {
-        if (address->host_port == 0 || address->host_port == port)
-            return 1;
-    }
-    return !s->is_virtual;
-}
 
 /* Does a ServerName stand beside this directive? httpd makes one up where it is missing. */
 static int has_server_name(const ap_directive_t *directive)
@@ -488,12 +353,12 @@ static const char *entrypoint_fault(apr_pool_t *p, const server_rec *s,
                            s->is_virtual ? "in this virtual host" : "for the main server",
                            "; add one with the name that nodes use, as in ServerName "
                            "walt-entry.example.org", NULL);
-    if (!listens_on(s, entrypoint->port))
+    if (!entrypoint_answers_on(s, entrypoint->port))
         return NULL;
-    if (has_name(s, entrypoint->host))
+    if (entrypoint_has_name(s, entrypoint->host))
         return "this is the entrypoint itself, and requests would go round in circles; name the "
                "WalT server inside the lab";
-    if (has_wildcard(s, entrypoint->host) && !is_address(entrypoint->host))
+    if (entrypoint_is_named(s, entrypoint->host) && !is_address(entrypoint->host))
         return "a ServerAlias with a wildcard makes this a name of the entrypoint itself, and "
                "requests would go round in circles; if it is another machine, write its address";
     return NULL;
@@ -544,9 +409,9 @@ static int walt_vpn_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t
                          entrypoint->where, fault);
             return HTTP_INTERNAL_SERVER_ERROR;
         }
-        entrypoint->boot_only = config_of(s)->expose == EXPOSE_BOOT;
-        entrypoint->exposed_unsaid = config_of(s)->expose == EXPOSE_UNSET;
-        if ((fault = set_folder(pconf, ptemp, entrypoint, config_of(s)))) {
+        entrypoint->boot_only = entrypoint_config(s)->expose == EXPOSE_BOOT;
+        entrypoint->exposed_unsaid = entrypoint_config(s)->expose == EXPOSE_UNSET;
+        if ((fault = set_folder(pconf, ptemp, entrypoint, entrypoint_config(s)))) {
             ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s, "%s", fault);
             return HTTP_INTERNAL_SERVER_ERROR;
         }
@@ -692,7 +557,7 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
 
 /* ------------------------------------------------------------------ tables */
 
-const command_rec entrypoint_directives[] = {
+const command_rec directives_table[] = {
     AP_INIT_TAKE_ARGV("WaltVpnServer", set_server, NULL, RSRC_CONF | ACCESS_CONF,
         "the WalT server whose VPN HTTP entrypoint this virtual host is: host[:port], as in "
         "WaltVpnServer walt.lab.example.org; port 80 unless said"),
@@ -708,7 +573,7 @@ const command_rec entrypoint_directives[] = {
     { NULL }
 };
 
-void entrypoint_register_hooks(void)
+void directives_register_hooks(void)
 {
     ap_hook_check_config(walt_vpn_check_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_post_config(walt_vpn_post_config, NULL, NULL, APR_HOOK_MIDDLE);

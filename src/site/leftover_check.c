@@ -1,5 +1,6 @@
 /*
- * site/leftover_check.c: what the configuration still passes on below /walt-vpn/ without this module.
+ * site/leftover_check.c: what the configuration still passes on below /walt-vpn/ without
+ * this module.
  *
  * Whoever comes from a documented ProxyPass may have left it behind: requests for a name of no
  * entrypoint, or for the bare address, would go through it to the WalT server, unguarded.  Meant is

@@ -6,7 +6,7 @@
  * more than its matching looks at.  Its tables are ready when check_config runs.
  */
 #include "site/name_check.h"
-#include "site/directives.h"
+#include "request/entrypoint.h"
 
 #include "ap_listen.h"
 #include "apr_strings.h"

@@ -4,7 +4,7 @@
 #ifndef WALT_VPN_SITE_NAME_CHECK_H
 #define WALT_VPN_SITE_NAME_CHECK_H
 
-#include "request/walt_vpn.h"
+#include "request/entrypoint.h"
 
 /*
  * What would keep requests for a name of this entrypoint from it, with the places of both and what

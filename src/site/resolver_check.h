@@ -4,7 +4,7 @@
 #ifndef WALT_VPN_SITE_RESOLVER_CHECK_H
 #define WALT_VPN_SITE_RESOLVER_CHECK_H
 
-#include "request/walt_vpn.h"
+#include "request/entrypoint.h"
 
 /*
  * What the resolver says of the WalT server of each of these entrypoints, an array of const

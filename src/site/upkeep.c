@@ -4,7 +4,7 @@
 #include "site/upkeep.h"
 #include "ledger/ledger.h"
 #include "report/memory.h"
-#include "site/directives.h"
+#include "request/entrypoint.h"
 #include "store/digest.h"
 #include "store/folder.h"
 

@@ -1,5 +1,5 @@
 /*
- * fuzz_boot_request.c: libFuzzer's way into boot_request.c, and a second opinion on its verdicts.
+ * fuzz_boot_request.c: libFuzzer's way into request/judge.c, and a second opinion on its verdicts.
  *
  * An input is what stands behind /walt-vpn/ in a request target; the first '?' begins the query.
  * Whatever the judgement finds no fault with is read here as servers read it: decoded up to three
@@ -10,7 +10,7 @@
  *
  *     make fuzz       (FUZZ_SECONDS=600)
  */
-#include "../../boot_request.h"
+#include "request/judge.h"
 
 #include <stdint.h>
 #include <stdio.h>

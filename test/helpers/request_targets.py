@@ -14,7 +14,7 @@ NODE = "per-ip/192-168-152-7/"
 
 # target: behind /walt-vpn/.  fault: a part of the reason in the log.
 Refused = collections.namedtuple("Refused", "target fault reason")
-# file: as boot_request.h counts them.  plain: let through by WaltVpnExpose boot too.
+# file: as request/judge.h counts them.  plain: let through by WaltVpnExpose boot too.
 Accepted = collections.namedtuple("Accepted", "target file node plain reason")
 
 OTHER, SERVER, SIG, IMG, ENROLL = range(5)

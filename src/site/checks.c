@@ -1,13 +1,14 @@
 /*
- * site/warnings.c: what in the configuration keeps nodes from booting, or opens more than they need.
+ * site/checks.c: what in the configuration keeps nodes from booting, or opens more than they
+ * need.
  *
  * Nothing of it is refused: it may be meant, or be about to be mended (a name that DNS will have).
  * It is said as a warning, on the terminal by configtest and in the error log at each start and
  * restart; there, too, which names do lead to an entrypoint.
  */
-#include "site/warnings.h"
+#include "site/checks.h"
+#include "request/entrypoint.h"
 #include "request/judge.h"
-#include "site/directives.h"
 #include "site/leftover_check.h"
 #include "site/name_check.h"
 #include "site/resolver_check.h"
