@@ -11,7 +11,8 @@
 #include "request/walt_vpn.h"
 #include "boot/feeder.h"
 #include "boot/files.h"
-#include "ledger/ledger.h"
+#include "ledger/counters.h"
+#include "ledger/troubles.h"
 #include "reply/guard.h"
 #include "report/metrics_page.h"
 #include "report/status_page.h"
@@ -148,8 +149,8 @@ static void note_misnamed(const request_rec *r)
         s = s->next;
     if (!s)
         return;
-    boot_ledger_entrypoint(entrypoint_of(s)->place)->misnamed++;
-    if (!boot_ledger_refused_before(apr_pstrcat(r->pool, "misnamed ", name, NULL)))
+    counters_at(entrypoint_of(s)->place)->misnamed++;
+    if (!troubles_refused_before(apr_pstrcat(r->pool, "misnamed ", name, NULL)))
         ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s was asked for under \"%s\", the "
                       "entrypoint's names are: %s", BOOT_PREFIX, name, names_of(r->pool, s));
 }

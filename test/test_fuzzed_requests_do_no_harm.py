@@ -2,7 +2,6 @@
 clean request at a time for a path below /walt-vpn/."""
 
 import concurrent.futures
-import glob
 import hashlib
 import os
 import posixpath
@@ -78,8 +77,9 @@ def sanitized(tmp_path_factory):
     if not os.path.isabs(library):
         pytest.skip("gcc has no libasan")
     folder = str(tmp_path_factory.mktemp("sanitized"))
-    for path in glob.glob(PROJECT + "/*.[ch]") + [PROJECT + "/Makefile", PROJECT + "/exports.map"]:
+    for path in (PROJECT + "/Makefile", PROJECT + "/mod_walt_vpn.c"):
         shutil.copy(path, folder)
+    shutil.copytree(PROJECT + "/src", os.path.join(folder, "src"), ignore=shutil.ignore_patterns("*.o"))
     build = subprocess.run(["make", "-C", folder, "-j2", "CC=gcc", "CFLAGS=" + FLAGS, "LDFLAGS=-fsanitize=address,undefined", "all"],
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True,
                            env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")})

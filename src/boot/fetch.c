@@ -7,7 +7,8 @@
  * have.
  */
 #include "boot/fetch.h"
-#include "ledger/ledger.h"
+#include "ledger/counters.h"
+#include "ledger/fetches.h"
 #include "ledger/waiting.h"
 #include "reply/guard.h"
 #include "report/watch.h"
@@ -156,7 +157,7 @@ static int bring(fetch *fetch)
         if (fetch->state != IMAGE_MISSING)
             return 0;
         if (query.whole) {
-            boot_ledger_counters(fetch->r)->mismatches++;
+            counters_of(fetch->r)->mismatches++;
             query.status = HTTP_BAD_GATEWAY;
         }
         ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, fetch->r, "fetch of boot.img ended with status "
@@ -186,7 +187,7 @@ static void give_up(fetch *fetch, image_state why)
 /* Count what became of it. */
 static void count_fetch(const fetch *fetch, image_state state, apr_time_t began)
 {
-    ledger_entrypoint *counters = boot_ledger_counters(fetch->r);
+    entrypoint_counters *counters = counters_of(fetch->r);
 
     if (state == IMAGE_READY)
         histogram_add_time(&counters->fetch_times, waiting_clock() - began);
@@ -205,7 +206,7 @@ image_state image_fetch(request_rec *r, walt_vpn_request *request, image *missin
     fetch.can_grow = image_sender_can_grow(r, request);
     image_part_begin(&missing->part, request->entrypoint->place);
     if (missing->part.place >= 0)
-        fetch.run = boot_ledger_fetch_at(missing->part.place)->run;
+        fetch.run = fetches_at(missing->part.place)->run;
     if (bring(&fetch))
         state = image_part_publish(&missing->part);
     else

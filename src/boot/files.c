@@ -11,7 +11,8 @@
 #include "boot/feeder.h"
 #include "boot/fetch.h"
 #include "boot/sender.h"
-#include "ledger/ledger.h"
+#include "ledger/boots.h"
+#include "ledger/fetches.h"
 #include "ledger/waiting.h"
 #include "reply/guard.h"
 #include "report/watch.h"
@@ -103,7 +104,7 @@ static int answer_failure(request_rec *r, const walt_vpn_request *request, int s
 static apr_uint64_t held_run(const request_rec *r, const walt_vpn_request *request)
 {
     return request->resume_from == 0 ? 0
-           : boot_ledger_held_run(request->entrypoint->place, request->boot.node,
+           : boots_held_run(request->entrypoint->place, request->boot.node,
                                   r->useragent_ip, request->resume_from);
 }
 
@@ -113,8 +114,8 @@ static int holds_others(const request_rec *r, const walt_vpn_request *request, i
     apr_uint64_t held = held_run(r, request);
 
     if (held && place >= 0)
-        held = boot_ledger_fetch_heir(place, held, request->resume_from);
-    return held && (place < 0 || held != boot_ledger_fetch_at(place)->run);
+        held = fetches_heir(place, held, request->resume_from);
+    return held && (place < 0 || held != fetches_at(place)->run);
 }
 
 /* Send an image that another request fetches. */
@@ -175,7 +176,7 @@ static int answer_digest(request_rec *r, walt_vpn_request *request, const char *
 
     if (state == IMAGE_LATE)
         return answer_late(r, request, "still being fetched");
-    if (state == IMAGE_NO_ROOM && held_run(r, request) == LEDGER_RELAYED)
+    if (state == IMAGE_NO_ROOM && held_run(r, request) == FETCH_RELAYED)
         return DECLINED;        /* relayed as before */
     if (holds_others(r, request, sender ? sender->place
                                         : state == IMAGE_MISSING ? image->part.place : -1)) {
@@ -205,14 +206,14 @@ static int answer_digest(request_rec *r, walt_vpn_request *request, const char *
 /* Nobody vouches for the image: it is relayed, but not behind bytes that somebody did vouch for. */
 static int answer_unsigned(request_rec *r, walt_vpn_request *request, int status)
 {
-    return request->resume_from == 0 || held_run(r, request) == LEDGER_RELAYED
+    return request->resume_from == 0 || held_run(r, request) == FETCH_RELAYED
            ? DECLINED : answer_failure(r, request, status);
 }
 
 /* Has the image another digest than the boot.sig that this boot began with? */
 static int has_changed(const request_rec *r, const walt_vpn_request *request, const char *digest)
 {
-    return boot_ledger_changed(request->entrypoint->place, request->boot.node, r->useragent_ip,
+    return boots_changed(request->entrypoint->place, request->boot.node, r->useragent_ip,
                                digest, request->resume_from > 0);
 }
 

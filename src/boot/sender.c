@@ -10,7 +10,7 @@
  * another kind (TLS, HTTP/2, ranges, HEAD) waits for the verified file.
  */
 #include "boot/sender.h"
-#include "ledger/ledger.h"
+#include "ledger/fetches.h"
 #include "ledger/waiting.h"
 #include "reply/guard.h"
 #include "report/watch.h"
@@ -138,7 +138,7 @@ int image_sender_can_grow(const request_rec *r, const walt_vpn_request *request)
 image_sender *image_sender_open(request_rec *r, walt_vpn_request *request, const image *image)
 {
     image_sender *sender = apr_pcalloc(r->pool, sizeof(*sender));
-    const ledger_fetch *fetch;
+    const fetch_row *fetch;
     struct stat st;
 
     if (image->part.place < 0
@@ -146,7 +146,7 @@ image_sender *image_sender_open(request_rec *r, walt_vpn_request *request, const
                                  &sender->file) != APR_SUCCESS)
         return NULL;
     image_cache_close_with(r, sender->file);
-    fetch = boot_ledger_fetch_at(image->part.place);
+    fetch = fetches_at(image->part.place);
     sender->r = r;
     sender->request = request;
     sender->digest = image->digest;
@@ -163,17 +163,17 @@ image_sender *image_sender_open(request_rec *r, walt_vpn_request *request, const
 /* Bytes of the image that the node may have by now; -1: those that it was sent came to nothing. */
 static apr_off_t available(image_sender *sender)
 {
-    const ledger_fetch *fetch = boot_ledger_fetch_at(sender->place);
+    const fetch_row *fetch = fetches_at(sender->place);
     apr_off_t written, most;
     int is_under_way, is_proven;
     struct stat st;
 
-    sender->run = boot_ledger_fetch_heir(sender->place, sender->run, sender->at);
+    sender->run = fetches_heir(sender->place, sender->run, sender->at);
     /* In this order: what is written is of this run if that is still under way afterwards, and a
      * fetch that is not may have been proven, but not after that. */
     written = (apr_off_t)fetch->written;
     is_under_way = fetch->run == sender->run;
-    is_proven = boot_ledger_is_proven(sender->run, sender->at);
+    is_proven = fetches_is_proven(sender->run, sender->at);
     boot_watch_run(sender->request, is_proven ? 0 : sender->run);
     /* Until the head is passed on, another try may bring a file of another size. */
     if (!sender->begun && fstat(sender->fd, &st) == 0)
@@ -248,10 +248,10 @@ static int is_called(image_sender *sender)
     sender->looked = now;
     if (flock(sender->fd, LOCK_EX | LOCK_NB) != 0)
         return 0;
-    orphaned = !boot_ledger_is_proven(sender->run, sender->at)
-               && boot_ledger_fetch_at(sender->place)->run == sender->run;
+    orphaned = !fetches_is_proven(sender->run, sender->at)
+               && fetches_at(sender->place)->run == sender->run;
     flock(sender->fd, LOCK_UN);
-    return orphaned && boot_ledger_fetch_call(sender->place);
+    return orphaned && fetches_call(sender->place);
 }
 
 /* What image_sender_advance() is to come to. */

@@ -5,19 +5,47 @@
  * rest of the server goes on.
  */
 #include "ledger/waiting.h"
-#include "ledger/ledger.h"
+#include "ledger/counters.h"
+#include "ledger/shared_memory.h"
 
 #include "apr_atomic.h"
 #include "ap_mpm.h"
 #include "scoreboard.h"
 
+#include <stdatomic.h>
 #include <time.h>
+#include <unistd.h>
+
+/* Counts the changes of what the bytes in shared memory mean. */
+#define LAYOUT 1
+
+/* Most threads that are written down. */
+#define WAITERS 1024
+
+/* In front of the entrypoint's place, counted from 1, stands the process of a waiter. */
+#define WAITER_PROCESS_SHIFT 32
 
 /* When it is crowded a waiter gives up after this long. */
 #define CROWDED_WAIT apr_time_from_sec(8)
 
 /* Threads of this process that wait. */
 static volatile apr_uint32_t waiters;
+
+/* Threads of all processes: process and entrypoint, in one word; 0: free.  NULL until post_config
+ * has run. */
+static counter *shared_waiters;
+
+apr_status_t waiting_open(apr_pool_t *process_pool)
+{
+    void *memory;
+    int is_new;
+    apr_status_t rv = shared_memory_open(&memory, &is_new, WAITERS * sizeof(counter), process_pool,
+                                         "waiters %d", LAYOUT);
+
+    if (rv == APR_SUCCESS)
+        shared_waiters = memory;
+    return rv;
+}
 
 apr_time_t waiting_clock(void)
 {
@@ -27,19 +55,43 @@ apr_time_t waiting_clock(void)
     return apr_time_from_sec(now.tv_sec) + now.tv_nsec / 1000;
 }
 
+/* A thread of this process begins to wait for this entrypoint; returns its place, or -1 when all
+ * are taken. */
+static int take_place(int entrypoint)
+{
+    apr_uint64_t waiter = (apr_uint64_t)getpid() << WAITER_PROCESS_SHIFT
+                          | (apr_uint64_t)(entrypoint + 1);
+    int i;
+
+    for (i = 0; i < WAITERS; i++) {
+        apr_uint64_t nobody = 0;
+
+        if (shared_waiters[i] == 0
+            && atomic_compare_exchange_strong(&shared_waiters[i], &nobody, waiter))
+            return i;
+    }
+    return -1;
+}
+
+static void free_place(int place)
+{
+    if (place >= 0)
+        shared_waiters[place] = 0;
+}
+
 void waiting_begin(waiting *waiting, const request_rec *r)
 {
     apr_atomic_inc32(&waiters);
     waiting->entrypoint = walt_vpn_request_of(r)->entrypoint->place;
-    waiting->place = boot_ledger_wait(waiting->entrypoint);
+    waiting->place = take_place(waiting->entrypoint);
     waiting->began = waiting_clock();
 }
 
 void waiting_end(const waiting *waiting)
 {
     apr_atomic_dec32(&waiters);
-    boot_ledger_wait_end(waiting->place);
-    histogram_add_time(&boot_ledger_entrypoint(waiting->entrypoint)->waiting_times,
+    free_place(waiting->place);
+    histogram_add_time(&counters_at(waiting->entrypoint)->waiting_times,
                        waiting_clock() - waiting->began);
 }
 
@@ -71,4 +123,26 @@ waiting_state waiting_level(void)
 int waiting_is_too_long(apr_time_t began)
 {
     return waiting_clock() - began >= CROWDED_WAIT && waiting_level() != WAITING_LITTLE;
+}
+
+unsigned waiting_count(int entrypoint)
+{
+    unsigned waiting = 0;
+    int i;
+
+    for (i = 0; i < WAITERS; i++)
+        waiting += (apr_uint32_t)shared_waiters[i] == (apr_uint32_t)(entrypoint + 1);
+    return waiting;
+}
+
+void waiting_bury(pid_t process)
+{
+    int i;
+
+    for (i = 0; i < WAITERS; i++) {
+        apr_uint64_t waiter = shared_waiters[i];
+
+        if (waiter >> WAITER_PROCESS_SHIFT == (apr_uint64_t)process)
+            (void)atomic_compare_exchange_strong(&shared_waiters[i], &waiter, 0);
+    }
 }

@@ -6,6 +6,11 @@
 
 #include "httpd.h"
 
+#include <sys/types.h>
+
+/* Find what an earlier call, before a restart, made, or make it; called in post_config. */
+apr_status_t waiting_open(apr_pool_t *process_pool);
+
 /* Microseconds of a clock that nobody sets, and that is the same in all processes.  What lasts is
  * measured by it; a wait, and the deadline of one, is of this clock alone. */
 apr_time_t waiting_clock(void);
@@ -13,7 +18,7 @@ apr_time_t waiting_clock(void);
 /* One wait of a thread. */
 typedef struct {
     int entrypoint;             /* the place of its counters */
-    int place;                  /* among those who wait, in the ledger; -1: none */
+    int place;                  /* among those who wait, of all processes; -1: none */
     apr_time_t began;
 } waiting;
 
@@ -32,5 +37,11 @@ waiting_state waiting_level(void);
 
 /* Has one that began to wait then waited for too long, as crowded as it is now? */
 int waiting_is_too_long(apr_time_t began);
+
+/* How many threads wait for this entrypoint, in all processes. */
+unsigned waiting_count(int entrypoint);
+
+/* This process has died: its threads wait no more. */
+void waiting_bury(pid_t process);
 
 #endif

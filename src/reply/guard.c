@@ -16,7 +16,7 @@
  *    (filter WALT_VPN_HEADERS).
  */
 #include "reply/guard.h"
-#include "ledger/ledger.h"
+#include "ledger/troubles.h"
 #include "report/watch.h"
 
 #include "apr_strings.h"
@@ -245,7 +245,7 @@ static void drop_long_lines(request_rec *r, apr_table_t *headers)
     for (i = 0; i < long_lines->nelts; i++) {
         const char *name = APR_ARRAY_IDX(long_lines, i, const char *);
 
-        if (!boot_ledger_met_before(apr_pstrcat(r->pool, "header ", name, NULL), 0))
+        if (!troubles_met_before(apr_pstrcat(r->pool, "header ", name, NULL), 0))
             ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "header %s: line of 200 bytes or more "
                           "is left out of replies to nodes, whose firmware can't read it", name);
         apr_table_unset(headers, name);

@@ -11,7 +11,8 @@
  * Nothing here allocates while it writes: prefork ends its children in a signal handler.
  */
 #include "report/memory.h"
-#include "ledger/ledger.h"
+#include "ledger/boots.h"
+#include "ledger/counters.h"
 #include "store/folder.h"
 
 #include "apr_strings.h"
@@ -28,7 +29,7 @@
 
 /* Most bytes of a line, and of a file. */
 #define LINE_MAX_BYTES 256
-#define FILE_MAX_BYTES ((LEDGER_BOOTS + 2) * LINE_MAX_BYTES)
+#define FILE_MAX_BYTES ((BOOT_ROWS + 2) * LINE_MAX_BYTES)
 
 /* Its first line. */
 #define FILE_HEAD "mod_walt_vpn boots 1\n"
@@ -49,7 +50,7 @@ typedef struct {
     char text[sizeof("boots.0123456789abcdef.new")];
 } memory_name;
 
-static memory_name name_of(const ledger_entrypoint *counters, const char *extension)
+static memory_name name_of(const entrypoint_counters *counters, const char *extension)
 {
     apr_uint64_t hash = fnv(FNV_BASIS, counters->name, strlen(counters->name) + 1);
     memory_name name;
@@ -97,7 +98,7 @@ static void put_line(writer *writer, const char *line)
     writer->hash = fnv(writer->hash, line, length);
 }
 
-static void put_boot(writer *writer, const ledger_boot *boot)
+static void put_boot(writer *writer, const boot_row *boot)
 {
     char line[LINE_MAX_BYTES];
 
@@ -112,12 +113,12 @@ static void put_boot(writer *writer, const ledger_boot *boot)
 static void put_boots(writer *writer, int entrypoint)
 {
     char line[LINE_MAX_BYTES];
-    ledger_boot boot;
+    boot_row boot;
     int place;
 
     put_line(writer, FILE_HEAD);
-    for (place = 0; place < LEDGER_BOOTS; place++) {
-        if (boot_ledger_boot(place, &boot) && boot.entrypoint == entrypoint
+    for (place = 0; place < BOOT_ROWS; place++) {
+        if (boots_copy(place, &boot) && boot.entrypoint == entrypoint
             && (boot.state == BOOT_DONE || boot.state == BOOT_SHORT))
             put_boot(writer, &boot);
     }
@@ -129,8 +130,8 @@ static void put_boots(writer *writer, int entrypoint)
 /* Write the file into this folder, unless another process is at it. */
 static void write_memory(int folder_fd, int entrypoint)
 {
-    memory_name current = name_of(boot_ledger_entrypoint(entrypoint), "");
-    memory_name next = name_of(boot_ledger_entrypoint(entrypoint), ".new");
+    memory_name current = name_of(counters_at(entrypoint), "");
+    memory_name next = name_of(counters_at(entrypoint), ".new");
     writer writer = { .hash = FNV_BASIS };
 
     writer.fd = openat(folder_fd, next.text, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -152,7 +153,7 @@ static void keep(const walt_vpn_entrypoint *entrypoint, apr_interval_time_t paus
     int fd;
 
     if (!entrypoint->folder || entrypoint->place < 0
-        || !boot_ledger_keep_claim(entrypoint->place, pause))
+        || !boots_keep_claim(entrypoint->place, pause))
         return;
     fd = image_folder_descriptor(entrypoint->folder);
     if (fd < 0)
@@ -215,7 +216,7 @@ static int is_sound(char **text, apr_size_t length)
 }
 
 /* One line, as put_boot() writes it; 0: it is none. */
-static int parse_boot(const char *line, ledger_boot *boot)
+static int parse_boot(const char *line, boot_row *boot)
 {
     unsigned answer;
     int is_done, end = 0;
@@ -244,11 +245,11 @@ void boot_memory_recall(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint)
     memory_name name;
     char *path, *text, *line, *rest;
     apr_size_t length;
-    ledger_boot boot;
+    boot_row boot;
 
     if (!entrypoint->folder || entrypoint->place < 0)
         return;
-    name = name_of(boot_ledger_entrypoint(entrypoint->place), "");
+    name = name_of(counters_at(entrypoint->place), "");
     path = apr_pstrcat(p, entrypoint->folder->root, "/", name.text, NULL);
     if (!(text = read_memory(p, path, &length)))
         return;
@@ -260,7 +261,7 @@ void boot_memory_recall(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint)
     for (line = apr_strtok(text, "\n", &rest); line; line = apr_strtok(NULL, "\n", &rest)) {
         if (parse_boot(line, &boot)) {
             boot.entrypoint = entrypoint->place;
-            boot_ledger_recall(&boot);
+            boots_recall(&boot);
         }
     }
 }

@@ -7,7 +7,10 @@
  * ("?nodes=100").
  */
 #include "report/metrics_page.h"
-#include "ledger/ledger.h"
+#include "ledger/boots.h"
+#include "ledger/counters.h"
+#include "ledger/fetches.h"
+#include "ledger/waiting.h"
 #include "report/watch.h"
 #include "request/entrypoint.h"
 #include "store/folder.h"
@@ -31,7 +34,7 @@
 /* An entrypoint, and what there is of it now. */
 typedef struct subject {
     const walt_vpn_entrypoint *entrypoint;
-    const ledger_entrypoint *counters;
+    const entrypoint_counters *counters;
     const char *label;          /* entrypoint="..." */
     apr_uint64_t downloads;
     apr_uint64_t fetches;
@@ -46,7 +49,7 @@ typedef struct {
     request_rec *r;
     int open;                   /* in the format of OpenMetrics */
     apr_array_header_t *subjects;
-    apr_array_header_t *boots;  /* ledger_boot of nodes to show, each node once, the latest first */
+    apr_array_header_t *boots;  /* boot_row of nodes to show, each node once, the latest first */
 } page;
 
 /* Samples of one name: they stand together, whatever entrypoint they are of. */
@@ -122,11 +125,11 @@ static void put_measures(const page *page, const family *family, const subject *
 
 /* ------------------------------------------------------------------ counters */
 
-/* at: in a ledger_entrypoint. */
+/* at: in a entrypoint_counters. */
 static void put_counter(const page *page, const family *family, const subject *subject)
 {
     put_number(page, family, "_total", subject, "",
-               *(const ledger_counter *)((const char *)subject->counters + family->at));
+               *(const counter *)((const char *)subject->counters + family->at));
 }
 
 /* Of all that there can be, what there was. */
@@ -136,7 +139,7 @@ static void put_requests(const page *page, const family *family, const subject *
 
     for (file = 0; file < BOOT_FILES; file++) {
         for (answer = 0; answer < WALT_VPN_ANSWERS; answer++) {
-            for (code = 0; code < LEDGER_CODES; code++) {
+            for (code = 0; code < COUNTED_CODES; code++) {
                 apr_uint64_t count = subject->counters->requests[file][answer][code];
                 const char *labels;
 
@@ -157,7 +160,7 @@ static void put_refusals(const page *page, const family *family, const subject *
 {
     int i;
 
-    for (i = 0; i < LEDGER_REASONS; i++) {
+    for (i = 0; i < COUNTED_REASONS; i++) {
         if (subject->counters->refusals[i])
             put_number(page, family, "_total", subject,
                        labelled(page, "", "reason", boot_watch_reason(i)),
@@ -186,7 +189,7 @@ static void put_fetches(const page *page, const family *family, const subject *s
                    subject->counters->fetches[i]);
 }
 
-/* at: in a ledger_entrypoint. */
+/* at: in a entrypoint_counters. */
 static void put_times(const page *page, const family *family, const subject *subject)
 {
     put_measures(page, family, subject, "",
@@ -263,7 +266,7 @@ static void put_nodes(const page *page, const family *family, const subject *sub
     int i;
 
     for (i = 0; i < page->boots->nelts; i++) {
-        const ledger_boot *boot = &APR_ARRAY_IDX(page->boots, i, ledger_boot);
+        const boot_row *boot = &APR_ARRAY_IDX(page->boots, i, boot_row);
         const char *labels = labelled(page, labelled(page, "", "node", boot->node), "image",
                                       boot->digest);
 
@@ -277,7 +280,7 @@ static void put_nodes(const page *page, const family *family, const subject *sub
 
 /* ------------------------------------------------------------------ the page */
 
-#define OF_COUNTERS(field) offsetof(ledger_entrypoint, field)
+#define OF_COUNTERS(field) offsetof(entrypoint_counters, field)
 #define OF_NOW(field) offsetof(subject, field)
 
 static const family families[] = {
@@ -352,7 +355,7 @@ static void put_family(const page *page, const family *family)
 /* An entrypoint's label: its name, with its WalT server's URL if another one has that name too. */
 static const char *label_of(const page *page, const walt_vpn_entrypoint *entrypoint)
 {
-    const ledger_entrypoint *counters = boot_ledger_entrypoint(entrypoint->place);
+    const entrypoint_counters *counters = counters_at(entrypoint->place);
     const char *name = counters->name;
 
     if (entrypoint_shares_name(entrypoint->server))
@@ -385,9 +388,9 @@ static void list_subjects(page *page)
         subject = apr_array_push(page->subjects);
         memset(subject, 0, sizeof(*subject));
         subject->entrypoint = entrypoint;
-        subject->counters = boot_ledger_entrypoint(entrypoint->place);
+        subject->counters = counters_at(entrypoint->place);
         subject->label = label_of(page, entrypoint);
-        subject->waiting = boot_ledger_waiting(entrypoint->place);
+        subject->waiting = waiting_count(entrypoint->place);
         if (entrypoint->folder)
             list_images(page, subject);
     }
@@ -408,18 +411,18 @@ static subject *subject_at(const page *page, int place)
 /* Count what is under way. */
 static void count_running(const page *page)
 {
-    ledger_boot boot;
-    ledger_fetch fetch;
+    boot_row boot;
+    fetch_row fetch;
     subject *subject;
     int place;
 
-    for (place = 0; place < LEDGER_BOOTS; place++) {
-        if (boot_ledger_boot(place, &boot) && boot.state == BOOT_RUNNING
+    for (place = 0; place < BOOT_ROWS; place++) {
+        if (boots_copy(place, &boot) && boot.state == BOOT_RUNNING
             && (subject = subject_at(page, boot.entrypoint)))
             subject->downloads++;
     }
-    for (place = 0; place < LEDGER_FETCHES; place++) {
-        if (boot_ledger_fetch(place, &fetch) && (subject = subject_at(page, fetch.entrypoint)))
+    for (place = 0; place < FETCH_ROWS; place++) {
+        if (fetches_copy(place, &fetch) && (subject = subject_at(page, fetch.entrypoint)))
             subject->fetches++;
     }
 }
@@ -427,8 +430,8 @@ static void count_running(const page *page)
 /* Take the last boots of so many nodes of what is on the page. */
 static void choose_nodes(page *page, int nodes)
 {
-    apr_array_header_t *boots = boot_ledger_last_boots(page->r->pool, -1);
-    ledger_boot *boot = (ledger_boot *)boots->elts;
+    apr_array_header_t *boots = boots_last(page->r->pool, -1);
+    boot_row *boot = (boot_row *)boots->elts;
     int i, kept = 0;
 
     for (i = 0; i < boots->nelts && kept < nodes; i++) {
@@ -509,7 +512,7 @@ static int walt_vpn_metrics_handler(request_rec *r)
     page.open = wants_open(r);
     ap_set_content_type(r, page.open ? OPEN_TYPE "; version=1.0.0; charset=utf-8" : TEXT_TYPE);
     apr_table_mergen(r->headers_out, "Vary", "Accept");
-    boot_ledger_count_short();
+    boots_count_short();
     list_subjects(&page);
     count_running(&page);
     if (nodes > 0)

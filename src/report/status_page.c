@@ -10,7 +10,10 @@
  * title.  mod_status is optional: without it nobody runs the hook.
  */
 #include "report/status_page.h"
-#include "ledger/ledger.h"
+#include "ledger/boots.h"
+#include "ledger/counters.h"
+#include "ledger/failures.h"
+#include "ledger/fetches.h"
 #include "report/watch.h"
 #include "request/entrypoint.h"
 #include "store/folder.h"
@@ -267,7 +270,7 @@ static page *labelled(page *page, const char *label)
 }
 
 /* How the WalT server does, as far as it was asked. */
-static void put_server(page *page, const ledger_entrypoint *counters)
+static void put_server(page *page, const entrypoint_counters *counters)
 {
     static const struct {
         const char *shown;
@@ -320,7 +323,7 @@ static void put_cache(page *page, const image_folder *folder, const apr_array_he
 
 /* How the entrypoint stands, a row for each value: it is narrow enough for any screen. */
 static void put_summary(page *page, const walt_vpn_entrypoint *entrypoint,
-                        const ledger_entrypoint *counters, const apr_array_header_t *images)
+                        const entrypoint_counters *counters, const apr_array_header_t *images)
 {
     /* Labels and keys of the counters, in the order of walt_vpn_answer. */
     static const struct {
@@ -344,7 +347,7 @@ static void put_summary(page *page, const walt_vpn_entrypoint *entrypoint,
     put_text(labelled(page, "WalT server"), "Server", entrypoint->url);
     put_server(page, counters);
     put_text(labelled(page, "Exposed"), "Exposed", entrypoint->boot_only ? "boot" : "all");
-    put_moment(labelled(page, "Counted since"), "Since", boot_ledger_began());
+    put_moment(labelled(page, "Counted since"), "Since", counters_began());
     for (i = 0; i < WALT_VPN_ANSWERS; i++)
         put_number(labelled(page, answers[i].label), answers[i].key, counters->answers[i]);
     put_number(labelled(page, "boot.sig that were none"), "NoSignatures", counters->no_signatures);
@@ -361,12 +364,12 @@ static void put_summary(page *page, const walt_vpn_entrypoint *entrypoint,
 /* How many nodes are sent bytes of this run of a fetch. */
 static unsigned count_readers(apr_uint64_t run)
 {
-    ledger_boot boot;
+    boot_row boot;
     unsigned readers = 0;
     int place;
 
-    for (place = 0; place < LEDGER_BOOTS; place++)
-        readers += boot_ledger_boot(place, &boot) && boot.state == BOOT_RUNNING && boot.run == run;
+    for (place = 0; place < BOOT_ROWS; place++)
+        readers += boots_copy(place, &boot) && boot.state == BOOT_RUNNING && boot.run == run;
     return readers;
 }
 
@@ -376,17 +379,17 @@ static void put_fetches(page *page, int entrypoint)
         "Image", "Progress", "Received", "Size", "Rate", "Seconds", "Expected end",
         "Nodes reading", NULL
     };
-    apr_array_header_t *fetches = apr_array_make(page->r->pool, 4, sizeof(ledger_fetch));
-    ledger_fetch fetch;
+    apr_array_header_t *fetches = apr_array_make(page->r->pool, 4, sizeof(fetch_row));
+    fetch_row fetch;
     int i;
 
-    for (i = 0; i < LEDGER_FETCHES; i++) {
-        if (boot_ledger_fetch(i, &fetch) && fetch.entrypoint == entrypoint)
+    for (i = 0; i < FETCH_ROWS; i++) {
+        if (fetches_copy(i, &fetch) && fetch.entrypoint == entrypoint)
             memcpy(apr_array_push(fetches), &fetch, sizeof(fetch));
     }
     begin_table(page, "Images being fetched now", "Fetches", fetches->nelts, columns);
     for (i = 0; i < fetches->nelts; i++) {
-        const ledger_fetch *running = &APR_ARRAY_IDX(fetches, i, ledger_fetch);
+        const fetch_row *running = &APR_ARRAY_IDX(fetches, i, fetch_row);
         apr_uint64_t rate = rate_since(running->position, running->began);
 
         begin_row(page, "Fetch", running->digest);
@@ -411,7 +414,7 @@ static void put_fetches(page *page, int entrypoint)
 
 static int latest_failure_first(const void *a, const void *b)
 {
-    const ledger_failure *one = a, *other = b;
+    const failure *one = a, *other = b;
 
     return one->last < other->last ? 1 : one->last > other->last ? -1 : 0;
 }
@@ -422,19 +425,19 @@ static void put_failures(page *page, int entrypoint)
     static const char *const columns[] = {
         "Node", "Trouble", "Last", "Times", "Since", "Client", NULL
     };
-    apr_array_header_t *failures = apr_array_make(page->r->pool, 16, sizeof(ledger_failure));
-    ledger_failure failure;
-    int i;
+    apr_array_header_t *failures = failures_list(page->r->pool, entrypoint);
+    failure *all = (failure *)failures->elts;
+    int i, kept = 0;
 
-    for (i = 0; i < LEDGER_FAILURES; i++) {
-        if (boot_ledger_failure(i, &failure) && failure.entrypoint == entrypoint
-            && is_wanted(page, failure.node))
-            memcpy(apr_array_push(failures), &failure, sizeof(failure));
+    for (i = 0; i < failures->nelts; i++) {
+        if (is_wanted(page, all[i].node))
+            memmove(&all[kept++], &all[i], sizeof(*all));
     }
-    qsort(failures->elts, (size_t)failures->nelts, sizeof(ledger_failure), latest_failure_first);
+    failures->nelts = kept;
+    qsort(all, (size_t)kept, sizeof(*all), latest_failure_first);
     begin_table(page, "Nodes that fail", "Failing", failures->nelts, columns);
     for (i = 0; i < failures->nelts; i++) {
-        const ledger_failure *failing = &APR_ARRAY_IDX(failures, i, ledger_failure);
+        const failure *failing = &all[i];
 
         begin_row(page, "Failing", failing->node);
         put_text(page, "Node", failing->node);
@@ -450,7 +453,7 @@ static void put_failures(page *page, int entrypoint)
 
 static int by_node_and_beginning(const void *a, const void *b)
 {
-    const ledger_boot *one = a, *other = b;
+    const boot_row *one = a, *other = b;
     apr_uint32_t number = number_of(one->node), others = number_of(other->node);
 
     if (number != others)
@@ -462,24 +465,24 @@ static int by_node_and_beginning(const void *a, const void *b)
  * earlier first. */
 static apr_array_header_t *list_downloads(const page *page, int entrypoint)
 {
-    apr_array_header_t *boots = apr_array_make(page->r->pool, 64, sizeof(ledger_boot));
-    ledger_boot boot;
+    apr_array_header_t *boots = apr_array_make(page->r->pool, 64, sizeof(boot_row));
+    boot_row boot;
     int place;
 
-    for (place = 0; place < LEDGER_BOOTS; place++) {
-        if (boot_ledger_boot(place, &boot) && boot.entrypoint == entrypoint
+    for (place = 0; place < BOOT_ROWS; place++) {
+        if (boots_copy(place, &boot) && boot.entrypoint == entrypoint
             && boot.state == BOOT_RUNNING && is_wanted(page, boot.node))
             memcpy(apr_array_push(boots), &boot, sizeof(boot));
     }
-    qsort(boots->elts, (size_t)boots->nelts, sizeof(ledger_boot), by_node_and_beginning);
+    qsort(boots->elts, (size_t)boots->nelts, sizeof(boot_row), by_node_and_beginning);
     return boots;
 }
 
 /* The last boots of an entrypoint's wanted nodes, the latest first. */
 static apr_array_header_t *list_last_boots(const page *page, int entrypoint)
 {
-    apr_array_header_t *boots = boot_ledger_last_boots(page->r->pool, entrypoint);
-    ledger_boot *boot = (ledger_boot *)boots->elts;
+    apr_array_header_t *boots = boots_last(page->r->pool, entrypoint);
+    boot_row *boot = (boot_row *)boots->elts;
     int i, kept = 0;
 
     for (i = 0; i < boots->nelts; i++) {
@@ -491,7 +494,7 @@ static apr_array_header_t *list_last_boots(const page *page, int entrypoint)
 }
 
 /* The columns that running and ended boots share. */
-static void put_boot(const page *page, const ledger_boot *boot)
+static void put_boot(const page *page, const boot_row *boot)
 {
     put_bytes(page, "Size", (apr_uint64_t)boot->size);
     put_number(page, "Resumes", boot->resumes);
@@ -501,7 +504,7 @@ static void put_boot(const page *page, const ledger_boot *boot)
 
 /* One download.  Where more than one client asks for a node's image, only the first has the node's
  * name for its key. */
-static void put_download(page *page, const ledger_boot *boot, int is_first)
+static void put_download(page *page, const boot_row *boot, int is_first)
 {
     apr_uint64_t rate = rate_since(boot->position - (apr_uint64_t)boot->from, boot->sending);
 
@@ -524,7 +527,7 @@ static void put_downloads(page *page, int entrypoint)
         "Client", NULL
     };
     apr_array_header_t *boots = list_downloads(page, entrypoint);
-    const ledger_boot *boot = (const ledger_boot *)boots->elts;
+    const boot_row *boot = (const boot_row *)boots->elts;
     int i;
 
     begin_table(page, "Nodes downloading now", "Downloads", boots->nelts, columns);
@@ -534,7 +537,7 @@ static void put_downloads(page *page, int entrypoint)
 }
 
 /* How a boot ended, in words. */
-static const char *result_of(apr_pool_t *p, const ledger_boot *boot)
+static const char *result_of(apr_pool_t *p, const boot_row *boot)
 {
     if (boot->state == BOOT_DONE)
         return boot_watch_answer_name(boot->answer);
@@ -554,7 +557,7 @@ static void put_nodes(page *page, int entrypoint, const char *anchor)
 
     begin_table(page, "Last boots", "Nodes", shown, columns);
     for (i = 0; i < shown; i++) {
-        const ledger_boot *boot = &APR_ARRAY_IDX(boots, i, ledger_boot);
+        const boot_row *boot = &APR_ARRAY_IDX(boots, i, boot_row);
 
         begin_row(page, "Node", boot->node);
         put_text(page, "Node", boot->node);
@@ -581,7 +584,7 @@ static void put_images(page *page, const apr_array_header_t *images)
         const image_listing *image = &APR_ARRAY_IDX(images, i, image_listing);
 
         begin_row(page, "Image", image->digest);
-        put_item(page, "Digest", apr_pstrndup(page->r->pool, image->digest, LEDGER_DIGEST),
+        put_item(page, "Digest", apr_pstrndup(page->r->pool, image->digest, DIGEST_SHOWN),
                  image->digest);
         put_bytes(page, "Size", (apr_uint64_t)image->size);
         put_moment(page, "Used", image->used);
@@ -593,7 +596,7 @@ static void put_images(page *page, const apr_array_header_t *images)
 /* What an entrypoint's keys and its anchor have in them: its name, and where two have the same
  * one, for two WalT servers, that server. */
 static const char *mark_of(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint,
-                           const ledger_entrypoint *counters)
+                           const entrypoint_counters *counters)
 {
     return entrypoint_shares_name(entrypoint->server)
            ? apr_pstrcat(p, counters->name, ",", counters->url, NULL) : counters->name;
@@ -602,7 +605,7 @@ static const char *mark_of(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint,
 static void put_entrypoint(page *page, const walt_vpn_entrypoint *entrypoint)
 {
     apr_pool_t *p = page->r->pool;
-    const ledger_entrypoint *counters = boot_ledger_entrypoint(entrypoint->place);
+    const entrypoint_counters *counters = counters_at(entrypoint->place);
     apr_array_header_t *images = entrypoint->folder ? image_folder_list(p, entrypoint->folder)
                                  : apr_array_make(p, 1, sizeof(image_listing));
     const char *mark = mark_of(p, entrypoint, counters);

@@ -6,6 +6,12 @@
  * them.  The file itself is not touched, so it still goes out by sendfile, without a thread.
  */
 #include "report/watch.h"
+#include "ledger/boots.h"
+#include "ledger/counters.h"
+#include "ledger/failures.h"
+#include "ledger/fetches.h"
+#include "ledger/troubles.h"
+#include "ledger/waiting.h"
 #include "report/memory.h"
 
 #include "ap_mpm.h"
@@ -80,7 +86,7 @@ void boot_watch_answer(request_rec *r, walt_vpn_answer answer, const char *reaso
 /* A client that repeats a request is refused each time; that is said once. */
 void boot_watch_refused(request_rec *r, int status, const char *reason)
 {
-    unsigned before = boot_ledger_refused_before(apr_pstrcat(r->pool, r->useragent_ip, " ",
+    unsigned before = troubles_refused_before(apr_pstrcat(r->pool, r->useragent_ip, " ",
                                                              reason, " ", r->unparsed_uri, NULL));
 
     walt_vpn_request_of(r)->is_strangers = 1;
@@ -91,11 +97,11 @@ void boot_watch_refused(request_rec *r, int status, const char *reason)
 
 void boot_watch_received(const walt_vpn_request *request, apr_off_t bytes)
 {
-    boot_ledger_entrypoint(request->entrypoint->place)->from_server += (apr_uint64_t)bytes;
+    counters_at(request->entrypoint->place)->from_server += (apr_uint64_t)bytes;
 }
 
 /* The WalT server answers, or it does not. */
-static void note_server(ledger_entrypoint *counters, server_state state)
+static void note_server(entrypoint_counters *counters, server_state state)
 {
     if (atomic_exchange(&counters->server, (int)state) != (int)state)
         counters->server_since = (apr_uint64_t)apr_time_now();
@@ -103,7 +109,7 @@ static void note_server(ledger_entrypoint *counters, server_state state)
 
 void boot_watch_answered(const request_rec *r, boot_file file, apr_time_t asked)
 {
-    ledger_entrypoint *counters = boot_ledger_counters(r);
+    entrypoint_counters *counters = counters_of(r);
     apr_time_t now = apr_time_now();
 
     note_server(counters, SERVER_ANSWERS);
@@ -114,7 +120,7 @@ void boot_watch_answered(const request_rec *r, boot_file file, apr_time_t asked)
 
 void boot_watch_unanswered(const request_rec *r)
 {
-    note_server(boot_ledger_counters(r), SERVER_SILENT);
+    note_server(counters_of(r), SERVER_SILENT);
 }
 
 void boot_watch_relayed(const request_rec *r)
@@ -132,7 +138,7 @@ void boot_watch_digest(request_rec *r, const char *digest)
 
     request->digest = digest;
     if (request->boot.file == BOOT_FILE_SIG && !r->header_only)
-        boot_ledger_signed(request->entrypoint->place, request->boot.node, r->useragent_ip,
+        boots_signed(request->entrypoint->place, request->boot.node, r->useragent_ip,
                            digest);
 }
 
@@ -157,26 +163,26 @@ static const char *const reasons[] = {
     REASON_CONFIGURATION
 };
 
-_Static_assert(sizeof(codes) / sizeof(codes[0]) == LEDGER_CODES - 1, "one more is \"other\"");
-_Static_assert(sizeof(reasons) / sizeof(reasons[0]) == LEDGER_REASONS - 1, "likewise");
+_Static_assert(sizeof(codes) / sizeof(codes[0]) == COUNTED_CODES - 1, "one more is \"other\"");
+_Static_assert(sizeof(reasons) / sizeof(reasons[0]) == COUNTED_REASONS - 1, "likewise");
 
 static const char other[] = "other";
 
 const char *boot_watch_code(int place)
 {
-    return place < LEDGER_CODES - 1 ? codes[place] : other;
+    return place < COUNTED_CODES - 1 ? codes[place] : other;
 }
 
 const char *boot_watch_reason(int place)
 {
-    return place < LEDGER_REASONS - 1 ? reasons[place] : other;
+    return place < COUNTED_REASONS - 1 ? reasons[place] : other;
 }
 
 static int place_of_code(int status)
 {
     int place = 0;
 
-    while (place < LEDGER_CODES - 1 && atoi(codes[place]) != status)
+    while (place < COUNTED_CODES - 1 && atoi(codes[place]) != status)
         place++;
     return place;
 }
@@ -185,7 +191,7 @@ static int place_of_reason(const char *reason)
 {
     int place = 0;
 
-    while (place < LEDGER_REASONS - 1 && strcmp(reasons[place], reason) != 0)
+    while (place < COUNTED_REASONS - 1 && strcmp(reasons[place], reason) != 0)
         place++;
     return place;
 }
@@ -210,7 +216,7 @@ typedef struct watch {
     int begun;                  /* its head has passed */
     int counted;                /* among the answers of its entrypoint, */
     walt_vpn_answer counted_as; /* as this one */
-    ledger_hold hold;           /* of the boot that it is part of; place -1: of none */
+    boot_hold hold;           /* of the boot that it is part of; place -1: of none */
     apr_off_t from;             /* first byte of the file that is sent */
     apr_off_t announced;        /* bytes of body that the head announces; -1: it does not */
     apr_off_t passed;           /* bytes of body that have passed on */
@@ -220,7 +226,7 @@ typedef struct watch {
     apr_off_t written;          /* bytes of body that the kernel took, as of the last mark */
     apr_off_t arrived;          /* bytes of body that the node has, as of the last mark */
     apr_off_t told;             /* of these, that its entrypoint's counter has */
-    ledger_entrypoint *counters;        /* of its entrypoint */
+    entrypoint_counters *counters;        /* of its entrypoint */
 } watch;
 
 /*
@@ -291,11 +297,11 @@ static void pass_mark(void *data)
     watch *watch = mark->owner->watch;
 
     if (watch && !mark->owner->c->aborted) {
-        apr_off_t waiting = watch->hold.place < 0 ? 0 : boot_watch_on_its_way(mark->owner->c);
+        apr_off_t waiting = watch->hold.row < 0 ? 0 : boot_watch_on_its_way(mark->owner->c);
 
         watch->written = mark->at;
         watch->arrived = mark->at > waiting ? mark->at - waiting : 0;
-        boot_ledger_progress(watch->hold, watch->from + watch->arrived);
+        boots_progress(watch->hold, watch->from + watch->arrived);
         count_sent(watch, watch->arrived);
     }
     leave_owner(mark->owner);
@@ -357,12 +363,12 @@ static void begin_watch(request_rec *r, watch *watch)
         || (r->status != HTTP_OK && (r->status != HTTP_PARTIAL_CONTENT || request->other_range)))
         return;
     watch->from = r->status == HTTP_OK ? 0 : request->resume_from;
-    watch->hold = boot_ledger_start(request->entrypoint->place, request->boot.node,
+    watch->hold = boots_start(request->entrypoint->place, request->boot.node,
                                     r->useragent_ip, request->digest,
                                     watch->from + watch->announced, watch->from,
                                     request->answer,
                                     request->answer == WALT_VPN_RELAYED
-                                    && request->entrypoint->folder ? LEDGER_RELAYED : request->run);
+                                    && request->entrypoint->folder ? FETCH_RELAYED : request->run);
     count_answer(watch, request->answer);       /* an image takes its time */
 }
 
@@ -372,7 +378,7 @@ void boot_watch_run(walt_vpn_request *request, apr_uint64_t run)
         return;
     request->run = run;
     if (request->watch && request->watch->begun)
-        boot_ledger_goes_on(request->watch->hold, run);
+        boots_go_on(request->watch->hold, run);
 }
 
 /* Count the body in this brigade, and set marks in it. */
@@ -440,8 +446,8 @@ static void walt_vpn_watch(request_rec *r)
     owner->watch = request->watch = apr_pcalloc(r->pool, sizeof(watch));
     owner->users = 1;
     request->watch->owner = owner;
-    request->watch->hold.place = -1;
-    request->watch->counters = boot_ledger_counters(r);
+    request->watch->hold.row = -1;
+    request->watch->counters = counters_of(r);
     apr_pool_cleanup_register(r->pool, owner, forget_watch, apr_pool_cleanup_null);
     ap_add_output_filter_handle(watch_filter, NULL, r, r->connection);
 }
@@ -468,7 +474,7 @@ static const char *node_at(const request_rec *r, const walt_vpn_request *request
 /* Under which the troubles of a node are known: two WalT servers have nodes of the same address. */
 static const char *troubled_node(apr_pool_t *p, int entrypoint, const char *node)
 {
-    return apr_pstrcat(p, "node ", node, " of ", boot_ledger_entrypoint(entrypoint)->url, NULL);
+    return apr_pstrcat(p, "node ", node, " of ", counters_at(entrypoint)->url, NULL);
 }
 
 /* Kinds of trouble: an error for boot.sig is its status, one for boot.img lies above that. */
@@ -485,8 +491,8 @@ static void warn_of_node(request_rec *r, const walt_vpn_request *request, unsign
 {
     int place = request->entrypoint->place;
 
-    boot_ledger_trouble(place, request->boot.node, r->useragent_ip, what);
-    if (!boot_ledger_met_before(troubled_node(r->pool, place, request->boot.node), kind))
+    failures_note(place, request->boot.node, r->useragent_ip, what);
+    if (!troubles_met_before(troubled_node(r->pool, place, request->boot.node), kind))
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s: %s", node_at(r, request), what);
 }
 
@@ -505,9 +511,9 @@ static void warn_of_error(request_rec *r, const walt_vpn_request *request)
     const char *reason = apr_table_get(r->subprocess_env, "WALT_VPN_REASON");
     int is_image = request->boot.file == BOOT_FILE_IMG;
 
-    boot_ledger_failed(request->entrypoint->place, request->boot.node, r->useragent_ip, r->status);
+    boots_failed(request->entrypoint->place, request->boot.node, r->useragent_ip, r->status);
     if (!is_image && !request->sent_away && !r->header_only)
-        boot_ledger_counters(r)->boots[RESULT_UNSIGNED]++;
+        counters_of(r)->boots[RESULT_UNSIGNED]++;
     warn_of_node(r, request, (unsigned)r->status + (is_image ? TROUBLE_IMG : 0),
                  apr_psprintf(r->pool, "%s was answered with %d%s%s",
                               boot_watch_file_name(request->boot.file), r->status,
@@ -515,12 +521,12 @@ static void warn_of_error(request_rec *r, const walt_vpn_request *request)
 }
 
 /* The line about a boot whose last byte was sent. */
-static void log_boot(request_rec *r, const walt_vpn_request *request, const ledger_boot *boot)
+static void log_boot(request_rec *r, const walt_vpn_request *request, const boot_row *boot)
 {
     int place = request->entrypoint->place;
-    unsigned troubles = boot_ledger_forget(troubled_node(r->pool, place, request->boot.node));
+    unsigned troubles = troubles_forget(troubled_node(r->pool, place, request->boot.node));
 
-    boot_ledger_recovered(place, request->boot.node);
+    failures_are_over(place, request->boot.node);
     ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s has image %s: %" APR_OFF_T_FMT " bytes in %"
                   APR_TIME_T_FMT ".%03d s, %u resume%s, %s%s", node_at(r, request),
                   boot->digest[0] ? boot->digest : "of unknown digest", boot->size,
@@ -532,9 +538,9 @@ static void log_boot(request_rec *r, const walt_vpn_request *request, const ledg
 }
 
 /* Count how long a boot took whose last byte was sent, and how fast that reply was. */
-static void count_download(const request_rec *r, const ledger_boot *boot)
+static void count_download(const request_rec *r, const boot_row *boot)
 {
-    ledger_entrypoint *counters = boot_ledger_counters(r);
+    entrypoint_counters *counters = counters_of(r);
     apr_interval_time_t took = boot->touched - boot->sending;
 
     histogram_add_time(&counters->boot_times, boot->touched - boot->began);
@@ -548,11 +554,11 @@ static void end_download(request_rec *r, const walt_vpn_request *request, watch 
 {
     int whole = watch->written == watch->announced;
     const char *reason = apr_table_get(r->subprocess_env, "WALT_VPN_REASON");
-    ledger_boot boot;
+    boot_row boot;
 
     if (!whole && !reason)
         apr_table_setn(r->subprocess_env, "WALT_VPN_REASON", "ended short");
-    if (!boot_ledger_end(watch->hold, whole, &boot))
+    if (!boots_end(watch->hold, whole, &boot))
         return;
     if (whole) {
         count_download(r, &boot);
@@ -607,7 +613,7 @@ static int has_body(const request_rec *r)
 /* Count a request that has ended, after its answer is known. */
 static void count_request(const request_rec *r, const walt_vpn_request *request)
 {
-    ledger_entrypoint *counters = boot_ledger_counters(r);
+    entrypoint_counters *counters = counters_of(r);
     watch *watch = request->watch;
     const char *reason = apr_table_get(r->subprocess_env, "WALT_VPN_REASON");
 
@@ -637,12 +643,12 @@ static int walt_vpn_log_transaction(request_rec *r)
     if (watch && r->connection->master)
         watch->arrived = watch->written = watch->passed;
     complete_answer(r, request);
-    if (watch && watch->hold.place >= 0)
+    if (watch && watch->hold.row >= 0)
         end_download(r, request, watch);
     else if (request->boot.node[0] && !request->is_strangers && ap_is_HTTP_ERROR(r->status))
         warn_of_error(r, request);
     count_request(r, request);
-    if (watch && watch->hold.place >= 0)
+    if (watch && watch->hold.row >= 0)
         boot_memory_keep(request->entrypoint);
     return OK;
 }
@@ -652,19 +658,22 @@ static void walt_vpn_child_status(server_rec *s, pid_t pid, ap_generation_t gene
                                   mpm_child_status state)
 {
     apr_pool_t *p;
-    ledger_boot boot;
+    boot_row boot;
     int place = 0;
 
     (void)generation;
     (void)slot;
-    if (state != MPM_CHILD_EXITED || apr_pool_create(&p, NULL) != APR_SUCCESS)
+    if (state != MPM_CHILD_EXITED)
         return;
-    while (boot_ledger_bury(pid, &place, &boot)) {
+    waiting_bury(pid);
+    if (apr_pool_create(&p, NULL) != APR_SUCCESS)
+        return;
+    while (boots_bury(pid, &place, &boot)) {
         const char *what = ended_short(p, (apr_off_t)boot.position, boot.size,
                                        "the httpd process that sent it has ended");
 
-        boot_ledger_trouble(boot.entrypoint, boot.node, boot.client, what);
-        if (!boot_ledger_met_before(troubled_node(p, boot.entrypoint, boot.node), TROUBLE_SHORT))
+        failures_note(boot.entrypoint, boot.node, boot.client, what);
+        if (!troubles_met_before(troubled_node(p, boot.entrypoint, boot.node), TROUBLE_SHORT))
             ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s, "node %s (%s): %s", boot.node,
                          boot.client, what);
     }

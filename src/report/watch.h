@@ -4,7 +4,7 @@
 #ifndef WALT_VPN_REPORT_WATCH_H
 #define WALT_VPN_REPORT_WATCH_H
 
-#include "ledger/ledger.h"
+#include "request/record.h"
 
 /* Reasons of refusals, in the words of log and metrics page, that more than one place needs. */
 #define REASON_CONFIGURATION "by the configuration of this httpd"

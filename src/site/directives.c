@@ -6,6 +6,7 @@
  * configuration shows, in check_config, so that configtest says it; post_config builds.
  */
 #include "site/directives.h"
+#include "ledger/counters.h"
 #include "ledger/ledger.h"
 #include "report/memory.h"
 #include "request/judge.h"
@@ -520,7 +521,7 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
     apr_status_t rv;
 
     (void)plog;
-    if ((rv = boot_ledger_open(main_server->process->pool)) != APR_SUCCESS)
+    if ((rv = ledger_open(main_server->process->pool)) != APR_SUCCESS)
         return refuse_for_memory(main_server, rv);
     for (s = main_server; s; s = s->next) {
         walt_vpn_entrypoint *entrypoint = own_entrypoint(s);
@@ -532,14 +533,14 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
         rv = question_line_open(&entrypoint->line, entrypoint->url, main_server->process->pool);
         if (rv != APR_SUCCESS)
             return refuse_for_memory(main_server, rv);
-        entrypoint->place = boot_ledger_entrypoint_place(s->server_hostname, entrypoint->url,
+        entrypoint->place = counters_place(s->server_hostname, entrypoint->url,
                                                          &is_new);
         if (is_new)
             boot_memory_recall(ptemp, entrypoint);
         if (entrypoint->place < 0)
             ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s, "%s: nothing is counted of more than %d "
                          "entrypoints; stop and start httpd if there are fewer by now",
-                         entrypoint->where, LEDGER_ENTRYPOINTS);
+                         entrypoint->where, COUNTED_ENTRYPOINTS);
         if ((fault = define_worker(pconf, s, entrypoint))) {
             ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s, "%s: mod_proxy refuses "
                          "the worker %s: %s", entrypoint->where, entrypoint->url, fault);

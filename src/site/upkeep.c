@@ -2,7 +2,7 @@
  * site/upkeep.c: what the processes do for folders and ledger beside answering requests.
  */
 #include "site/upkeep.h"
-#include "ledger/ledger.h"
+#include "ledger/fetches.h"
 #include "report/memory.h"
 #include "request/entrypoint.h"
 #include "store/digest.h"
@@ -16,7 +16,7 @@ static int walt_vpn_monitor(apr_pool_t *p, server_rec *main_server)
     const server_rec *s;
 
     (void)p;
-    if (!boot_ledger_fetch_forget())
+    if (!fetches_forget())
         return DECLINED;
     for (s = main_server; s; s = s->next) {
         if (entrypoint_of(s) && entrypoint_of(s)->folder)

@@ -5,7 +5,7 @@
  * (store/digest.c).  Who finds none, and can lock its .part, is to fetch it (store/part.c).
  */
 #include "store/cache.h"
-#include "ledger/ledger.h"
+#include "ledger/counters.h"
 #include "ledger/waiting.h"
 #include "store/digest.h"
 
@@ -57,7 +57,7 @@ apr_int32_t image_cache_open_flags(const request_rec *r)
 /* The open file is not what its name says: remove it, if that is its name still. */
 static void remove_damaged(image *image, const char *name, apr_os_file_t fd)
 {
-    boot_ledger_counters(image->r)->mismatches++;
+    counters_of(image->r)->mismatches++;
     ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, image->r, "cached image %s/%s is damaged: removed",
                   image->open.folder->root, name);
     if (image_folder_names(image->open.fd, name, fd))

@@ -6,7 +6,9 @@
  * than the folder may hold.
  */
 #include "store/folder.h"
-#include "ledger/ledger.h"
+#include "ledger/counters.h"
+#include "ledger/fetches.h"
+#include "ledger/troubles.h"
 
 #include "apr_strings.h"
 #include "apr_user.h"
@@ -186,13 +188,13 @@ static const char *troubled(apr_pool_t *p, const image_folder *folder)
     return apr_pstrcat(p, "folder ", folder->root, NULL);
 }
 
-/* Its kind is the error that began it, with LEDGER_PASSING if that was met in reading. */
+/* Its kind is the error that began it, with TROUBLE_PASSING if that was met in reading. */
 static void trouble_of_kind(const open_folder *open, const char *what, int error, unsigned kind)
 {
     const char *who = troubled(open->r->pool, open->folder);
-    int known = boot_ledger_trouble_of(who);
+    int known = troubles_of(who);
 
-    if (!boot_ledger_met_before(who, known >= 0 ? (unsigned)known : kind))
+    if (!troubles_met_before(who, known >= 0 ? (unsigned)known : kind))
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, error, open->r, "%s in WaltVpnCacheRoot %s: "
                       "images are relayed until this is mended", what, open->folder->root);
 }
@@ -204,29 +206,29 @@ void image_folder_trouble(const open_folder *open, const char *what, int error)
 
 void image_folder_trouble_reading(const open_folder *open, const char *what, int error)
 {
-    trouble_of_kind(open, what, error, (unsigned)error | LEDGER_PASSING);
+    trouble_of_kind(open, what, error, (unsigned)error | TROUBLE_PASSING);
 }
 
 const char *image_folder_trouble_of(apr_pool_t *p, const image_folder *folder)
 {
-    int kind = boot_ledger_trouble_of(troubled(p, folder));
+    int kind = troubles_of(troubled(p, folder));
     char text[120];
 
     return kind < 0 ? NULL
-           : apr_pstrdup(p, apr_strerror(kind & ~LEDGER_PASSING, text, sizeof(text)));
+           : apr_pstrdup(p, apr_strerror(kind & ~TROUBLE_PASSING, text, sizeof(text)));
 }
 
 void image_folder_is_sound(const open_folder *open)
 {
-    if (boot_ledger_forget(troubled(open->r->pool, open->folder)))
+    if (troubles_forget(troubled(open->r->pool, open->folder)))
         ap_log_rerror(APLOG_MARK, APLOG_NOTICE, 0, open->r, "WaltVpnCacheRoot %s: images are "
                       "kept again", open->folder->root);
 }
 
 void image_folder_is_readable(const open_folder *open)
 {
-    if (boot_ledger_may_have_passed(READING_AGAIN)
-        && boot_ledger_trouble_of(troubled(open->r->pool, open->folder)) >= LEDGER_PASSING)
+    if (troubles_may_have_passed(READING_AGAIN)
+        && troubles_of(troubled(open->r->pool, open->folder)) >= TROUBLE_PASSING)
         image_folder_is_sound(open);
 }
 
@@ -279,11 +281,11 @@ static int clear_dead_part(int folder_fd, const char *name, int also_recent)
     if (fd < 0)
         return 0;
     dead = fstat(fd, &st) == 0
-           && (also_recent || boot_ledger_fetch_of(st.st_dev, st.st_ino) < 0)
+           && (also_recent || fetches_of(st.st_dev, st.st_ino) < 0)
            && flock(fd, LOCK_EX | LOCK_NB) == 0 && image_folder_names(folder_fd, name, fd)
            && unlinkat(folder_fd, name, 0) == 0;
     if (dead)
-        boot_ledger_fetch_lost(st.st_dev, st.st_ino);
+        fetches_lost(st.st_dev, st.st_ino);
     close(fd);
     return dead;
 }
@@ -375,7 +377,7 @@ static int evict_for(const open_folder *open, const char *own, apr_off_t size)
 
         if (entry->published && unlinkat(open->fd, entry->name, 0) == 0) {
             total -= entry->size;
-            boot_ledger_counters(open->r)->evictions++;
+            counters_of(open->r)->evictions++;
             ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, open->r, "evicted %s from %s to make room",
                           entry->name, open->folder->root);
         }

@@ -14,7 +14,8 @@
  * of its own, with which nobody goes on who was sent bytes of the first one.
  */
 #include "store/part.h"
-#include "ledger/ledger.h"
+#include "ledger/fetches.h"
+#include "ledger/troubles.h"
 #include "ledger/waiting.h"
 #include "store/digest.h"
 
@@ -124,7 +125,7 @@ static image_state fate_of(image_part *part, mode_t mode)
  * number of one that was removed, is not. */
 static int is_fetchs_own(const image_part *part, const struct stat *st)
 {
-    apr_uint64_t size = part->place < 0 ? 0 : boot_ledger_fetch_at(part->place)->size;
+    apr_uint64_t size = part->place < 0 ? 0 : fetches_at(part->place)->size;
 
     return size > 0 && size == (apr_uint64_t)st->st_size;
 }
@@ -141,10 +142,10 @@ static image_state take_over(image_part *part)
 
     if (fstat(part->fd, &st) != 0)
         return IMAGE_NO_ROOM;
-    part->place = boot_ledger_fetch_of(st.st_dev, st.st_ino);
+    part->place = fetches_of(st.st_dev, st.st_ino);
     if (is_fetchs_own(part, &st))
         return IMAGE_MISSING;
-    boot_ledger_fetch_lost(st.st_dev, st.st_ino);
+    fetches_lost(st.st_dev, st.st_ino);
     part->place = -1;
     if (st.st_size > 0) {
         image_part_drop(part);
@@ -170,7 +171,7 @@ image_state image_part_look(image_part *part)
             image_folder_trouble(part->open, "can't lock a file", errno);
             return IMAGE_NO_ROOM;
         }
-        part->place = boot_ledger_fetch_of(st.st_dev, st.st_ino);
+        part->place = fetches_of(st.st_dev, st.st_ino);
         return is_fetchs_own(part, &st) ? IMAGE_GROWING : IMAGE_LATE;
     }
     /* Its last owner may have ended it between the two looks. */
@@ -195,7 +196,7 @@ void image_part_leave(image_part *part)
         image_part_drop(part);
         return;
     }
-    boot_ledger_fetch_leave(part->place);
+    fetches_leave(part->place);
     image_part_close(part);
 }
 
@@ -206,11 +207,11 @@ void image_part_begin(image_part *part, int entrypoint)
     struct stat st;
 
     if (part->place >= 0)
-        boot_ledger_fetch_adopt(part->place);
+        fetches_adopt(part->place);
     else if (fstat(part->fd, &st) == 0)
-        part->place = boot_ledger_fetch_begin(entrypoint, part->digest, st.st_dev, st.st_ino);
+        part->place = fetches_begin(entrypoint, part->digest, st.st_dev, st.st_ino);
     if (part->place >= 0)
-        part->size = (apr_off_t)boot_ledger_fetch_at(part->place)->size;
+        part->size = (apr_off_t)fetches_at(part->place)->size;
 }
 
 /* Make room in the folder for an image of this size.  IMAGE_MISSING, or IMAGE_NO_ROOM. */
@@ -223,7 +224,7 @@ static image_state make_room(image_part *part, apr_off_t size)
         return image_folder_make_room(open, name.text, part->fd, size)
                && (size >= part->size || ftruncate(part->fd, size) == 0) ? IMAGE_MISSING
                                                                          : IMAGE_NO_ROOM;
-    if (!boot_ledger_met_before(apr_pstrcat(open->r->pool, "large ", part->digest, NULL), 0))
+    if (!troubles_met_before(apr_pstrcat(open->r->pool, "large ", part->digest, NULL), 0))
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, open->r, "an image of %" APR_OFF_T_FMT
                       " bytes is larger than WaltVpnCacheSize %" APR_OFF_T_FMT ": it is relayed; "
                       "raise WaltVpnCacheSize", size, open->folder->size);
@@ -244,13 +245,13 @@ image_state image_part_reserve(image_part *part, apr_off_t size)
         return IMAGE_NO_ROOM;
     if (part->size != size && (state = make_room(part, size)) != IMAGE_MISSING)
         return state;
-    boot_ledger_fetch_size(part->place, size);
+    fetches_size(part->place, size);
     if (part->size > 0 && part->size != size)   /* an earlier try was of another file */
-        boot_ledger_fetch_differs(part->place, 0);
+        fetches_differ(part->place, 0);
     part->size = size;
     part->position = part->written = 0;
     part->buffered = 0;
-    part->known = part->place < 0 ? 0 : (apr_off_t)boot_ledger_fetch_at(part->place)->written;
+    part->known = part->place < 0 ? 0 : (apr_off_t)fetches_at(part->place)->written;
     part->wrote = waiting_clock();
     return IMAGE_MISSING;
 }
@@ -278,7 +279,7 @@ static apr_status_t write_buffer(image_part *part)
         part->buffered -= (apr_size_t)put;
         part->written += put;
     }
-    boot_ledger_fetch_written(part->place, part->written);
+    fetches_written(part->place, part->written);
     part->wrote = waiting_clock();
     /* Begin to write to the disk as it comes, so that the fsync at the end is short. */
     if (before / WRITE_BEHIND != part->written / WRITE_BEHIND)
@@ -306,7 +307,7 @@ static apr_size_t pass_known(image_part *part, const char *bytes, apr_size_t len
                           "differs from what it sent before, behind byte %" APR_OFF_T_FMT ": nodes "
                           "that hold more of that start over", part->position);
             part->known = part->position;
-            boot_ledger_fetch_differs(part->place, part->position);
+            fetches_differ(part->place, part->position);
             break;
         }
         passed += piece;
@@ -338,7 +339,7 @@ apr_status_t image_part_take(image_part *part, const char *bytes, apr_size_t len
             && (rv = write_buffer(part)) != APR_SUCCESS)
             return rv;
     }
-    boot_ledger_fetch_progress(part->place, part->position);
+    fetches_progress(part->place, part->position);
     return APR_SUCCESS;
 }
 
@@ -385,7 +386,7 @@ image_state image_part_publish(image_part *part)
     image_folder_used_now(part->fd);
     image_digest_note(part->fd, part->digest);
     /* Before it has its name: who finds that trusts what nodes hold of it. */
-    boot_ledger_fetch_proven(part->place);
+    fetches_prove(part->place);
     if ((error = rename_part(part)) == ENOENT) {        /* which is no trouble */
         image_part_abandon(part, IMAGE_BROKEN);
         return IMAGE_BROKEN;
@@ -413,7 +414,7 @@ void image_part_settle(image_part *part)
         if (image_folder_names(part->open->fd, published.text, part->fd))
             (void)unlinkat(part->open->fd, published.text, 0);
     }
-    boot_ledger_fetch_end(part->place);
+    fetches_end(part->place);
     image_part_close(part);
 }
 
@@ -427,7 +428,7 @@ void image_part_abandon(image_part *part, image_state why)
     (void)fchmod(part->fd, why == IMAGE_NO_ROOM ? MODE_NO_ROOM : MODE_BROKEN);
     if (is_named(part))
         (void)unlinkat(part->open->fd, name.text, 0);
-    boot_ledger_fetch_end(part->place);
+    fetches_end(part->place);
     part->place = -1;
     image_part_close(part);
 }

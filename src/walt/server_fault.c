@@ -5,7 +5,8 @@
  * its address says for an answer.
  */
 #include "walt/server_fault.h"
-#include "ledger/ledger.h"
+#include "ledger/counters.h"
+#include "ledger/troubles.h"
 #include "reply/guard.h"
 #include "report/watch.h"
 #include "walt/signature.h"
@@ -25,15 +26,15 @@ static const char *server_of(const request_rec *r, const walt_vpn_entrypoint *en
 
 void server_fault_is_over(const request_rec *r, const walt_vpn_request *request)
 {
-    (void)boot_ledger_forget(server_of(r, request->entrypoint));
+    (void)troubles_forget(server_of(r, request->entrypoint));
 }
 
 int server_fault_no_signature(request_rec *r, const walt_vpn_request *request)
 {
     const walt_vpn_entrypoint *entrypoint = request->entrypoint;
 
-    boot_ledger_counters(r)->no_signatures++;
-    if (!boot_ledger_met_before(server_of(r, entrypoint), TROUBLE_NO_SIGNATURE))
+    counters_of(r)->no_signatures++;
+    if (!troubles_met_before(server_of(r, entrypoint), TROUBLE_NO_SIGNATURE))
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s: what answers there for boot.sig is not "
                       "a signature: probably another web server, or a captive portal in between. "
                       "Nodes get 404; look at what \"curl %s%s\" gives from here",

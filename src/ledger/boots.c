@@ -1,0 +1,480 @@
+/*
+ * ledger/boots.c: the boots of nodes, running and remembered.
+ */
+#include "ledger/boots.h"
+#include "ledger/book.h"
+#include "ledger/counters.h"
+#include "ledger/fetches.h"
+#include "ledger/shared_memory.h"
+
+#include "apr_strings.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Counts the changes of what the bytes mean. */
+#define LAYOUT 1
+
+/* A boot that nothing was heard of for this long does not go on: a node resumes within 50 s. */
+#define BOOT_FORGOTTEN apr_time_from_sec(600)
+
+/* A download that ended short and was not resumed for this long counts as short. */
+#define BOOT_SILENT apr_time_from_sec(60)
+
+/* A time that lies further ahead than this was written before the clock was set back. */
+#define CLOCK_SLACK apr_time_from_sec(10)
+
+typedef struct {
+    book lock;
+    boot_row rows[BOOT_ROWS];
+} table;
+
+static table *shared;           /* NULL until post_config has run */
+
+apr_status_t boots_open(apr_pool_t *process_pool)
+{
+    void *memory;
+    int is_new;
+    apr_status_t rv = shared_memory_open(&memory, &is_new, sizeof(table), process_pool,
+                                         "boots %d", LAYOUT);
+
+    if (rv != APR_SUCCESS)
+        return rv;
+    shared = memory;
+    return is_new ? book_make(&shared->lock) : APR_SUCCESS;
+}
+
+/* ------------------------------------------------------------------ rows, in the open book */
+
+/* A boot has ended so: that is counted once. */
+static void count_result(boot_row *boot, boot_result result)
+{
+    if (!boot->counted)
+        counters_at(boot->entrypoint)->boots[result]++;
+    boot->counted = 1;
+}
+
+/* How long ago there was news of it. */
+static apr_interval_time_t age_of(const boot_row *boot)
+{
+    apr_interval_time_t age = apr_time_now() - boot->touched;
+
+    /* When the clock was set back nobody knows. */
+    return age < -CLOCK_SLACK ? BOOT_FORGOTTEN : age;
+}
+
+/* A boot that had ended short counts as such when it was not resumed in time. */
+static void count_short(boot_row *boot)
+{
+    if (boot->state == BOOT_SHORT && age_of(boot) >= BOOT_SILENT)
+        count_result(boot, RESULT_SHORT);
+}
+
+/*
+ * May a request of this node go on with this boot?  A resumed download goes on with one of which
+ * something was sent, also with one whose last bytes were lost behind the kernel's back.  A new
+ * one does not touch what another client is being sent.
+ */
+static int may_go_on(const boot_row *boot, const char *client, int resumed)
+{
+    switch (boot->state) {
+    case BOOT_RUNNING:
+        return resumed || strcmp(boot->client, client) == 0;
+    case BOOT_DONE:
+        return resumed && age_of(boot) < BOOT_FORGOTTEN;
+    case BOOT_SIGNED:
+    case BOOT_SHORT:
+        return age_of(boot) < BOOT_FORGOTTEN;
+    default:
+        return 0;
+    }
+}
+
+/* Of two boots of a node, is the first one more likely to be this client's? */
+static int is_likelier(const boot_row *one, const boot_row *other, const char *client, int resumed)
+{
+    int ours = strcmp(one->client, client) == 0, others = strcmp(other->client, client) == 0;
+
+    if (resumed && (one->size > 0) != (other->size > 0))
+        return one->size > 0;
+    return ours != others ? ours : one->began > other->began;
+}
+
+/* The boot that a request of this node goes on with; NULL: there is none. */
+static boot_row *find_boot(int entrypoint, const char *node, const char *client, int resumed)
+{
+    boot_row *found = NULL;
+    int i;
+
+    for (i = 0; i < BOOT_ROWS; i++) {
+        boot_row *boot = &shared->rows[i];
+
+        if (boot->state != BOOT_FREE && boot->entrypoint == entrypoint
+            && strcmp(boot->node, node) == 0 && may_go_on(boot, client, resumed)
+            && (!found || is_likelier(boot, found, client, resumed)))
+            found = boot;
+    }
+    if (found)
+        count_short(found);
+    return found;
+}
+
+/* The row for a boot to be: a free one, or that of the boot untouched for longest.  NULL: all are
+ * running. */
+static boot_row *free_row(void)
+{
+    boot_row *oldest = NULL;
+    int i;
+
+    for (i = 0; i < BOOT_ROWS; i++) {
+        boot_row *boot = &shared->rows[i];
+
+        if (boot->state == BOOT_FREE)
+            return boot;
+        if (boot->state != BOOT_RUNNING && (!oldest || boot->touched < oldest->touched))
+            oldest = boot;
+    }
+    if (oldest && oldest->state == BOOT_SHORT)
+        count_result(oldest, RESULT_SHORT);
+    return oldest;
+}
+
+/* There is news of this boot.  One that begins in the future began when the clock was still
+ * ahead. */
+static void touch(boot_row *boot)
+{
+    boot->touched = apr_time_now();
+    if (boot->began > boot->touched)
+        boot->began = boot->touched;
+    if (boot->sending > boot->touched)
+        boot->sending = boot->touched;
+}
+
+/* Begin a boot in a row that is free or may go; NULL: there is none. */
+static boot_row *begin_boot(int entrypoint, const char *node, const char *client,
+                            const char *digest)
+{
+    boot_row *boot = free_row();
+    unsigned generation = boot ? boot->generation + 1 : 0;
+
+    if (!boot)
+        return NULL;
+    memset(boot, 0, sizeof(*boot));
+    boot->generation = generation;
+    boot->entrypoint = entrypoint;
+    apr_cpystrn(boot->node, node, sizeof(boot->node));
+    apr_cpystrn(boot->client, client, sizeof(boot->client));
+    apr_cpystrn(boot->digest, digest ? digest : "", sizeof(boot->digest));
+    boot->answer = WALT_VPN_RELAYED;
+    boot->process = getpid();
+    boot->began = boot->sending = boot->touched = apr_time_now();
+    return boot;
+}
+
+/* The boot that is held; NULL: it is another request's by now. */
+static boot_row *held(boot_hold hold)
+{
+    boot_row *boot = hold.row < 0 ? NULL : &shared->rows[hold.row];
+
+    return boot && boot->generation == hold.generation ? boot : NULL;
+}
+
+/* End a boot, and copy it. */
+static void end_boot(boot_row *boot, int whole, boot_row *copy)
+{
+    if (whole) {
+        boot->position = boot->size;
+        count_result(boot, RESULT_DONE);
+    }
+    boot->state = whole ? BOOT_DONE : BOOT_SHORT;
+    *copy = *boot;
+    counters_at(boot->entrypoint)->ended++;
+}
+
+/* ------------------------------------------------------------------ the life of a boot */
+
+void boots_signed(int entrypoint, const char *node, const char *client, const char *digest)
+{
+    boot_row *boot;
+
+    if (book_open(&shared->lock) == BOOK_CLOSED)
+        return;
+    boot = find_boot(entrypoint, node, client, 0);
+    /* A download that ended short keeps its line: the node has started over. */
+    if (boot && (boot->size > 0 || boot->status)) {
+        count_result(boot, RESULT_STARTED_OVER);
+        boot->state = BOOT_SHORT;
+    }
+    else if (boot) {
+        boot->state = BOOT_FREE;        /* to be begun again, in the same row */
+    }
+    boot = begin_boot(entrypoint, node, client, digest);
+    if (boot)
+        boot->state = BOOT_SIGNED;
+    book_close(&shared->lock);
+}
+
+void boots_failed(int entrypoint, const char *node, const char *client, int status)
+{
+    boot_row *boot;
+
+    if (book_open(&shared->lock) == BOOK_CLOSED)
+        return;
+    boot = find_boot(entrypoint, node, client, 0);
+    if (boot) {
+        boot->status = status;
+        touch(boot);
+        boot->state = BOOT_SHORT;
+    }
+    book_close(&shared->lock);
+}
+
+/* The boot that a download goes on with, or a new one; NULL: there is no row. */
+static boot_row *boot_for(int entrypoint, const char *node, const char *client, const char *digest,
+                          apr_off_t from)
+{
+    boot_row *boot = find_boot(entrypoint, node, client, from > 0);
+
+    if (boot && boot->size > 0 && from == 0) {
+        count_result(boot, RESULT_STARTED_OVER);
+        boot->state = BOOT_SHORT;
+        boot = NULL;
+    }
+    return boot ? boot : begin_boot(entrypoint, node, client, digest);
+}
+
+/* A request sends the rest of it, from this byte on. */
+static void begin_download(boot_row *boot, const char *client, const char *digest, apr_off_t size,
+                           apr_off_t from, walt_vpn_answer answer)
+{
+    if (digest)
+        apr_cpystrn(boot->digest, digest, sizeof(boot->digest));
+    apr_cpystrn(boot->client, client, sizeof(boot->client));
+    if (boot->size == 0)
+        boot->answer = answer;
+    boot->process = getpid();
+    boot->status = 0;
+    boot->size = size;
+    boot->from = boot->position = from;
+    if (from > 0) {
+        boot->resumes++;
+        boot->counted = 0;      /* whatever became of it, it goes on */
+        counters_at(boot->entrypoint)->resumes++;
+    }
+    touch(boot);
+    boot->sending = boot->touched;
+    boot->generation++;
+    boot->state = BOOT_RUNNING;
+}
+
+boot_hold boots_start(int entrypoint, const char *node, const char *client, const char *digest,
+                      apr_off_t size, apr_off_t from, walt_vpn_answer answer, apr_uint64_t run)
+{
+    boot_hold hold = { -1, 0 };
+    boot_row *boot;
+
+    if (book_open(&shared->lock) == BOOK_CLOSED)
+        return hold;
+    if ((boot = boot_for(entrypoint, node, client, digest, from))) {
+        begin_download(boot, client, digest, size, from, answer);
+        boot->run = run;
+        hold.row = (int)(boot - shared->rows);
+        hold.generation = boot->generation;
+    }
+    book_close(&shared->lock);
+    return hold;
+}
+
+void boots_progress(boot_hold hold, apr_off_t position)
+{
+    boot_row *boot;
+
+    if (hold.row < 0 || book_open(&shared->lock) == BOOK_CLOSED)
+        return;
+    if ((boot = held(hold))) {
+        boot->position = position;
+        touch(boot);
+    }
+    book_close(&shared->lock);
+}
+
+void boots_go_on(boot_hold hold, apr_uint64_t run)
+{
+    boot_row *boot;
+
+    if (hold.row < 0 || book_open(&shared->lock) == BOOK_CLOSED)
+        return;
+    if ((boot = held(hold)))
+        boot->run = run;
+    book_close(&shared->lock);
+}
+
+int boots_end(boot_hold hold, int whole, boot_row *copy)
+{
+    boot_row *boot;
+    int is_ours;
+
+    if (hold.row < 0 || book_open(&shared->lock) == BOOK_CLOSED)
+        return 0;
+    boot = held(hold);
+    /* A download that its node gave up by starting over is BOOT_SHORT already. */
+    is_ours = boot && (boot->state == BOOT_RUNNING || boot->state == BOOT_SHORT);
+    if (is_ours) {
+        touch(boot);
+        end_boot(boot, whole, copy);
+    }
+    book_close(&shared->lock);
+    return is_ours;
+}
+
+int boots_bury(pid_t process, int *row, boot_row *copy)
+{
+    int found = 0;
+
+    if (book_open(&shared->lock) == BOOK_CLOSED)
+        return 0;
+    while (!found && *row < BOOT_ROWS) {
+        boot_row *boot = &shared->rows[(*row)++];
+
+        if (boot->state == BOOT_RUNNING && boot->process == process) {
+            end_boot(boot, 0, copy);
+            found = 1;
+        }
+    }
+    book_close(&shared->lock);
+    return found;
+}
+
+void boots_count_short(void)
+{
+    int i;
+
+    if (book_open(&shared->lock) == BOOK_CLOSED)
+        return;
+    for (i = 0; i < BOOT_ROWS; i++)
+        count_short(&shared->rows[i]);
+    book_close(&shared->lock);
+}
+
+void boots_recall(const boot_row *boot)
+{
+    apr_time_t now = apr_time_now();
+    boot_row *recalled;
+
+    if (book_open(&shared->lock) == BOOK_CLOSED)
+        return;
+    recalled = begin_boot(boot->entrypoint, boot->node, boot->client, boot->digest);
+    if (recalled) {
+        recalled->answer = boot->answer;
+        recalled->status = boot->status;
+        recalled->size = boot->size;
+        recalled->position = boot->position;
+        recalled->resumes = boot->resumes;
+        recalled->began = boot->began < now ? boot->began : now;
+        recalled->touched = boot->touched < now ? boot->touched : now;
+        recalled->counted = 1;  /* before the start */
+        recalled->state = boot->state;
+    }
+    book_close(&shared->lock);
+}
+
+/* ------------------------------------------------------------------ what is known of a node */
+
+/* A copy of the boot that a download of this node goes on with; 0: none is known. */
+static int copy_of_boot(int entrypoint, const char *node, const char *client, int resumed,
+                        boot_row *copy)
+{
+    const boot_row *found;
+
+    if (book_open(&shared->lock) == BOOK_CLOSED)
+        return 0;
+    if ((found = find_boot(entrypoint, node, client, resumed)))
+        *copy = *found;
+    book_close(&shared->lock);
+    return found != NULL;
+}
+
+int boots_changed(int entrypoint, const char *node, const char *client, const char *digest,
+                  int resumed)
+{
+    boot_row boot;
+
+    return copy_of_boot(entrypoint, node, client, resumed, &boot) && boot.digest[0]
+           && (resumed || boot.state == BOOT_SIGNED)
+           && strncmp(boot.digest, digest, DIGEST_SHOWN) != 0;
+}
+
+apr_uint64_t boots_held_run(int entrypoint, const char *node, const char *client,
+                            apr_off_t position)
+{
+    boot_row boot;
+
+    return copy_of_boot(entrypoint, node, client, 1, &boot) && boot.run
+           && !fetches_is_proven(boot.run, position) ? boot.run : 0;
+}
+
+/* ------------------------------------------------------------------ lists */
+
+int boots_copy(int row, boot_row *copy)
+{
+    if (book_open(&shared->lock) == BOOK_CLOSED)
+        return 0;
+    *copy = shared->rows[row];
+    book_close(&shared->lock);
+    return copy->state != BOOT_FREE;
+}
+
+int boots_keep_claim(int entrypoint, apr_interval_time_t pause)
+{
+    entrypoint_counters *counters = counters_at(entrypoint);
+    apr_uint64_t at = counters->kept_at, now = (apr_uint64_t)apr_time_now();
+
+    /* A time ahead of now is from before the clock was set back. */
+    if (counters->kept == counters->ended || (now >= at && now - at < (apr_uint64_t)pause)
+        || !atomic_compare_exchange_strong(&counters->kept_at, &at, now))
+        return 0;
+    counters->kept = (apr_uint64_t)counters->ended;
+    return 1;
+}
+
+static int by_node_and_beginning(const void *a, const void *b)
+{
+    const boot_row *one = a, *other = b;
+    int order = one->entrypoint != other->entrypoint ? one->entrypoint - other->entrypoint
+                : strcmp(one->node, other->node);
+
+    if (order)
+        return order;
+    return one->began < other->began ? -1 : one->began > other->began;
+}
+
+static int latest_first(const void *a, const void *b)
+{
+    const boot_row *one = a, *other = b;
+
+    return one->touched < other->touched ? 1 : one->touched > other->touched ? -1 : 0;
+}
+
+apr_array_header_t *boots_last(apr_pool_t *p, int entrypoint)
+{
+    apr_array_header_t *boots = apr_array_make(p, 64, sizeof(boot_row));
+    boot_row boot, *all;
+    int row, i, kept = 0;
+
+    for (row = 0; row < BOOT_ROWS; row++) {
+        if (boots_copy(row, &boot) && (entrypoint < 0 || boot.entrypoint == entrypoint)
+            && (boot.state == BOOT_DONE || boot.state == BOOT_SHORT))
+            APR_ARRAY_PUSH(boots, boot_row) = boot;
+    }
+    all = (boot_row *)boots->elts;
+    qsort(all, (size_t)boots->nelts, sizeof(boot), by_node_and_beginning);
+    for (i = 0; i < boots->nelts; i++) {
+        if (i + 1 == boots->nelts || all[i].entrypoint != all[i + 1].entrypoint
+            || strcmp(all[i].node, all[i + 1].node) != 0)
+            memmove(&all[kept++], &all[i], sizeof(boot));
+    }
+    boots->nelts = kept;
+    qsort(all, (size_t)kept, sizeof(boot), latest_first);
+    return boots;
+}

@@ -1,0 +1,118 @@
+/*
+ * ledger/boots.h: the boots of nodes, running and remembered.
+ */
+#ifndef WALT_VPN_LEDGER_BOOTS_H
+#define WALT_VPN_LEDGER_BOOTS_H
+
+#include "request/record.h"
+
+#include "apr_tables.h"
+
+#include <sys/types.h>
+
+/* Most boots that are written down. */
+#define BOOT_ROWS 1536
+
+/* Of an image's digest this many digits are shown. */
+#define DIGEST_SHOWN 12
+
+typedef enum {
+    BOOT_FREE,
+    BOOT_SIGNED,                /* the node has its boot.sig */
+    BOOT_RUNNING,               /* it is being sent its boot.img */
+    BOOT_SHORT,                 /* that ended early, or with an error; the node may resume */
+    BOOT_DONE                   /* the last byte was sent */
+} boot_state;
+
+/* One boot of one node, from its boot.sig to the last byte of its boot.img. */
+typedef struct {
+    boot_state state;
+    unsigned generation;                /* counts the requests that worked on this row */
+    apr_off_t position;                 /* bytes of the file that the node was sent */
+    pid_t process;                      /* that is sending */
+    int entrypoint;                     /* its place among the counters */
+    char node[16];                      /* with dots */
+    char client[46];                    /* the address that it comes from */
+    char digest[DIGEST_SHOWN + 1];      /* "": not known */
+    walt_vpn_answer answer;             /* how its first request for boot.img was answered */
+    int status;                         /* the error that its last request got; 0: none */
+    apr_off_t size;                     /* bytes of its boot.img; 0: not known yet */
+    apr_off_t from;                     /* first byte that its last request was sent */
+    apr_time_t began;
+    apr_time_t sending;                 /* when that byte was sent */
+    apr_time_t touched;                 /* last progress; for BOOT_DONE its end */
+    unsigned resumes;
+    apr_uint64_t run;                   /* of a fetch whose bytes it was sent; 0: proven ones */
+    int counted;                        /* its result was */
+} boot_row;
+
+/* A request's hold on a boot; it loses it when another request of the node takes over. */
+typedef struct {
+    int row;                            /* -1: none */
+    unsigned generation;
+} boot_hold;
+
+/* Find the table that an earlier call, before a restart, made, or make it; called in
+ * post_config. */
+apr_status_t boots_open(apr_pool_t *process_pool);
+
+/* The node got its boot.sig: a boot begins. */
+void boots_signed(int entrypoint, const char *node, const char *client, const char *digest);
+
+/* A request of the node got this error instead of its file: noted if a boot of it has begun. */
+void boots_failed(int entrypoint, const char *node, const char *client, int status);
+
+/*
+ * The node is being sent its boot.img of this many bytes, from this byte on (0: from the start).
+ * Goes on with the boot that its boot.sig or an earlier request began, if there is one.  What it
+ * is sent is of this run of a fetch; 0: it is proven.
+ */
+boot_hold boots_start(int entrypoint, const char *node, const char *client, const char *digest,
+                      apr_off_t size, apr_off_t from, walt_vpn_answer answer, apr_uint64_t run);
+
+/* What it is sent from now on is of this run of the fetch, and so is what it holds; 0: proven. */
+void boots_go_on(boot_hold hold, apr_uint64_t run);
+
+/* It has been sent this many bytes of the file. */
+void boots_progress(boot_hold hold, apr_off_t position);
+
+/* The request ended, with the last byte of the file or before.  Fills *copy and returns 1 unless
+ * another request of the node has taken over. */
+int boots_end(boot_hold hold, int whole, boot_row *copy);
+
+/* Has the node begun the boot that this download, new or resumed, is part of with a boot.sig of
+ * another digest? */
+int boots_changed(int entrypoint, const char *node, const char *client, const char *digest,
+                  int resumed);
+
+/* The run of a fetch that the bytes came of which a node holds that resumes its download at this
+ * position; 0: they are proven, as far as anybody knows. */
+apr_uint64_t boots_held_run(int entrypoint, const char *node, const char *client,
+                            apr_off_t position);
+
+/*
+ * This process has died: end the next boot, from row *row on, that it was sending.  Fills *copy and
+ * moves *row behind it; 0: there are no more.
+ */
+int boots_bury(pid_t process, int *row, boot_row *copy);
+
+/* Count the boots that have ended short and were not resumed in time. */
+void boots_count_short(void);
+
+/* A boot that ended before httpd was started, with its entrypoint and its state. */
+void boots_recall(const boot_row *boot);
+
+/*
+ * Have boots of this entrypoint ended that no file tells of, and was it written longer ago than
+ * this? The caller alone, among all processes, is to write it.
+ */
+int boots_keep_claim(int entrypoint, apr_interval_time_t pause);
+
+/* A copy of this row, below BOOT_ROWS; 0: it is free. */
+int boots_copy(int row, boot_row *copy);
+
+/* Each node's last boot, the one that began last of those that have ended, as boot_row in p: of
+ * this entrypoint's nodes, or with -1 of all; the latest end first. */
+apr_array_header_t *boots_last(apr_pool_t *p, int entrypoint);
+
+#endif

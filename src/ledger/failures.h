@@ -1,0 +1,34 @@
+/*
+ * ledger/failures.h: nodes that were not given what they asked for, and have not booted since.
+ */
+#ifndef WALT_VPN_LEDGER_FAILURES_H
+#define WALT_VPN_LEDGER_FAILURES_H
+
+#include "apr_pools.h"
+#include "apr_tables.h"
+#include "apr_time.h"
+
+typedef struct {
+    int entrypoint;             /* its place among the counters */
+    char node[16];              /* with dots; "": a free row */
+    char client[46];            /* the address that it came from last */
+    char trouble[320];          /* the last one, in words */
+    unsigned times;             /* how often it had trouble */
+    apr_time_t since;           /* when it began */
+    apr_time_t last;            /* when that was */
+} failure;
+
+/* Find the table that an earlier call, before a restart, made, or make it; called in
+ * post_config. */
+apr_status_t failures_open(apr_pool_t *process_pool);
+
+/* The node was not given its file, or not all of it: what happened, in words. */
+void failures_note(int entrypoint, const char *node, const char *client, const char *what);
+
+/* The node has booted. */
+void failures_are_over(int entrypoint, const char *node);
+
+/* Copies of all rows of this entrypoint that are in use, as failure in p; with -1 of all. */
+apr_array_header_t *failures_list(apr_pool_t *p, int entrypoint);
+
+#endif
