@@ -6,14 +6,16 @@
  * answered with 200 corrupts it), and the WalT server does not survive what a mere relay lets
  * through.  So a request is judged as it was sent (request/judge.c) before anything in httpd
  * rewrites it, claimed ahead of every other module, passed on by mod_proxy_http through a worker
- * with settings of our own, and its reply is guarded (reply/guard.c).
+ * with settings of our own, and its reply is guarded (src/reply).
  */
 #include "request/walt_vpn.h"
 #include "boot/feeder.h"
 #include "boot/files.h"
 #include "ledger/counters.h"
 #include "ledger/troubles.h"
-#include "reply/guard.h"
+#include "reply/headers.h"
+#include "reply/promise.h"
+#include "reply/relay.h"
 #include "report/metrics_page.h"
 #include "report/status_page.h"
 #include "report/watch.h"
@@ -116,8 +118,8 @@ static walt_vpn_request *judge(request_rec *r, const char *rest)
     request->rest = apr_pstrdup(r->pool, rest);         /* httpd decodes the path in place */
     request->query = apr_pstrdup(r->pool, r->parsed_uri.query);
     boot_request_judge(&request->boot, request->rest, request->query);
-    reply_guard_promise(r);
-    reply_guard_own_errors(r);
+    promise_make(r);
+    headers_own_errors(r);
     return request;
 }
 
@@ -188,7 +190,7 @@ static int walt_vpn_create_request(request_rec *r)
 
     if (!r->main && !r->prev && c->keepalives == 0
         && ap_vhost_iterate_given_conn(c, is_entrypoint, NULL))
-        reply_guard_begin_reading(r);
+        promise_begin_reading(r);
     return OK;
 }
 
@@ -202,7 +204,7 @@ static int walt_vpn_post_read_first(request_rec *r)
     const char *rest = rest_of(r, r->parsed_uri.path);
     walt_vpn_request *request = rest ? judge(r, rest) : NULL;
 
-    reply_guard_end_reading(r);
+    promise_end_reading(r);
     if (!request) {
         note_misnamed(r);
         return DECLINED;
@@ -428,7 +430,9 @@ static void register_hooks(apr_pool_t *p)
     directives_register_hooks();
     upkeep_register_hooks();
     site_check_register_hooks();
-    reply_guard_register_hooks();
+    promise_register_hooks();
+    headers_register_hooks();
+    relay_register_hooks();
     walt_query_register_hooks();
     boot_files_register_hooks();
     image_feeder_register_hooks();

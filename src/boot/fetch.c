@@ -10,7 +10,7 @@
 #include "ledger/counters.h"
 #include "ledger/fetches.h"
 #include "ledger/waiting.h"
-#include "reply/guard.h"
+#include "reply/promise.h"
 #include "report/watch.h"
 #include "walt/signature.h"
 
@@ -71,7 +71,7 @@ static void offer(fetch *fetch)
     /* A node that holds what came to nothing is not to wait until this fetch is over. */
     if (sender && image_sender_advance(sender) == SENDER_BROKEN
         && (sender->begun || (resumes && fetch->state == IMAGE_MISSING)))
-        reply_guard_reset_now(fetch->r);
+        promise_reset_now(fetch->r);
     fetch->can_grow = sender && (sender->state == SENDER_WAITS || sender->state == SENDER_HOLDS);
 }
 

@@ -5,7 +5,7 @@
  * asked for only when no file with the digest in the node's current boot.sig is in the cache, once
  * for all nodes that want it, which are sent it as it comes.
  *
- * Whatever has no digest, and whatever the cache can't take, is left to mod_proxy and the guard.
+ * Whatever has no digest, and whatever the cache can't take, is left to mod_proxy and src/reply.
  */
 #include "boot/files.h"
 #include "boot/feeder.h"
@@ -14,7 +14,8 @@
 #include "ledger/boots.h"
 #include "ledger/fetches.h"
 #include "ledger/waiting.h"
-#include "reply/guard.h"
+#include "reply/headers.h"
+#include "reply/relay.h"
 #include "report/watch.h"
 #include "store/cache.h"
 #include "walt/server_fault.h"
@@ -40,7 +41,7 @@ static const char not_its_turn[] = "still waiting for its turn";
 static int answer_late(request_rec *r, walt_vpn_request *request, const char *why)
 {
     boot_watch_send_away(r, request, why);
-    return reply_guard_give_up(r, 0);
+    return relay_give_up(r, 0);
 }
 
 /* ------------------------------------------------------------------ boot.sig */
@@ -57,7 +58,7 @@ static int answer_signature(request_rec *r, walt_vpn_request *request)
     if (!boot_signature_ask(r, &query, &signature, &tries, request->came + WAIT_MAX))
         return answer_late(r, request, not_its_turn);
     if (!query.whole)
-        return reply_guard_error(request, query.status);
+        return headers_error(request, query.status);
     if (query.status == HTTP_OK) {
         if (!(digest = boot_signature_digest(&signature)))
             return server_fault_no_signature(r, request);
@@ -97,7 +98,7 @@ static int answer_failure(request_rec *r, const walt_vpn_request *request, int s
 {
     if (request->resume_from > 0)
         boot_watch_answer(r, WALT_VPN_FAILED, "the rest can't be had from the WalT server now");
-    return reply_guard_error(request, status);
+    return headers_error(request, status);
 }
 
 /* The run that the bytes came of which the node holds, if they are unproven; 0: they are not. */

@@ -12,7 +12,8 @@
 #include "boot/sender.h"
 #include "ledger/fetches.h"
 #include "ledger/waiting.h"
-#include "reply/guard.h"
+#include "reply/headers.h"
+#include "reply/relay.h"
 #include "report/watch.h"
 
 #include "apr_poll.h"
@@ -57,7 +58,7 @@ static int make_head(request_rec *r, const walt_vpn_request *request, apr_off_t 
 {
     int status;
 
-    reply_guard_is_local(r);
+    relay_is_off(r);
     ap_set_content_type(r, "application/octet-stream");
     ap_set_content_length(r, size);
     apr_table_setn(r->headers_out, "ETag", apr_pstrcat(r->pool, "\"", digest, "\"", NULL));
@@ -66,7 +67,7 @@ static int make_head(request_rec *r, const walt_vpn_request *request, apr_off_t 
     if ((status = ap_meets_conditions(r)) != OK || r->header_only || request->resume_from == 0)
         return status;
     *from = request->resume_from;
-    return reply_guard_resume(r, size);
+    return headers_resume(r, size);
 }
 
 /* Append bytes of an open file, which is in the connection's pool, to a brigade.  One that may
@@ -359,5 +360,5 @@ int image_sender_end(image_sender *sender)
     default:
         return OK;
     }
-    return reply_guard_give_up(r, sender->begun);
+    return relay_give_up(r, sender->begun);
 }

@@ -7,7 +7,7 @@
 #include "walt/server_fault.h"
 #include "ledger/counters.h"
 #include "ledger/troubles.h"
-#include "reply/guard.h"
+#include "reply/headers.h"
 #include "report/watch.h"
 #include "walt/signature.h"
 
@@ -74,7 +74,7 @@ static int walt_vpn_request_status(int *status, request_rec *r)
     if (*status == HTTP_INTERNAL_SERVER_ERROR && notes && strstr(notes, "DNS lookup"))
         *status = say_unresolved(asker, request);
     if (!r->main)
-        *status = reply_guard_error(request, *status);
+        *status = headers_error(request, *status);
     return OK;
 }
 

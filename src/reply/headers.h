@@ -1,0 +1,35 @@
+/*
+ * reply/headers.h: the head of a reply to a node, as its firmware can read it.
+ */
+#ifndef WALT_VPN_REPLY_HEADERS_H
+#define WALT_VPN_REPLY_HEADERS_H
+
+#include "request/record.h"
+
+/* Error replies to r are this module's own short texts, whatever ErrorDocument says. */
+void headers_own_errors(request_rec *r);
+
+/* Is the reply to this request one that firmware reads?  What was refused may be a node's,
+ * misspelt. */
+int headers_are_for_firmware(const walt_vpn_request *request);
+
+/*
+ * Make the reply to r the rest of a file of this many bytes, from the request's resume_from on: a
+ * 206 whose body the caller sends.  Not left to httpd's filter, because a site may forbid ranges,
+ * and a 200 would be appended to what the node holds.  OK, or HTTP_RANGE_NOT_SATISFIABLE.
+ */
+int headers_resume(request_rec *r, apr_off_t length);
+
+/*
+ * The status of an error reply to a request: this one, but 404 for a resumed download.  The body of
+ * any other would be appended to what the node holds; 404 makes its boot start over at once
+ * (facts.md 1).
+ */
+int headers_error(const walt_vpn_request *request, int status);
+
+/* The head of the reply to r, an error's too, is tidied for firmware when it passes. */
+void headers_add_filter(request_rec *r);
+
+void headers_register_hooks(void);
+
+#endif

@@ -1,0 +1,346 @@
+/*
+ * reply/relay.c: what the WalT server answers, passed on so that a node can trust it.
+ *
+ * A relayed reply (filter WALT_VPN_RELAY) is counted; one that breaks off resets the connection,
+ * and one of up to 64 KiB is held until it is whole, so that it becomes a 502.  A resumed download
+ * gets a 206 with the rest: the WalT server ignores Range, and its 200 would be appended to what
+ * the node holds (facts.md 1, 2).
+ */
+#include "reply/relay.h"
+#include "reply/headers.h"
+#include "reply/promise.h"
+#include "report/watch.h"
+
+#include "apr_strings.h"
+#include "http_connection.h"
+#include "http_core.h"
+#include "http_protocol.h"
+#include "http_request.h"
+#include "util_filter.h"
+
+/* A relayed reply of up to this many bytes is held until it is whole. */
+#define HOLD_MAX (64 * 1024)
+
+static ap_filter_rec_t *relay_filter;
+
+typedef enum {
+    RELAY_NEW,                  /* nothing has passed yet */
+    RELAY_HOLDING,              /* kept back until it is whole or too large */
+    RELAY_STREAMING,            /* the head has been passed on */
+    RELAY_OVER                  /* ended or given up: nothing passes any more */
+} relay_state;
+
+typedef struct {
+    relay_state state;
+    apr_off_t length;           /* of the body that the WalT server announced; -1: it did not */
+    apr_off_t received;         /* bytes of it so far */
+    apr_off_t skip;             /* bytes of it that the node holds and is not sent again */
+    apr_bucket_brigade *held;   /* in r->pool */
+} relay;
+
+/*
+ * Replace what was to be the reply by an error; only as long as its head has not been sent.  Not
+ * by an error bucket: the content-length filter would count that as the body, and the text of the
+ * error would go out chunked.
+ */
+static apr_status_t fail_relay(ap_filter_t *f, relay *state, int status)
+{
+    status = headers_error(walt_vpn_request_of(f->r), status);
+    state->state = RELAY_OVER;
+    apr_brigade_cleanup(state->held);
+    ap_die(status, f->r);
+    walt_vpn_request_of(f->r)->replaced_by = status;
+    return AP_FILTER_ERROR;
+}
+
+/* The WalT server broke off: a 502 while there is time, else the reset that a node understands. */
+static apr_status_t break_relay(ap_filter_t *f, relay *state)
+{
+    if (state->state != RELAY_STREAMING)
+        return fail_relay(f, state, HTTP_BAD_GATEWAY);
+    state->state = RELAY_OVER;
+    if (f->c->aborted)          /* it is the client that has gone, and mod_proxy ends the reply */
+        return APR_ECONNABORTED;
+    boot_watch_answer(f->r, WALT_VPN_FAILED, "the WalT server broke off");
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, f->r, "the WalT server broke off after %"
+                  APR_OFF_T_FMT " of %" APR_OFF_T_FMT " bytes: the connection is reset",
+                  state->received, state->length);
+    promise_reset(f->r);
+    return APR_ECONNABORTED;
+}
+
+/* Pass on what is to go out.  Without a client the relay is over; the WalT server is not to
+ * blame. */
+static apr_status_t pass_relayed(ap_filter_t *f, relay *state, apr_bucket_brigade *bb)
+{
+    apr_status_t rv = ap_pass_brigade(f->next, bb);
+
+    if (rv != APR_SUCCESS && state->state == RELAY_STREAMING) {
+        state->state = RELAY_OVER;
+        if (!f->c->aborted)
+            promise_reset(f->r);
+    }
+    return rv;
+}
+
+/*
+ * Is what answers a resumed download neither its rest nor the whole file, of this length (-1: it
+ * has none), from which that can be cut?  The node would append it.  Errors are looked at apart.
+ */
+static int is_no_rest(const request_rec *r, const walt_vpn_request *request, apr_off_t length)
+{
+    if (!headers_are_for_firmware(request) || request->resume_from == 0 || r->header_only)
+        return 0;
+    if (r->status == HTTP_OK)
+        return length < 0;
+    return r->status != HTTP_PARTIAL_CONTENT && r->status != HTTP_NOT_MODIFIED
+           && !ap_is_HTTP_ERROR(r->status);
+}
+
+/* Does a reply of this status send its reader elsewhere? */
+static int is_redirect(int status)
+{
+    return ap_is_HTTP_REDIRECT(status) && status != HTTP_NOT_MODIFIED;
+}
+
+/* Read the head that mod_proxy_http left in r and decide how to relay the body. */
+static apr_status_t begin_relay(ap_filter_t *f, relay *state, const walt_vpn_request *request)
+{
+    request_rec *r = f->r;
+    const char *length = apr_table_get(r->headers_out, "Content-Length");
+
+    state->held = apr_brigade_create(r->pool, f->c->bucket_alloc);
+    state->length = -1;
+    if (headers_are_for_firmware(request) && is_redirect(r->status)) {
+        boot_watch_answer(r, WALT_VPN_FAILED, "the WalT server redirects");
+        return HTTP_BAD_GATEWAY;
+    }
+    if (ap_is_HTTP_ERROR(r->status) && headers_error(request, r->status) != r->status) {
+        boot_watch_answer(r, WALT_VPN_FAILED, "the WalT server reports an error");
+        return r->status;
+    }
+    if (length && !ap_parse_strict_length(&state->length, length))
+        state->length = -1;
+    if (is_no_rest(r, request, state->length)) {
+        boot_watch_answer(r, WALT_VPN_FAILED, "what answers is not the rest of the file");
+        return HTTP_BAD_GATEWAY;
+    }
+    /* A relayed reply to a range is made here.  httpd's byterange filter would answer every form
+     * of range, but only for a reply that comes whole in one brigade. */
+    apr_table_unset(r->headers_in, "Range");
+    apr_table_unset(r->headers_in, "Request-Range");
+    if (state->length >= 0)
+        ap_set_content_length(r, state->length);        /* once, in httpd's spelling */
+    if (r->header_only || AP_STATUS_IS_HEADER_ONLY(r->status)) {
+        state->length = -1;
+        state->state = RELAY_STREAMING;
+        return APR_SUCCESS;
+    }
+    if (request->resume_from > 0 && r->status == HTTP_OK && state->length >= 0) {
+        int status = headers_resume(r, state->length);
+
+        if (status != OK)
+            return status;
+        state->skip = request->resume_from;
+    }
+    state->state = state->length <= HOLD_MAX ? RELAY_HOLDING : RELAY_STREAMING;
+    return APR_SUCCESS;
+}
+
+/* Count a data bucket, and drop what the node holds already. */
+static apr_status_t count_bucket(relay *state, const walt_vpn_request *request,
+                                 apr_bucket *bucket)
+{
+    const char *data;
+    apr_size_t length = bucket->length;
+    apr_status_t rv;
+
+    if (length == (apr_size_t)-1
+        && (rv = apr_bucket_read(bucket, &data, &length, APR_BLOCK_READ)) != APR_SUCCESS)
+        return rv;
+    state->received += (apr_off_t)length;
+    if (request->boot.file != BOOT_FILE_SIG)        /* counted when it was asked for */
+        boot_watch_received(request, (apr_off_t)length);
+    if (state->skip > 0) {
+        if (state->skip < (apr_off_t)length) {
+            apr_bucket_split(bucket, (apr_size_t)state->skip);
+            length = (apr_size_t)state->skip;
+        }
+        state->skip -= (apr_off_t)length;
+        apr_bucket_delete(bucket);
+    }
+    return APR_SUCCESS;
+}
+
+/*
+ * Walk a brigade of the relayed body.  Returns APR_SUCCESS, or APR_EGENERAL when the WalT server
+ * broke off; *ended says that the reply is whole.
+ */
+static apr_status_t walk_brigade(relay *state, const walt_vpn_request *request,
+                                 apr_bucket_brigade *bb, int *ended)
+{
+    apr_bucket *bucket, *next;
+
+    for (bucket = APR_BRIGADE_FIRST(bb); bucket != APR_BRIGADE_SENTINEL(bb); bucket = next) {
+        next = APR_BUCKET_NEXT(bucket);
+        if (AP_BUCKET_IS_ERROR(bucket) || AP_BUCKET_IS_EOC(bucket))
+            return APR_EGENERAL;
+        if (APR_BUCKET_IS_EOS(bucket)) {
+            if (state->length >= 0 && state->received < state->length)
+                return APR_EGENERAL;
+            *ended = 1;
+            return APR_SUCCESS;
+        }
+        if (APR_BUCKET_IS_METADATA(bucket)) {
+            /* mod_proxy_http flushes whenever the WalT server pauses; what is held stays. */
+            if (state->state == RELAY_HOLDING && APR_BUCKET_IS_FLUSH(bucket))
+                apr_bucket_delete(bucket);
+            continue;
+        }
+        if (count_bucket(state, request, bucket) != APR_SUCCESS)
+            return APR_EGENERAL;
+    }
+    return APR_SUCCESS;
+}
+
+/*
+ * A reply that is held has come whole, or is too large to be held on: pass it on.  Without a
+ * Content-Length a node drops the data: it gets one, or an error.
+ */
+static apr_status_t release(ap_filter_t *f, relay *state, const walt_vpn_request *request,
+                            int ended)
+{
+    if (state->length < 0 && headers_are_for_firmware(request)) {
+        if (!ended)
+            return fail_relay(f, state, HTTP_BAD_GATEWAY);
+        ap_set_content_length(f->r, state->received);
+    }
+    state->state = ended ? RELAY_OVER : RELAY_STREAMING;
+    return pass_relayed(f, state, state->held);
+}
+
+static apr_status_t filter_relay(ap_filter_t *f, apr_bucket_brigade *bb)
+{
+    const walt_vpn_request *request = walt_vpn_request_of(f->r);
+    relay *state = f->ctx;
+    apr_status_t rv;
+    int ended = 0;
+
+    if (!state)
+        state = f->ctx = apr_pcalloc(f->r->pool, sizeof(*state));
+    if (state->state == RELAY_OVER) {
+        apr_brigade_cleanup(bb);
+        return f->c->aborted ? APR_ECONNABORTED : APR_SUCCESS;
+    }
+    if (state->state == RELAY_NEW && !APR_BRIGADE_EMPTY(bb)) {
+        int status = begin_relay(f, state, request);
+
+        if (status != APR_SUCCESS) {
+            apr_brigade_cleanup(bb);
+            return fail_relay(f, state, status);
+        }
+    }
+    if (walk_brigade(state, request, bb, &ended) != APR_SUCCESS) {
+        apr_brigade_cleanup(bb);
+        return break_relay(f, state);
+    }
+    boot_watch_relayed(f->r);
+    if (state->state == RELAY_HOLDING) {
+        rv = ap_save_brigade(f, &state->held, &bb, f->r->pool);
+        if (rv != APR_SUCCESS)
+            return fail_relay(f, state, HTTP_INTERNAL_SERVER_ERROR);
+        if (!ended && state->received <= HOLD_MAX)
+            return APR_SUCCESS;
+        return release(f, state, request, ended);
+    }
+    if (ended)
+        state->state = RELAY_OVER;
+    return pass_relayed(f, state, bb);
+}
+
+/* ------------------------------------------------------------------ the filter chain */
+
+/*
+ * Take out of the chain what would change the body of a file: DEFLATE, SUBSTITUTE, INCLUDES and
+ * their like.  mod_headers stays, and all that works on the wire.
+ */
+static void drop_content_filters(request_rec *r)
+{
+    ap_filter_t *f, *next;
+
+    for (f = r->output_filters; f && f != r->proto_output_filters; f = next) {
+        next = f->next;
+        if (ap_cstr_casecmpn(f->frec->name, "WALT_VPN_", strlen("WALT_VPN_")) != 0
+            && ap_cstr_casecmp(f->frec->name, "FIXUP_HEADERS_OUT") != 0
+            && ap_cstr_casecmp(f->frec->name, "FIXUP_HEADERS_ERR") != 0)
+            ap_remove_output_filter(f);
+    }
+}
+
+void relay_is_off(request_rec *r)
+{
+    ap_filter_t *f;
+
+    for (f = r->output_filters; f; f = f->next) {
+        if (f->frec == relay_filter) {
+            ap_remove_output_filter(f);
+            return;
+        }
+    }
+}
+
+int relay_give_up(request_rec *r, int begun)
+{
+    /* What ends the request passes its end on, which is not to be read as a relayed reply. */
+    relay_is_off(r);
+    if (!begun)
+        r->status = HTTP_GATEWAY_TIME_OUT;
+    promise_reset(r);
+    return DONE;
+}
+
+static void walt_vpn_insert_filter(request_rec *r)
+{
+    const walt_vpn_request *request = walt_vpn_request_of(r);
+
+    if (!request)
+        return;
+    ap_add_output_filter_handle(relay_filter, NULL, r, r->connection);
+    /* The setup check compares what it gets, too, to the byte (facts.md 3). */
+    if (headers_are_for_firmware(request) || request->boot.file == BOOT_FILE_SERVER)
+        drop_content_filters(r);
+    if (headers_are_for_firmware(request))
+        headers_add_filter(r);
+}
+
+/*
+ * An error is about to be sent.  When one was sent already in place of a broken reply, this is what
+ * mod_proxy says of it afterwards: it would follow the first one on a connection that was kept.
+ */
+static void walt_vpn_insert_error_filter(request_rec *r)
+{
+    const walt_vpn_request *request = walt_vpn_request_of(r);
+
+    if (!request)
+        return;
+    if (request->replaced_by) {
+        relay *state = apr_pcalloc(r->pool, sizeof(*state));
+
+        state->state = RELAY_OVER;
+        ap_add_output_filter_handle(relay_filter, state, r, r->connection);
+        r->status = request->replaced_by;       /* for the log */
+    }
+    headers_add_filter(r);
+}
+
+void relay_register_hooks(void)
+{
+    /* Before DEFLATE and its like (AP_FTYPE_CONTENT_SET), to count what the WalT server sent.
+     * SUBSTITUTE and INCLUDES, of this type, come before it and take the length away: then the
+     * reply is held, and counted when it is whole. */
+    relay_filter = ap_register_output_filter("WALT_VPN_RELAY", filter_relay, NULL,
+                                             AP_FTYPE_RESOURCE);
+    /* Last, to see what all others inserted. */
+    ap_hook_insert_filter(walt_vpn_insert_filter, NULL, NULL, APR_HOOK_REALLY_LAST);
+    ap_hook_insert_error_filter(walt_vpn_insert_error_filter, NULL, NULL, APR_HOOK_REALLY_LAST);
+}
