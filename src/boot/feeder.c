@@ -13,6 +13,7 @@
  */
 #include "boot/feeder.h"
 #include "ledger/waiting.h"
+#include "request/times.h"
 
 #include "apr_poll.h"
 #include "apr_thread_mutex.h"
@@ -24,9 +25,7 @@
 #include "http_request.h"
 #include "mpm_common.h"
 
-/* As long as httpd lingers on a connection that it closes.  And reads from it at a time: others are
- * to be fed, however much a client sends. */
-#define LINGER_TIME apr_time_from_sec(2)
+/* Reads of a lingering connection at a time: others are to be fed, however much a client sends. */
 #define LINGER_READS 16
 
 /*

@@ -12,16 +12,11 @@
 #include "ledger/waiting.h"
 #include "reply/promise.h"
 #include "report/watch.h"
+#include "request/times.h"
 #include "walt/signature.h"
 
 /* Tries since the last new byte, the one that brought it included; then it is given up. */
 #define TRIES_MAX 3
-
-/* Pause before a second try when the WalT server can't be reached at all. */
-#define PAUSE_DOWN apr_time_from_sec(1)
-
-/* So long after the last new byte it is given up: nodes wait 50 s for one (facts.md 1). */
-#define SILENCE_MAX apr_time_from_sec(40)
 
 /* How often the node of a fetch is offered what it did not take. */
 #define OFFER_EVERY apr_time_from_msec(2)
@@ -128,7 +123,7 @@ static int try_again(fetch *fetch, const walt_query *query)
 
     if (!ap_is_HTTP_SERVER_ERROR(query->status))
         return 0;
-    if (fetch->reached == 0 && (is_down || now - fetch->request->came >= BOOT_SIGNATURE_LAST_TRY))
+    if (fetch->reached == 0 && (is_down || now - fetch->request->came >= LAST_TRY))
         return 0;
     if (now - fetch->moved >= SILENCE_MAX || (!is_down && ++fetch->fruitless >= TRIES_MAX))
         return 0;

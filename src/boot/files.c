@@ -17,15 +17,12 @@
 #include "reply/headers.h"
 #include "reply/relay.h"
 #include "report/watch.h"
+#include "request/times.h"
 #include "store/cache.h"
 #include "walt/server_fault.h"
 #include "walt/signature.h"
 
 #include "http_protocol.h"
-
-/* How long a request may wait, for its turn and for another's fetch: a little less than the node
- * waits for it. */
-#define WAIT_MAX apr_time_from_sec(45)
 
 /* A fetch whose image a request can't be sent has just ended; met so often, it may be that this
  * process can't open its file once more, and the request waits. */

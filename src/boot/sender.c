@@ -15,6 +15,7 @@
 #include "reply/headers.h"
 #include "reply/relay.h"
 #include "report/watch.h"
+#include "request/times.h"
 
 #include "apr_poll.h"
 #include "apr_portable.h"
@@ -41,11 +42,6 @@
 
 /* How often is seen whether somebody still fetches. */
 #define FETCHER_LOOK apr_time_from_msec(200)
-
-/* Where threads are scarce, a node that was served so long, or at all when they are very scarce,
- * and has all that is there makes room for another one: it is reset, and resumes.  Its firmware
- * counts only resumes that bring nothing new (facts.md 1). */
-#define TURN apr_time_from_sec(3)
 
 /* ------------------------------------------------------------------ the head */
 

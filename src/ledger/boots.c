@@ -6,6 +6,7 @@
 #include "ledger/counters.h"
 #include "ledger/fetches.h"
 #include "ledger/shared_memory.h"
+#include "request/times.h"
 
 #include "apr_strings.h"
 
@@ -15,12 +16,6 @@
 
 /* Counts the changes of what the bytes mean. */
 #define LAYOUT 1
-
-/* A boot that nothing was heard of for this long does not go on: a node resumes within 50 s. */
-#define BOOT_FORGOTTEN apr_time_from_sec(600)
-
-/* A download that ended short and was not resumed for this long counts as short. */
-#define BOOT_SILENT apr_time_from_sec(60)
 
 /* A time that lies further ahead than this was written before the clock was set back. */
 #define CLOCK_SLACK apr_time_from_sec(10)

@@ -3,6 +3,7 @@
  */
 #include "ledger/fetches.h"
 #include "ledger/shared_memory.h"
+#include "request/times.h"
 
 #include "apr_strings.h"
 
@@ -13,14 +14,8 @@
 /* Counts the changes of what the bytes mean. */
 #define LAYOUT 1
 
-/* What a fetch of a dead process left is of use for so long: nodes resume within 50 s. */
-#define FETCH_FORGOTTEN apr_time_from_sec(60)
-
 /* Larger than any process's number can be. */
 #define NO_PROCESS 0x7fffffffu
-
-/* A node that was sent away to fetch an image is back by then, or another one is sent. */
-#define CALL_AGAIN apr_time_from_sec(1)
 
 /* Runs that were proven and are remembered. */
 #define PROVEN_MAX 256

@@ -7,6 +7,7 @@
 #include "ledger/waiting.h"
 #include "ledger/counters.h"
 #include "ledger/shared_memory.h"
+#include "request/times.h"
 
 #include "apr_atomic.h"
 #include "ap_mpm.h"
@@ -24,9 +25,6 @@
 
 /* In front of the entrypoint's place, counted from 1, stands the process of a waiter. */
 #define WAITER_PROCESS_SHIFT 32
-
-/* When it is crowded a waiter gives up after this long. */
-#define CROWDED_WAIT apr_time_from_sec(8)
 
 /* Threads of this process that wait. */
 static volatile apr_uint32_t waiters;

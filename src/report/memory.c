@@ -13,6 +13,7 @@
 #include "report/memory.h"
 #include "ledger/boots.h"
 #include "ledger/counters.h"
+#include "request/times.h"
 #include "store/folder.h"
 
 #include "apr_strings.h"
@@ -23,9 +24,6 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-/* It is written once in this time. */
-#define KEEP_AGAIN apr_time_from_sec(60)
 
 /* Most bytes of a line, and of a file. */
 #define LINE_MAX_BYTES 256

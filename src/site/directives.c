@@ -10,6 +10,7 @@
 #include "ledger/ledger.h"
 #include "report/memory.h"
 #include "request/judge.h"
+#include "request/times.h"
 #include "store/folder.h"
 #include "walt/line.h"
 
@@ -31,14 +32,6 @@
  */
 #pragma weak ap_proxy_define_worker
 #pragma weak ap_proxy_get_worker
-
-/*
- * Settings of the generated worker, in seconds.  A node waits 50 s for a byte: a stalled reply
- * and a second try must both end before that.
- */
-#define CONNECT_TIMEOUT 4       /* the setup check gives up after 2, so more helps nobody long */
-#define REPLY_TIMEOUT 20
-#define ADDRESS_TTL 30          /* a WalT server that moves is followed without a restart */
 
 /* Default of WaltVpnCacheSize, in bytes. */
 #define DEFAULT_CACHE_SIZE ((apr_off_t)1 << 30)
@@ -467,14 +460,14 @@ static const char *define_worker(apr_pool_t *pconf, const server_rec *s,
      * setup check's throw-away server leaves stale ones behind (facts.md 2, 3). */
     worker->s->disablereuse = 1;
     worker->s->disablereuse_set = 1;
-    worker->s->conn_timeout = apr_time_from_sec(CONNECT_TIMEOUT);
+    worker->s->conn_timeout = CONNECT_TIMEOUT;
     worker->s->conn_timeout_set = 1;
-    worker->s->timeout = entrypoint->timeout = apr_time_from_sec(REPLY_TIMEOUT);
+    worker->s->timeout = entrypoint->timeout = REPLY_TIMEOUT;
     worker->s->timeout_set = 1;
     /* No hold-down: the first request after the WalT server is back must succeed. */
     worker->s->retry = 0;
     worker->s->retry_set = 1;
-    worker->s->address_ttl = ADDRESS_TTL;
+    worker->s->address_ttl = (apr_interval_time_t)apr_time_sec(ADDRESS_TTL);
     worker->s->address_ttl_set = 1;
     return NULL;
 }
@@ -571,7 +564,7 @@ const command_rec directives_table[] = {
     AP_INIT_TAKE1("WaltVpnCacheSize", set_cache_size, NULL, RSRC_CONF | ACCESS_CONF,
         "most bytes that the folder may hold, with K, M or G behind the number if you like; "
         "the least recently used image goes first; default 1G"),
-    { NULL }
+    { .name = NULL }
 };
 
 void directives_register_hooks(void)

@@ -9,6 +9,7 @@
 #include "ledger/counters.h"
 #include "ledger/fetches.h"
 #include "ledger/troubles.h"
+#include "request/times.h"
 
 #include "apr_strings.h"
 #include "apr_user.h"
@@ -177,10 +178,6 @@ int image_folder_names(int folder_fd, const char *name, int fd)
     return fstatat(folder_fd, name, &named, AT_SYMLINK_NOFOLLOW) == 0 && fstat(fd, &opened) == 0
            && named.st_dev == opened.st_dev && named.st_ino == opened.st_ino;
 }
-
-/* Trouble with reading ends when an image was read and nobody met it for so long: where
- * descriptors run out, one request may have what the next one lacks. */
-#define READING_AGAIN apr_time_from_sec(10)
 
 /* Under which a folder's troubles are known. */
 static const char *troubled(apr_pool_t *p, const image_folder *folder)

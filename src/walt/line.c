@@ -14,6 +14,7 @@
 #include "walt/line.h"
 #include "ledger/shared_memory.h"
 #include "ledger/waiting.h"
+#include "request/times.h"
 
 #include "apr_general.h"
 #include "apr_strings.h"
@@ -49,9 +50,6 @@
 #define FASTEST_MAX apr_time_from_msec(250)
 #define PLACES_THEN 2
 
-/* How long the fastest answer is remembered, at least: the way to a WalT server may change. */
-#define FASTEST_LASTS apr_time_from_sec(60)
-
 /*
  * A question that has had so much of the time that its worker waits does not shut the line any
  * more: 8 s of 20, and the WalT server gives up itself after 6.  So many may be asked at once
@@ -60,17 +58,12 @@
 #define SILENCE(timeout) ((timeout) * 2 / 5)
 #define PLACES_IN_SILENCE 2
 
-/* A failure that came after this long is shared, if nothing was answered meanwhile: it costs
- * whoever has to find it out himself. */
-#define LONG_FAILURE apr_time_from_sec(1)
-
 /*
  * A node whose question failed so while others were answered is in trouble of its own, such as an
  * image on a disk that hangs.  For a while its questions go beside the line, so that they hold up
  * each other and nobody else.
  */
 #define PLACES_BESIDE 2
-#define BESIDE_LASTS apr_time_from_sec(60)
 #define BESIDE_MAX 32
 
 /* Longest sleep of a waiter before it looks what has become of the line. */

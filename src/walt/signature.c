@@ -6,6 +6,7 @@
  */
 #include "walt/signature.h"
 #include "ledger/waiting.h"
+#include "request/times.h"
 #include "store/folder.h"
 #include "walt/line.h"
 
@@ -44,7 +45,7 @@ int boot_signature_try_again(const request_rec *r, const walt_query *query, int 
     if (!ap_is_HTTP_SERVER_ERROR(query->status) || query->status == HTTP_SERVICE_UNAVAILABLE)
         return 0;
     if (tries >= BOOT_SIGNATURE_TRIES
-        || waiting_clock() - walt_vpn_request_of(r)->came >= BOOT_SIGNATURE_LAST_TRY)
+        || waiting_clock() - walt_vpn_request_of(r)->came >= LAST_TRY)
         return 0;
     apr_sleep(BOOT_SIGNATURE_PAUSE * tries);
     return 1;

@@ -9,10 +9,6 @@
 /* How often a file is tried. */
 #define BOOT_SIGNATURE_TRIES 3
 
-/* So long after the request came no file is tried again of which its node has no byte: a stall
- * lasts up to the worker's 20 s, and the node's patience is 50 s (facts.md 1). */
-#define BOOT_SIGNATURE_LAST_TRY apr_time_from_sec(25)
-
 /* Pause before a second try: a WalT server that has just broken off may be restarting. */
 #define BOOT_SIGNATURE_PAUSE apr_time_from_msec(100)
 

@@ -1,0 +1,85 @@
+/*
+ * request/times.h: how long the module waits, pauses and remembers.
+ *
+ * What is a second or more stands here, in microseconds, so that a reader sees how these times
+ * follow from a node's patience (facts.md 1), and so that a build for tests can divide all of them
+ * at once.  What is shorter stands where it is used.
+ */
+#ifndef WALT_VPN_REQUEST_TIMES_H
+#define WALT_VPN_REQUEST_TIMES_H
+
+#include "apr_time.h"
+
+/* More than 1 only in a build for tests. */
+#ifndef WALT_VPN_TIMES_DIVISOR
+#define WALT_VPN_TIMES_DIVISOR 1
+#endif
+
+#define TIMES_SECONDS(n) (apr_time_from_sec(n) / WALT_VPN_TIMES_DIVISOR)
+
+/* ---- one reply of the WalT server.  A stalled reply and a second try must both end within the
+ * 50 s that a node waits for a byte. */
+
+#define CONNECT_TIMEOUT TIMES_SECONDS(4)    /* the setup check gives up after 2 (facts.md 3) */
+#define REPLY_TIMEOUT TIMES_SECONDS(20)
+#define ADDRESS_TTL TIMES_SECONDS(30)       /* a WalT server that moves is followed */
+
+/* ---- one request of a node */
+
+/* How long it may wait, for its turn and for another's fetch: a little less than the node does. */
+#define WAIT_MAX TIMES_SECONDS(45)
+
+/* So long after it came no file is tried again of which its node has no byte. */
+#define LAST_TRY TIMES_SECONDS(25)
+
+/* When threads are scarce a waiter gives up after this long. */
+#define CROWDED_WAIT TIMES_SECONDS(8)
+
+/* And a node that was served so long, and has all that is there, makes room for another: it is
+ * reset, and resumes.  Firmware counts only resumes that bring nothing new (facts.md 1). */
+#define TURN TIMES_SECONDS(3)
+
+/* As long as httpd lingers on a connection that it closes. */
+#define LINGER_TIME TIMES_SECONDS(2)
+
+/* ---- one fetch */
+
+/* Pause before a second try when the WalT server can't be reached at all. */
+#define PAUSE_DOWN TIMES_SECONDS(1)
+
+/* So long after the last new byte it is given up. */
+#define SILENCE_MAX TIMES_SECONDS(40)
+
+/* What a fetch of a dead process left is of use for so long: nodes resume within 50 s. */
+#define FETCH_FORGOTTEN TIMES_SECONDS(60)
+
+/* A node that was sent away to fetch an image is back by then, or another one is sent. */
+#define CALL_AGAIN TIMES_SECONDS(1)
+
+/* ---- the line of questions */
+
+/* How long the fastest answer is remembered, at least: the way to a WalT server may change. */
+#define FASTEST_LASTS TIMES_SECONDS(60)
+
+/* A failure that came after this long is shared. */
+#define LONG_FAILURE TIMES_SECONDS(1)
+
+/* So long a node whose question alone failed is asked for beside the line. */
+#define BESIDE_LASTS TIMES_SECONDS(60)
+
+/* ---- what is remembered */
+
+/* A boot that nothing was heard of for this long does not go on. */
+#define BOOT_FORGOTTEN TIMES_SECONDS(600)
+
+/* A download that ended short and was not resumed for this long counts as short. */
+#define BOOT_SILENT TIMES_SECONDS(60)
+
+/* The boots are written down once in this time. */
+#define KEEP_AGAIN TIMES_SECONDS(60)
+
+/* Trouble with reading ends when an image was read and nobody met it for so long: where
+ * descriptors run out, one request may have what the next one lacks. */
+#define READING_AGAIN TIMES_SECONDS(10)
+
+#endif
