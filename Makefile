@@ -2,7 +2,7 @@
 #
 #   make                build mod_walt_vpn.so            (APXS=/path/to/apxs CFLAGS=... LDFLAGS=...)
 #   make install        install it, and walt-vpn-check   (DESTDIR=... PREFIX=/usr/local)
-#   make check          test it with what is installed   (TESTS=test/test_x.py PYTEST_FLAGS=...)
+#   make check          test it with what is installed   (TESTS=test/boot PYTEST_FLAGS=...)
 #   make clean
 #
 # These install what they need when they are run as root, and say what to install otherwise:

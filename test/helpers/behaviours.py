@@ -1,6 +1,6 @@
 """What an entrypoint must do, each as one function that any entrypoint can be put to.
 
-pytest demands all of it of our module (test_keeps_every_promise.py); compare.py prints how the configurations that WalT
+pytest demands all of it of our module (whole/test_keeps_every_promise.py); compare.py prints how the configurations that WalT
 documents fare.
 """
 

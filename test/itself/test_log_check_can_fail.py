@@ -6,7 +6,7 @@ import pytest
 
 from httpd import log_objections
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 STAMP = "[Sun Nov 22 21:53:24.572259 2026] "
 
 
