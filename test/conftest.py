@@ -17,7 +17,7 @@ from clock import Clock
 from fetches import CacheFolder
 from httpd import PROJECT, Httpd, httpd_binary, module_folder
 from proxies import WaltVpn
-from stand_in import WaltServer
+from stand_in import RELEASED, WaltServer
 
 pytest_plugins = ["pytester"]
 
@@ -47,10 +47,24 @@ def running_walt():
         yield server
 
 
+def pytest_generate_tests(metafunc):
+    """Whatever has the marker walt_versions runs against each of the versions that it names."""
+    marker = metafunc.definition.get_closest_marker("walt_versions")
+    if marker and "walt_version" in metafunc.fixturenames:
+        metafunc.parametrize("walt_version", marker.args, indirect=True)
+
+
 @pytest.fixture
-def walt(running_walt):
+def walt_version(request):
+    """Of WalT, which the WalT servers of the test play."""
+    return getattr(request, "param", RELEASED)
+
+
+@pytest.fixture
+def walt(running_walt, walt_version):
     """The WalT server, with a boot.img of 1 MiB. Ends the test in failure if it came to a harm nobody announced."""
     running_walt.clear()
+    running_walt.play(walt_version)
     running_walt.set_image()
     yield running_walt
     running_walt.thaw()
@@ -60,9 +74,9 @@ def walt(running_walt):
 
 
 @pytest.fixture
-def another_walt():
+def another_walt(walt_version):
     """A second server like `walt`, for what must not, or must, go elsewhere."""
-    with WaltServer() as server:
+    with WaltServer(version=walt_version) as server:
         yield server
 
 

@@ -10,6 +10,7 @@ import sys
 import processes
 from boot_files import image_digest
 
+RELEASED, COMING = VERSIONS = "released", "coming"
 PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "walt_server.py")
 
 
@@ -54,14 +55,15 @@ class WaltServer:
 
     fqdn = "walt.example.org"
 
-    def __init__(self, address="127.0.0.1", port=0, image_mib=1):
+    def __init__(self, address="127.0.0.1", port=0, image_mib=1, version=RELEASED):
+        """version: of WalT, as which it behaves; see facts.md 2."""
         self.address = address
         self.image_mib = image_mib
         self.expected_dangers = []
         ours, theirs = socket.socketpair()
         self.process = processes.spawn(
             [sys.executable, "-B", PROGRAM, "--address", address, "--port", str(port),
-             "--image-mib", str(image_mib), "--control-fd", str(theirs.fileno())], pass_fds=[theirs.fileno()])
+             "--image-mib", str(image_mib), "--version", version, "--control-fd", str(theirs.fileno())], pass_fds=[theirs.fileno()])
         theirs.close()
         self.channel = ours
         self.stream = ours.makefile("rw", encoding="utf-8")
@@ -93,9 +95,19 @@ class WaltServer:
 
     # What it serves
 
+    def play(self, version):
+        """From now on it behaves as that version of WalT."""
+        self.order("play", version=version)
+
     def set_image(self, node="*", image="default", mib=1):
         """From now on that node ("*": every node) boots that image. Its content: boot_files.image_pieces(image, mib)."""
         self.order("set_image", node=node, image=image, mib=mib)
+        return image_digest(image, mib)
+
+    def overwrite_image(self, node="*", image="default", mib=1):
+        """As a node's own update script does: the coming version's boot.sig stays what it was, and vouches for another file; the
+        released version makes a new one."""
+        self.order("overwrite_image", node=node, image=image, mib=mib)
         return image_digest(image, mib)
 
     def rate(self, bytes_per_s):
@@ -110,11 +122,11 @@ class WaltServer:
 
     def dangers(self):
         """What would have harmed the real server: {"kind": ..., "target": ...}. Kinds: "directory" and "enroll-key" end
-        its daemon, "traversal" gives away its files, "impersonation" honours fake_requester_ip."""
+        its daemon, "traversal" gives away its files (the coming version suffers from "enroll-key" and "impersonation" alone), "impersonation" honours fake_requester_ip."""
         return self.order("dangers")
 
     def signatures(self):
-        """Those that it computed since it was cleared: how many, how many most at once, and the memory that the latter took."""
+        """Those that it computed, if it is the released version, since it was cleared: how many, how many most at once, and the memory that the latter took."""
         return Signatures(**self.order("signatures"))
 
     def fatal_events(self):
@@ -136,7 +148,7 @@ class WaltServer:
         "silence"       nothing more comes from that byte on, for seconds= (default: until the other side goes away)
         "slow"          from that byte on (None: from the start) rate= bytes a second
         "flip"          one bit of that byte of the body is wrong
-        "behind"        the answer belongs to the per-ip request before this one
+        "behind"        the answer belongs to the request before this one (coming version: of node-conf alone)
         "wrong-digest"  boot.sig vouches for another image
         "no-digest"     boot.sig is a line of text
         "status"        status= (default 500) after seconds= (default: at once)
@@ -162,6 +174,10 @@ class WaltServer:
     def up(self):
         self.order("up")
 
+    def end_daemon(self):
+        """Its web service goes on without walt-server-daemon, until it is cleared."""
+        self.order("daemon", is_there=False)
+
     def freeze(self):
         """The whole service stalls; connections are still accepted by the kernel."""
         self.process.send_signal(signal.SIGSTOP)
@@ -170,7 +186,7 @@ class WaltServer:
         self.process.send_signal(signal.SIGCONT)
 
     def clear(self):
-        """As new: no record, no danger, no fault, no limit, up. Images stay."""
+        """As new: no record, no danger, no fault, no limit, up. Images stay, and its version."""
         self.expected_dangers.clear()
         self.order("clear")
 

@@ -5,7 +5,10 @@ It stands on what the real one stands on, bottle on gevent's pywsgi, so that hea
 and lax parsing are the real ones and not imitations. Where the real server would be harmed, this one notes a danger and
 lives on. Tests start it through stand_in.WaltServer, which also breaks it on purpose.
 
-    test/helpers/walt_server.py --port 8081 [--address 127.0.0.1] [--image-mib 4]
+    test/helpers/walt_server.py --port 8081 [--address 127.0.0.1] [--image-mib 4] [--version released]
+
+It plays one of two versions (facts.md 2): the released one makes each boot.sig of boot.img when it is asked, and knows no ranges;
+the coming one sends both as files.
 """
 
 from gevent import monkey
@@ -13,6 +16,7 @@ from gevent import monkey
 monkey.patch_all()
 
 import argparse
+import collections
 import errno
 import fcntl
 import json
@@ -27,6 +31,8 @@ import sys
 import tempfile
 import termios
 import time
+import urllib.parse
+import zlib
 
 import bottle
 import gevent
@@ -36,6 +42,7 @@ from gevent.pywsgi import WSGIHandler, WSGIServer
 from boot_files import MIB, boot_sig, image_digest, image_pieces
 from processes import free_port
 
+RELEASED, COMING = VERSIONS = "released", "coming"
 FQDN = "walt.example.org"
 SIGNER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "signer.py")
 DEADLY_KEY_SIZES = range(64 * 1024, 208 * 1024 + 1)
@@ -93,12 +100,45 @@ class Record:
         return fields
 
 
-class Signatures:
-    """Makes the digests of images that boot.sig vouches for. What is known comes from a cache, which is no lock: each one that
-    is asked for before the first one of that image is done is computed again."""
+class Files:
+    """The files of both versions. None has a name, and all end with this process."""
 
     def __init__(self):
-        self.files = {}
+        self.images = {}
+        self.signatures = {}
+
+    @staticmethod
+    def made(pieces, modified):
+        """modified: when, in seconds since 1970."""
+        file = tempfile.TemporaryFile()
+        file.writelines(pieces)
+        file.flush()
+        os.utime(file.fileno(), (modified, modified))
+        return file
+
+    @staticmethod
+    def time_of(image):
+        """When boot.img was made: its name and size determine that, too, and it has been a while."""
+        return 1700000000 + zlib.crc32(repr(image).encode()) % 50000000
+
+    def image(self, image):
+        if image not in self.images:
+            self.images[image] = self.made(image_pieces(*image), self.time_of(image))
+        return self.images[image]
+
+    def signature(self, image, text):
+        """boot.sig with this text, made a minute after that boot.img."""
+        if text not in self.signatures:
+            self.signatures[text] = self.made([text], self.time_of(image) + 60)
+        return self.signatures[text]
+
+
+class Signatures:
+    """Makes the digests of images that the released version's boot.sig vouches for. What is known comes from a cache, which is no
+    lock: each one that is asked for before the first one of that image is done is computed again."""
+
+    def __init__(self, files):
+        self.files = files
         self.known = {}
         self.may_end = gevent.event.Event()
         self.clear()
@@ -110,16 +150,8 @@ class Signatures:
         self.peak = 0               # KiB of those at once
         self.running = {}           # process: KiB
 
-    def file_of(self, image):
-        """A file with its content, which has no name and ends with this process."""
-        if image not in self.files:
-            file = self.files[image] = tempfile.TemporaryFile()
-            file.writelines(image_pieces(*image))
-            file.flush()
-        return self.files[image]
-
     def digest(self, image):
-        file = self.file_of(image)
+        file = self.files.image(image)
         status = os.fstat(file.fileno())
         key = status.st_ino, status.st_mtime_ns, status.st_size
         if key not in self.known:
@@ -142,22 +174,39 @@ class Signatures:
         return digest
 
 
+# What a node boots: boot.img, and the image that boot.sig was made of. The two differ where boot.img was overwritten since, and
+# the version keeps boot.sig as a file.
+Folder = collections.namedtuple("Folder", "image signed")
+
+
 class State:
     """All that lasts longer than a request."""
 
-    def __init__(self, image_mib):
-        self.images = {}
-        self.default_image = ("default", image_mib)
-        self.signatures = Signatures()
-        self.last_answer = None
+    def __init__(self, image_mib, version):
+        self.version = version
+        self.default = Folder(("default", image_mib), ("default", image_mib))
+        self.folders = {}           # of nodes that boot something else
+        self.files = Files()
+        self.signatures = Signatures(self.files)
+        self.has_daemon = True
+        self.last_answers = {}
         self.records = []
         self.connections = set()
         self.dangers = []
         self.faults = []
         self.pace = None
 
-    def image(self, node):
-        return self.images.get(node, self.default_image)
+    def folder(self, node):
+        return self.folders.get(node, self.default)
+
+    def set_folder(self, node, folder):
+        """node: "*" for all."""
+        self.files.image(folder.image)
+        if node == "*":
+            self.folders.clear()
+            self.default = folder
+        else:
+            self.folders[node] = folder
 
     def danger(self, kind):
         self.dangers.append({"kind": kind, "target": bottle.request.environ["walt.target"]})
@@ -165,10 +214,18 @@ class State:
     def fault(self, target):
         return next((fault for fault in self.faults if fault.take(target)), None)
 
-    def ask_daemon(self, answer, behind):
+    def need_daemon(self):
+        if not self.has_daemon:
+            raise bottle.HTTPError(500, "[Errno 2] No such file or directory")
+
+    def ask_daemon(self, kind, answer, behind):
         """The web service asks another process for its files. After a stall there its answers can be one behind."""
-        previous, self.last_answer = self.last_answer, answer
-        return previous if behind else answer
+        self.need_daemon()
+        previous, self.last_answers[kind] = self.last_answers.get(kind), answer
+        answer = previous if behind else answer
+        if answer is None:
+            raise bottle.HTTPError(500, "No answer.")
+        return answer
 
 
 class RecordingReader:
@@ -349,16 +406,17 @@ def walt_service(state):
     """The routes of the real server's web service that an entrypoint exposes."""
     app = bottle.Bottle()
 
-    def behind():
+    def strikes(kind):
         fault = bottle.request.environ["walt.fault"]
-        return bool(fault) and fault.kind == "behind"
+        return bool(fault) and fault.kind == kind
 
     @app.hook("before_request")
     def broken():
         fault = bottle.request.environ["walt.fault"]
-        if fault and fault.kind == "status":
+        if strikes("status"):
             gevent.sleep(fault.seconds or 0)
             raise bottle.HTTPError(fault.status)
+        refuse_what_is_no_text(bottle.request.environ["walt.target"])
 
     @app.route("/walt-vpn/server")
     def server():
@@ -367,6 +425,10 @@ def walt_service(state):
     @app.route("/walt-vpn/per-ip/<path:path>")
     def per_ip(path):
         dashed_ip, name = path.split("/", 1)    # fails, with 500, when there is no slash
+        return (released if state.version == RELEASED else coming)(dashed_ip.replace("-", "."), name)
+
+    def released(node, name):
+        state.need_daemon()
         place = posixpath.normpath("/node/" + name)
         if place in ("/node", "/node/overlays"):    # the one folder in a Raspberry Pi 5's boot folder
             state.danger("directory")
@@ -376,23 +438,33 @@ def walt_service(state):
             return SECRET
         if place not in ("/node/boot.sig", "/node/boot.img"):
             raise bottle.HTTPError(404, "File not found.")
-        image = state.ask_daemon(state.image(dashed_ip.replace("-", ".")), behind())
-        if image is None:
-            raise bottle.HTTPError(500, "No answer.")
-        return signature(image) if name == "boot.sig" else content(image)
-
-    def signature(image):
-        digest = state.signatures.digest(image)
-        fault = bottle.request.environ["walt.fault"]
-        if fault and fault.kind == "wrong-digest":
-            digest = image_digest("wrong", 1)
-        if fault and fault.kind == "no-digest":
-            return b"this is not a signature\n"
-        return boot_sig(digest)
-
-    def content(image):
+        image = state.ask_daemon("file", state.folder(node).image, strikes("behind"))
+        if name == "boot.sig":
+            return faulty(boot_sig(state.signatures.digest(image)))
         bottle.response.add_header("Content-Length", image[1] * MIB)
         return (piece for piece in image_pieces(*image))
+
+    def coming(node, name):
+        """As files, by bottle's own means: without asking the daemon, whose work the folder of a node is."""
+        root = "/nonexistent/nodes/%s/tftp" % node
+        place = posixpath.normpath(posixpath.join(root, name.strip("/")))
+        if place == root + "/boot.img" and state.has_daemon:
+            return sent(state.files.image(state.folder(node).image), "text/html")
+        if place == root + "/boot.sig" and state.has_daemon:
+            image = state.folder(node).signed
+            return sent(state.files.signature(image, faulty(boot_sig(image_digest(*image)))), "application/pgp-signature")
+        return bottle.static_file(name, root=root)
+
+    def sent(file, kind):
+        reply = bottle.static_file("%d" % file.fileno(), root="/proc/self/fd", mimetype=kind)
+        reply.headers.pop("ETag", None)     # which is bottle's since 0.13; Debian 12 has 0.12
+        return reply
+
+    def faulty(signature):
+        """The boot.sig, or what a fault makes of it."""
+        if strikes("wrong-digest"):
+            return boot_sig(image_digest("wrong", 1))
+        return b"this is not a signature\n" if strikes("no-digest") else signature
 
     @app.route("/walt-vpn/enroll", method="POST")
     def enroll():
@@ -404,15 +476,23 @@ def walt_service(state):
         content = key.file.read()
         if len(content) in DEADLY_KEY_SIZES:
             state.danger("enroll-key")
-        return "enrolled %d bytes\n" % len(content)
+        return state.ask_daemon("enroll", "enrolled %d bytes\n" % len(content), False)
 
     @app.route("/walt-vpn/node-conf/<path:path>")
     def node_conf(path):
         if bottle.request.query.get("fake_requester_ip"):
             state.danger("impersonation")
-        return "conf %s\n" % path
+        return state.ask_daemon("conf", "conf %s\n" % path, strikes("behind"))
 
     return app
+
+
+def refuse_what_is_no_text(target):
+    """As bottle 0.12 does with a path that is no UTF-8; 0.13 drops those bytes."""
+    try:
+        urllib.parse.unquote_to_bytes(target.partition("?")[0]).decode()
+    except UnicodeDecodeError:
+        raise bottle.HTTPError(400, "Invalid path string. Expected UTF-8")
 
 
 class Listener:
@@ -483,13 +563,19 @@ class Control:
     def do_port(self):
         return self.listener.port
 
+    def do_play(self, version):
+        if version not in VERSIONS:
+            raise ValueError("no version %r" % version)
+        self.state.version = version
+
     def do_set_image(self, node, image, mib):
-        self.state.signatures.file_of((image, mib))
-        if node == "*":
-            self.state.images.clear()
-            self.state.default_image = (image, mib)
-        else:
-            self.state.images[node] = (image, mib)
+        self.state.set_folder(node, Folder((image, mib), (image, mib)))
+
+    def do_overwrite_image(self, node, image, mib):
+        self.state.set_folder(node, Folder((image, mib), self.state.folder(node).signed))
+
+    def do_daemon(self, is_there):
+        self.state.has_daemon = is_there
 
     def do_fault(self, **fault):
         self.state.faults.append(Fault(**fault))
@@ -528,6 +614,7 @@ class Control:
         self.state.dangers.clear()
         self.state.faults.clear()
         self.state.pace = None
+        self.state.has_daemon = True
         self.listener.up()
 
 
@@ -536,11 +623,12 @@ def main():
     options.add_argument("--address", default="127.0.0.1")
     options.add_argument("--port", type=int, default=0, help="default: any free one")
     options.add_argument("--image-mib", type=int, default=4, help="size of boot.img (default 4)")
+    options.add_argument("--version", choices=VERSIONS, default=RELEASED, help="which one it plays (default %(default)s)")
     options.add_argument("--control-fd", type=int, help=argparse.SUPPRESS)
     options = options.parse_args()
 
-    state = State(options.image_mib)
-    state.signatures.file_of(state.default_image)
+    state = State(options.image_mib, options.version)
+    state.files.image(state.default.image)
     try:
         listener = Listener(state, options.address, options.port)
     except OSError as problem:
@@ -549,7 +637,8 @@ def main():
     if options.control_fd is None:
         for number in (signal.SIGINT, signal.SIGTERM):
             gevent.signal_handler(number, sys.exit)
-        print("WalT server %s on http://%s:%d/walt-vpn/" % (FQDN, options.address, listener.port), flush=True)
+        print("WalT server %s, %s version, on http://%s:%d/walt-vpn/" % (
+            FQDN, options.version, options.address, listener.port), flush=True)
         listener.service.serve_forever()
     else:
         Control(state, listener).obey(socket.socket(fileno=options.control_fd))

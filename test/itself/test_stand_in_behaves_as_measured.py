@@ -1,6 +1,7 @@
-"""The stand-in WalT server answers as the real one was seen to, and breaks as it is told."""
+"""The stand-in WalT server answers as either version of the real one was seen to, and breaks as it is told."""
 
 import contextlib
+import email.utils
 import hashlib
 import time
 
@@ -10,6 +11,11 @@ import processes
 import wire
 from boot_client import BootClient, Outcome
 from boot_files import MIB, image_digest, image_pieces
+from stand_in import COMING, RELEASED, VERSIONS
+
+pytestmark = pytest.mark.walt_versions(*VERSIONS)
+of_the_released = pytest.mark.walt_versions(RELEASED)
+of_the_coming = pytest.mark.walt_versions(COMING)
 
 NODE = "/walt-vpn/per-ip/192-168-152-7/"
 
@@ -34,6 +40,7 @@ def test_boot_sig_vouches_for_boot_img(walt):
     assert second.startswith("ts: ") and third.startswith("rsa2048: ") and len(bytes.fromhex(third[9:])) == 256
 
 
+@of_the_released
 def test_cache_of_signatures_is_no_lock(walt):
     """Each boot.sig that is asked for before the first one is done is computed too, in memory of its own; then none is."""
     digest = walt.set_image(image="new to it", mib=24)
@@ -55,6 +62,7 @@ def test_cache_of_signatures_is_no_lock(walt):
     assert walt.signatures() == (0, 0, 0)
 
 
+@of_the_released
 def test_signature_takes_the_whole_image_into_memory_once(walt):
     walt.set_image(image="new and large", mib=48)
     ask(walt, NODE + "boot.sig")
@@ -63,6 +71,7 @@ def test_signature_takes_the_whole_image_into_memory_once(walt):
     assert 48 * 1024 < peak_kib < 2 * 48 * 1024
 
 
+@of_the_released
 def test_signature_of_another_image_is_another_computation(walt):
     digests = [walt.set_image(ip, "of " + ip, 1) for ip in ("10.0.0.11", "10.0.0.12")]
     for _ in range(2):
@@ -72,12 +81,93 @@ def test_signature_of_another_image_is_another_computation(walt):
     assert walt.signatures().at_once == 1
 
 
-def test_image_has_a_length_and_nothing_to_resume_by(walt):
-    for headers in ((), [("Range", "bytes=1000-")]):
-        reply = ask(walt, NODE + "boot.img", headers=headers)
-        assert reply.status == 200 and len(reply.body) == MIB
-        assert sorted(name for name, _ in reply.headers) == ["Content-Length", "Content-Type", "Date"]
+def names(reply):
+    return sorted(name for name, _ in reply.headers)
+
+
+@of_the_released
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_released_boot_files_have_a_length_and_nothing_to_resume_by(walt, method):
+    for name, size in (("boot.img", MIB), ("boot.sig", 602)):
+        reply = ask(walt, NODE + name, method=method)
+        assert (reply.status, len(reply.body)) == (200, size if method == "GET" else 0)
+        assert names(reply) == ["Content-Length", "Content-Type", "Date"] and reply.header("Content-Length") == str(size)
         assert reply.header("Content-Type") == "text/html; charset=UTF-8"
+
+
+@of_the_coming
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_coming_boot_files_are_files(walt, method):
+    """With all that bottle 0.12 says of one: no ETag."""
+    for name, size, kind in (("boot.img", MIB, "text/html; charset=UTF-8"), ("boot.sig", 602, "application/pgp-signature")):
+        reply = ask(walt, NODE + name, method=method)
+        assert (reply.status, len(reply.body)) == (200, size if method == "GET" else 0)
+        assert names(reply) == ["Accept-Ranges", "Content-Length", "Content-Type", "Date", "Last-Modified"]
+        assert (reply.header("Content-Length"), reply.header("Content-Type")) == (str(size), kind)
+        assert reply.header("Accept-Ranges") == "bytes"
+
+
+@of_the_coming
+def test_coming_files_tell_when_they_were_made(walt):
+    """boot.sig after boot.img; a file of another image at another time; and all of it some time ago."""
+    def made(name):
+        return email.utils.parsedate_to_datetime(ask(walt, NODE + name).header("Last-Modified")).timestamp()
+    image, signature = made("boot.img"), made("boot.sig")
+    assert image < signature < time.time()
+    assert made("boot.img") == image
+    walt.set_image(image="another")
+    assert made("boot.img") != image
+
+
+# What is asked for, and what the coming version sends of a file of 1 MiB: None for nothing.
+RANGES = [("bytes=1000-", (1000, MIB - 1)), ("bytes=0-9", (0, 9)), ("bytes=-5", (MIB - 5, MIB - 1)), ("bytes=5-9,20-29", (5, 9)),
+          ("bytes=%d-" % MIB, None), ("bytes=x", None)]
+
+
+@pytest.mark.parametrize("asked, sent", RANGES, ids=[asked for asked, _ in RANGES])
+def test_ranges(walt, walt_version, asked, sent):
+    """The coming version sends the first one; the released one knows none."""
+    whole = image_pieces("default", 1)[0]
+    reply = ask(walt, NODE + "boot.img", headers=[("Range", asked)])
+    if walt_version == RELEASED:
+        assert (reply.status, reply.body, reply.values("Content-Range")) == (200, whole, [])
+    elif sent:
+        assert (reply.status, reply.body) == (206, whole[sent[0]:sent[1] + 1])
+        assert reply.header("Content-Range") == "bytes %d-%d/%d" % (*sent, MIB)
+    else:
+        assert reply.status == 416 and reply.values("Content-Range") == []
+
+
+@pytest.mark.parametrize("condition", ['"another"', "Sat, 01 Jan 2000 00:00:00 GMT"])
+def test_if_range_is_ignored(walt, walt_version, condition):
+    reply = ask(walt, NODE + "boot.img", headers=[("Range", "bytes=1000-"), ("If-Range", condition)])
+    assert (reply.status, len(reply.body)) == ((200, MIB) if walt_version == RELEASED else (206, MIB - 1000))
+
+
+def test_if_modified_since(walt, walt_version):
+    made = ask(walt, NODE + "boot.img").values("Last-Modified")
+    assert len(made) == (walt_version == COMING)
+    for since, modified in ((made or ["Sat, 01 Jan 2022 00:00:00 GMT"], False), (["Sat, 01 Jan 2000 00:00:00 GMT"], True)):
+        reply = ask(walt, NODE + "boot.img", headers=[("If-Modified-Since", since[0])])
+        assert reply.status == (200 if walt_version == RELEASED or modified else 304)
+
+
+def test_boot_sig_of_an_image_that_was_overwritten(walt, walt_version, node):
+    """The coming version has made it when the image was set up, and leaves it alone."""
+    before = ask(walt, NODE + "boot.sig").body
+    digest = walt.overwrite_image(image="overwritten", mib=1)
+    after = ask(walt, NODE + "boot.sig").body
+    assert (after == before) == (walt_version == COMING)
+    assert hashlib.sha256(ask(walt, NODE + "boot.img").body).hexdigest() == digest
+    assert node(walt).boot().outcome is (Outcome.CORRUPT if walt_version == COMING else Outcome.BOOTED)
+    walt.set_image(image="overwritten", mib=1)
+    assert node(walt).boot().booted
+
+
+def test_one_node_s_image_is_overwritten(walt, node):
+    digest = walt.overwrite_image("192.168.152.7", "of one", 1)
+    assert ask(walt, NODE + "boot.img").body == b"".join(image_pieces("of one", 1))
+    assert node(walt, "192.168.152.8").boot().image_sha256 != digest
 
 
 def test_errors(walt):
@@ -85,6 +175,22 @@ def test_errors(walt):
     assert reply.status == 404 and 650 < len(reply.body) < 850
     assert ask(walt, "/walt-vpn/server", method="PUT").status == 405
     assert ask(walt, "/walt-vpn/per-ip/192-168-152-7").status == 500
+
+
+@pytest.mark.parametrize("path", [NODE + "caf%C3", "/walt-vpn/per-ip/192-168-152-%80/boot.img"])
+def test_bytes_that_are_no_text(walt, path):
+    assert ask(walt, path).status == 400
+
+
+def test_without_its_daemon(walt, walt_version):
+    """The folder of a node is the daemon's work."""
+    walt.end_daemon()
+    for name in ("boot.sig", "boot.img", "other"):
+        assert ask(walt, NODE + name).status == (500 if walt_version == RELEASED else 404)
+    assert ask(walt, "/walt-vpn/node-conf/boot-mode").status == 500
+    assert ask(walt, "/walt-vpn/server").status == 200
+    walt.clear()
+    assert ask(walt, NODE + "boot.sig").status == 200
 
 
 def enrolment(size):
@@ -101,22 +207,26 @@ def test_enroll(walt):
     assert ask(walt, "/walt-vpn/enroll", method="POST", headers=[FORM, ("Transfer-Encoding", "chunked")], body=chunked).status == 400
 
 
-@pytest.mark.parametrize("path, kind, fatal", [
-    (NODE, "directory", True),
-    (NODE + ".", "directory", True),
-    (NODE + "/", "directory", True),
-    (NODE + "overlays", "directory", True),
-    (NODE + "../../etc/passwd", "traversal", False),
-    (NODE + "%2e%2e/secret", "traversal", False),
-    (NODE + "..%2fsecret", "traversal", False),
-    ("/walt-vpn/node-conf/x?fake_requester_ip=192.168.152.7", "impersonation", False),
-    ("/walt-vpn/node-conf/x?%66ake_requester_ip=192.168.152.7", "impersonation", False),
+@pytest.mark.parametrize("path, kind, status", [
+    (NODE, "directory", 403),
+    (NODE + ".", "directory", 403),
+    (NODE + "/", "directory", 403),
+    (NODE + "overlays", "directory", 404),
+    (NODE + "../../etc/passwd", "traversal", 403),
+    (NODE + "%2e%2e/secret", "traversal", 403),
+    (NODE + "..%2fsecret", "traversal", 403),
+    ("/walt-vpn/node-conf/x?fake_requester_ip=192.168.152.7", "impersonation", None),
+    ("/walt-vpn/node-conf/x?%66ake_requester_ip=192.168.152.7", "impersonation", None),
 ])
-def test_danger_is_noted(walt, path, kind, fatal):
+def test_danger_is_noted(walt, walt_version, path, kind, status):
+    """status: with which the coming version refuses what harms the released one."""
     walt.expect_danger(kind)
-    ask(walt, path)
-    assert walt.dangers() == [{"kind": kind, "target": path}]
-    assert bool(walt.fatal_events()) == fatal
+    reply = ask(walt, path)
+    if walt_version == COMING and status:
+        assert (reply.status, walt.dangers()) == (status, [])
+    else:
+        assert walt.dangers() == [{"kind": kind, "target": path}]
+        assert bool(walt.fatal_events()) == (kind == "directory")
 
 
 def test_an_enroll_key_of_100_kib_ends_the_daemon(walt):
@@ -148,10 +258,33 @@ def test_keeps_connections_alive(walt):
     assert first.peer == second.peer
 
 
-@pytest.mark.parametrize("name, size", [("boot.sig", 602), ("boot.img", MIB)])
-@pytest.mark.parametrize("kind, ending", [("fin", "FIN"), ("rst", "RST"), ("silence", "timeout")])
+ENDINGS = pytest.mark.parametrize("kind, ending", [("fin", "FIN"), ("rst", "RST"), ("silence", "timeout")])
+BOOT_FILES = pytest.mark.parametrize("name, size", [("boot.sig", 602), ("boot.img", MIB)])
+
+
+@of_the_released
+@BOOT_FILES
+@ENDINGS
 @pytest.mark.parametrize("place", [None, 0, 1, 300, -1])
 def test_breaks_off_at_that_byte(walt, name, size, kind, ending, place):
+    breaks_off(walt, name, size, kind, ending, place)
+
+
+@of_the_coming
+@BOOT_FILES
+@pytest.mark.parametrize("place", [None, 0, 300, -1])
+def test_coming_files_break_off_at_that_byte(walt, name, size, place):
+    breaks_off(walt, name, size, "rst", "RST", place)
+
+
+@of_the_coming
+def test_a_range_breaks_off_at_that_byte_of_what_is_sent(walt):
+    walt.fault("boot.img", "rst", at_byte=300)
+    reply = ask(walt, NODE + "boot.img", headers=[("Range", "bytes=1000-")])
+    assert (reply.status, reply.ended) == (206, "RST") and reply.body == image_pieces("default", 1)[0][1000:1300]
+
+
+def breaks_off(walt, name, size, kind, ending, place):
     at_byte = place if place is None or place >= 0 else size - 1
     walt.fault(name, kind, at_byte=at_byte)
     reply = wire.exchange(walt.port, wire.request(NODE + name, "x"), timeout=2 if kind == "silence" else 60)
@@ -184,12 +317,25 @@ def test_rate_is_shared(walt):
     assert 0.2 < time.monotonic() - started < 5
 
 
+@of_the_released
 def test_one_answer_behind(walt):
     eleven, twelve = walt.set_image("10.0.0.11", "eleven", 1), walt.set_image("10.0.0.12", "twelve", 1)
     ask(walt, "/walt-vpn/per-ip/10-0-0-11/boot.sig")
     walt.fault("10-0-0-12", "behind", times=2)
     assert ask(walt, "/walt-vpn/per-ip/10-0-0-12/boot.sig").body.decode().startswith(eleven)
     assert ask(walt, "/walt-vpn/per-ip/10-0-0-12/boot.sig").body.decode().startswith(twelve)
+
+
+@of_the_coming
+def test_coming_files_are_never_behind(walt):
+    """Its files need no daemon; what does can be."""
+    for path, behind in (("per-ip/10-0-0-%d/boot.sig", False), ("node-conf/%d", True)):
+        digest = [walt.set_image("10.0.0.%d" % number, str(number), 1) for number in (11, 12)][1]
+        before = ask(walt, "/walt-vpn/" + path % 11).body
+        walt.fault(path % 12, "behind")
+        reply = ask(walt, "/walt-vpn/" + path % 12)
+        assert (reply.body == before) == behind
+        assert behind or reply.body.decode().startswith(digest)
 
 
 def test_wrong_files(walt, node):
@@ -249,6 +395,6 @@ def test_image_content_is_known_by_name(walt):
 
 
 @pytest.mark.parametrize("resumed_after", [1, MIB // 2])
-def test_a_resume_straight_from_it_corrupts(walt, resumed_after):
+def test_a_resume_straight_from_it(walt, walt_version, resumed_after):
     boot = BootClient("127.0.0.1", walt.port, lost_links={"boot.img": [resumed_after]}).boot()
-    assert boot.outcome is Outcome.CORRUPT
+    assert boot.outcome is (Outcome.CORRUPT if walt_version == RELEASED else Outcome.BOOTED)
