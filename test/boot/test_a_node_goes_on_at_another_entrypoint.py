@@ -12,6 +12,9 @@ from fleet import SLOW, Fleet
 from link import Link
 from processes import wait_until
 from proxies import Haproxy, WaltVpn, program
+from stand_in import VERSIONS
+
+pytestmark = pytest.mark.walt_versions(*VERSIONS)
 
 MIB = 4
 THIRD = (MIB << 20) // 3

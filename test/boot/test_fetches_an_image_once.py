@@ -12,6 +12,9 @@ import wire
 from fetches import FOUR_PROCESSES, HALF, await_fetch, fetched, fetcher
 from fleet import Fleet
 from processes import wait_until
+from stand_in import VERSIONS
+
+pytestmark = pytest.mark.walt_versions(*VERSIONS)
 
 
 def processes_that_answered(httpd):

@@ -1,10 +1,15 @@
 """The image of a node changes at the WalT server at the worst moments: it boots the one it was vouched for, or starts over."""
 
+import pytest
+
 import wire
 from boot_client import Outcome
 from fetches import fetched
 from fleet import Fleet
 from processes import wait_until
+from stand_in import VERSIONS
+
+pytestmark = pytest.mark.walt_versions(*VERSIONS)
 
 MIB = 1 << 20
 HALF = MIB // 2

@@ -3,7 +3,12 @@
 import os
 import socket
 
+import pytest
+
 import wire
+from stand_in import VERSIONS
+
+pytestmark = pytest.mark.walt_versions(*VERSIONS)
 
 NODES = 10
 IMG = "/walt-vpn/per-ip/192-168-152-%d/boot.img"

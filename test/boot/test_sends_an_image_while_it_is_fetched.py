@@ -16,6 +16,12 @@ from fetches import FOUR_PROCESSES, await_fetch, fetched, fetcher
 from fleet import Fleet
 from processes import wait_until
 from proxies import hasty
+from stand_in import RELEASED, VERSIONS
+
+pytestmark = pytest.mark.walt_versions(*VERSIONS)
+
+# What takes long and is about the way to the nodes.
+only_once = pytest.mark.walt_versions(RELEASED)
 
 HALF = MIB // 2
 HELD_BACK = 64 * 1024
@@ -86,6 +92,7 @@ def server_of(mpm):
     return {"event": FOUR_PROCESSES, "worker": many.replace("MaxSpareThreads 32", "MaxSpareThreads 256"), "prefork": ""}[mpm]
 
 
+@only_once
 @pytest.mark.parametrize("mpm", MPMS)
 def test_what_is_here_is_sent(mpm, entrypoint, cache, walt, readers):
     """Readers in several processes have the first half while the fetch is stopped there, and the rest when it goes on."""
@@ -599,6 +606,7 @@ def test_a_flood_keeps_no_other(calls, entrypoint, cache, walt, readers):
     assert other.rest().body == content("another", 2)
 
 
+@only_once
 @pytest.mark.parametrize("mpm, server", [
     ("worker", ONE_PROCESS),
     ("prefork", "StartServers 4\nServerLimit 4\nMaxRequestWorkers 4\nMinSpareServers 1\nMaxSpareServers 4")], ids=["worker", "prefork"])

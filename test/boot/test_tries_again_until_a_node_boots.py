@@ -8,6 +8,9 @@ import proxies
 from boot_client import Outcome
 from fetches import fetched
 from fleet import Fleet
+from stand_in import RELEASED, VERSIONS
+
+pytestmark = pytest.mark.walt_versions(*VERSIONS)
 
 HALF = 1 << 19
 IMG = "/walt-vpn/per-ip/192-168-152-7/boot.img"
@@ -122,6 +125,7 @@ def test_down_with_the_image_in_the_cache(hasty, walt, cache, node):
     assert fetched(walt) == 1
 
 
+@pytest.mark.walt_versions(RELEASED)     # it takes long
 def test_stalled_for_less_than_the_nodes_patience(entrypoint, cache, walt, node):
     """The generated worker: a reply that stalls is given up after 20 s, so that a second try ends before the node's 50."""
     httpd = entrypoint(cache=cache.path)
@@ -135,6 +139,7 @@ def test_stalled_for_less_than_the_nodes_patience(entrypoint, cache, walt, node)
 TWO_NODES = {"192.168.152.7": "seven", "192.168.152.8": "eight"}
 
 
+@pytest.mark.walt_versions(RELEASED)     # the coming one's files never are
 @pytest.mark.parametrize("path, reason", [
     ("boot.img", "node 7's digest, node 8's image"),
     ("boot.sig", "node 8's digest, node 7's image"),

@@ -14,6 +14,9 @@ from fleet import Fleet
 from link import Link
 from processes import accepts_connections, wait_until
 from proxies import WaltVpn, hasty
+from stand_in import VERSIONS
+
+pytestmark = pytest.mark.walt_versions(*VERSIONS)
 
 MIB = 4
 HALF = MIB << 19

@@ -8,6 +8,9 @@ import pytest
 
 from fetches import fetched
 from fleet import Fleet
+from stand_in import VERSIONS
+
+pytestmark = pytest.mark.walt_versions(*VERSIONS)
 
 # Tests that are not run by root are this case anyhow.
 USER = "nobody" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name

@@ -12,6 +12,9 @@ from boot_files import image_digest
 from fetches import ONE_PROCESS, fetched
 from fleet import Fleet
 from processes import wait_until
+from stand_in import VERSIONS
+
+pytestmark = pytest.mark.walt_versions(*VERSIONS)
 
 HALF = 1 << 19
 STRANGER = "0123456789abcdef" * 4

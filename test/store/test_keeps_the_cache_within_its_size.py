@@ -12,6 +12,9 @@ import wire
 from fetches import fetched, fetcher
 from fleet import SLOW, Fleet
 from processes import wait_until
+from stand_in import VERSIONS
+
+pytestmark = pytest.mark.walt_versions(*VERSIONS)
 
 MIB = 1 << 20
 

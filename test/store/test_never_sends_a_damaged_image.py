@@ -11,6 +11,9 @@ from boot_files import image_digest
 from fetches import fetched
 from fleet import SLOW, Fleet
 from processes import wait_until
+from stand_in import VERSIONS
+
+pytestmark = pytest.mark.walt_versions(*VERSIONS)
 
 MIB = 1 << 20
 DIGEST = image_digest("default", 1)

@@ -14,6 +14,9 @@ from boot_files import image_pieces
 from fetches import HALF, ONE_PROCESS, CacheFolder, fetched
 from fleet import Fleet
 from processes import descriptors, wait_until
+from stand_in import VERSIONS
+
+pytestmark = pytest.mark.walt_versions(*VERSIONS)
 
 ROOT = os.getuid() == 0
 MIB = 1 << 20

@@ -5,7 +5,9 @@ import pytest
 from fetches import fetched
 from fleet import Fleet
 from processes import wait_until
-from stand_in import WaltServer
+from stand_in import VERSIONS, WaltServer
+
+pytestmark = pytest.mark.walt_versions(*VERSIONS)
 
 HALF = 1 << 19
 HOSTS = """
@@ -35,9 +37,10 @@ class Host:
 
 
 @pytest.fixture
-def hosts(entrypoint, cache, walt, other_walt):
+def hosts(entrypoint, cache, walt, other_walt, walt_version):
     """The httpd, its two entrypoints, and what is behind them."""
     other_walt.clear()
+    other_walt.play(walt_version)
     other_walt.set_image()
     httpd = entrypoint(cache=cache.path, start=False)
     httpd.vhost = HOSTS % (walt.location, other_walt.location)
