@@ -192,6 +192,8 @@ def parse_options():
                          help="seconds without a byte until a node resumes (default %(default)s)")
     parser.add_argument("--limit", metavar="S", type=above_zero, default=600,
                          help="most seconds for the boot of a node (default %(default)s)")
+    parser.add_argument("--watchdog", metavar="S", type=above_zero,
+                         help="say whether a node boots before a watchdog of so many seconds (BOOT_WATCHDOG_TIMEOUT) resets it")
     parser.add_argument("--rate", metavar="BYTES", type=above_zero,
                          help="most bytes a second that a node takes (default: no limit)")
     parser.add_argument("--host", metavar="NAME", help="the name that nodes ask for, if it is not the one of the URL")
@@ -217,6 +219,8 @@ def check_options(parser, options):
     """Refuses what can't be meant."""
     if options.purge and (options.entrypoint or options.node or options.warm):
         parser.error("--purge stands alone: it is about the folders of this machine")
+    if options.watchdog and not (options.node or options.warm):
+        parser.error("--watchdog goes with --node or --warm: it is a board's")
     if not options.entrypoint:
         if options.host:
             parser.error("--host goes with http://name")

@@ -5,7 +5,7 @@ import time
 
 import image_folder
 import questions
-from boot_client import BootClient, Outcome
+from boot_client import STAYS_ON, BootClient, Outcome
 from report import Verdict
 
 SETUP_PATIENCE = 2      # seconds in which walt-server-setup wants its answer
@@ -29,6 +29,8 @@ REMEDIES = {
     Outcome.UNREACHABLE: "see whether httpd runs and whether a firewall stands between",
     Outcome.UNDECIDED: "give it more time with --limit",
 }
+MORE_TIME = "set BOOT_WATCHDOG_TIMEOUT in the board's EEPROM to more, or have its image in the cache before it boots: " \
+            "walt-vpn-check --warm %s"
 
 
 def at(address, port):
@@ -258,14 +260,31 @@ def boot_node(report, address, port, host, node, options, known=(), lost_links=N
     """Boots one emulated node; returns its Boot. lost_links: where it loses its link on purpose, as BootClient takes it."""
     boot = BootClient(address, port, node, host, options.patience, options.limit, options.rate, lost_links).boot(known)
     story = ["%s from byte %d: status %d" % reply for reply in boot.replies]
+    late = bool(options.watchdog) and boot.image_sha256 not in known and tell_watchdog(report, boot, options.watchdog, story)
     text = "\n".join([str(boot)] + story)
-    if boot.booted:
+    if late:
+        report.critical(text, MORE_TIME % node)
+    elif boot.booted:
         report.ok(text)
     elif boot.outcome is Outcome.UNDECIDED:
         report.unknown(text, REMEDIES[boot.outcome])
     else:
         report.critical(text, MERE_PROXY if resumed_from_the_start(boot) else REMEDIES[boot.outcome])
     return boot
+
+
+def tell_watchdog(report, boot, watchdog, story):
+    """Adds to the story what a watchdog of so many seconds would have done. Is that what keeps the board from booting?"""
+    if boot.booted:
+        report.figure("boot_" + boot.node, "%.3fs;;%g" % (boot.seconds, watchdog))
+    if boot.seconds > watchdog and (boot.booted or boot.outcome is Outcome.UNDECIDED):
+        story.insert(0, "too late: its watchdog resets it after %g s, and it starts over" % watchdog)
+        return True
+    if boot.booted:
+        story.insert(0, "in time: its watchdog gives the whole boot %g s, %.1f s more" % (watchdog, watchdog - boot.seconds))
+    elif boot.outcome in STAYS_ON:
+        story.insert(0, "its watchdog resets it after %g s, and it starts over" % watchdog)
+    return False
 
 
 def resumed_from_the_start(boot):

@@ -113,6 +113,43 @@ def test_a_rate_that_is_too_low(check, walt):
     assert float(re.search(r"resumes?, (\S+) s\)", text).group(1)) < 5
 
 
+def test_a_watchdog_that_waits_long_enough(check, entrypoint, cache):
+    """How long it took, and what is left. Of an image that a node before has brought only the digest is asked for."""
+    ours = entrypoint(server_name="localhost", cache=cache.path)
+    status, text = check("http://localhost:%d" % ours.port, *NODE, "--warm", "192.168.152.8", "192.168.152.9",
+                         "--watchdog", "40", "--nagios")
+    assert status == 0
+    told = re.findall(r"(?m)^  ok +node (\S+): booted \(.*, (\S+) s\)\n +in time: its watchdog gives the whole boot 40 s, (\S+) s "
+                      r"more\n +boot\.sig", text)
+    assert [node for node, _, _ in told] == ["192.168.152.7", "192.168.152.8"]
+    assert all(abs(float(took) + float(left) - 40) < 0.11 for _, took, left in told)
+    figures = re.fullmatch(r"WALT-VPN OK: .* \| boot_192\.168\.152\.7=(\d+\.\d{3})s;;40 boot_192\.168\.152\.8=(\d+\.\d{3})s;;40",
+                           text.splitlines()[0]).groups()
+    assert [abs(float(figure) - float(took)) < 0.06 for figure, (_, took, _) in zip(figures, told)] == [True, True]
+
+
+@pytest.mark.parametrize("limit, ends", [([], r"booted \(1049178 bytes"), (["--limit", "0.7"], "is still busy")])
+def test_a_watchdog_that_is_faster(check, walt, limit, ends):
+    """It boots in this while, or might: a board with that watchdog starts over."""
+    walt.fault("boot.img", "slow", rate=1 << 20)
+    status, text = check(walt.url, *WARM, "--watchdog", "0.5", "--nagios", *limit)
+    assert status == 2
+    assert text.startswith("WALT-VPN CRITICAL: node 192.168.152.7: ")
+    assert re.search(r"(?m)^  CRITICAL  node 192\.168\.152\.7: " + ends + r".*\n +too late: its watchdog resets it after 0\.5 s, and it "
+                     r"starts over\n(?:.*\n)* +-> set BOOT_WATCHDOG_TIMEOUT .*: walt-vpn-check --warm 192\.168\.152\.7$", text)
+    assert bool(re.search(r" \| boot_192\.168\.152\.7=\d\.\d{3}s;;0\.5$", text.splitlines()[0])) == (not limit)
+
+
+@pytest.mark.parametrize("kind, told", [("fin", True), ("no-digest", False)])
+def test_a_watchdog_that_ends_a_hang(check, walt, kind, told):
+    """But for no other failure is it to blame, or of use."""
+    walt.fault("boot.sig", kind, at_byte=1)
+    status, text = check(walt.url, *WARM, "--watchdog", "40")
+    assert status == 1
+    assert ("\n            its watchdog resets it after 40 s, and it starts over\n" in text) == told
+    assert "BOOT_WATCHDOG_TIMEOUT" not in text
+
+
 def test_an_entrypoint_that_nobody_reaches(check):
     port = processes.free_port()
     status, text = check("http://127.0.0.1:%d" % port, *NODE)
@@ -194,6 +231,7 @@ def test_a_stranger_s_words(check, walt):
     (["http://"], "without a path, as in: walt-vpn-check http://walt-entry.example.org\n"),
     (["http://walt-entry.test", "--node", "node1"], "node1 is not an IPv4 address as 192.168.152.7"),
     (["http://walt-entry.test", "--timeout", "0"], "0: write a number greater than zero"),
+    (["http://walt-entry.test", "--watchdog", "40"], "--watchdog goes with --node or --warm"),
     (["--nagio"], "unrecognized arguments: --nagio"),
     (["--port", "0"], "0: write a number from 1 to 65535"),
     (["--host", "x"], "--host goes with http://name"),

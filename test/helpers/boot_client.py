@@ -20,7 +20,8 @@ LARGEST_SIG = 4096
 
 
 class Outcome(enum.Enum):
-    """What became of a boot. Only the first is good; the board stays switched on after `HANGS` and `WEDGED`."""
+    """What became of a boot. Only the first is good; the board stays switched on after `HANGS` and `WEDGED`, unless it has a
+    watchdog."""
 
     BOOTED = "booted"
     HANGS = "hangs: waits for bytes that never come, until someone switches it off and on"
@@ -32,7 +33,11 @@ class Outcome(enum.Enum):
     NOT_UNDERSTOOD = "fails: it does not understand this kind of reply"
     GAVE_UP = "gives up: resuming brought nothing new"
     UNREACHABLE = "can't reach the entrypoint"
+    TOO_LATE = "starts over: its watchdog has reset it"
     UNDECIDED = "is still busy: the time for it is over"
+
+
+STAYS_ON = (Outcome.HANGS, Outcome.WEDGED)
 
 
 class Boot:
@@ -169,19 +174,22 @@ class BootClient:
     http_host    HTTP_HOST in its EEPROM, if that is not what `host` says
     patience     seconds without a byte before it resumes
     seconds      most that a boot may take, None: whatever it takes
+    watchdog     seconds after which the board resets itself if the boot has not come to its end, even if it hangs
+                 (BOOT_WATCHDOG_TIMEOUT in its EEPROM), None: never
     rate         most bytes a second it takes, None: as fast as they come
     lost_links   {"boot.img": [1000, ...]}: there the way to the entrypoint is lost, once each
     resuming     called with the Boot before each resume
     """
 
     def __init__(self, host, port=80, node="192.168.152.7", http_host=None, patience=PATIENCE, seconds=None, rate=None,
-                 lost_links=None, resuming=lambda boot: None):
+                 lost_links=None, resuming=lambda boot: None, watchdog=None):
         self.host = host
         self.port = port
         self.node = node
         self.http_host = http_host or host
         self.patience = patience
         self.seconds = seconds
+        self.watchdog = watchdog
         self.deadline = None
         self.rate = rate
         self.lost_links = {name: sorted(places) for name, places in (lost_links or {}).items()}
@@ -191,7 +199,8 @@ class BootClient:
         """Boots it. Of an image whose digest is among the known ones only the boot.sig is asked for."""
         boot = Boot(self.node)
         started = time.monotonic()
-        self.deadline = self.seconds and started + self.seconds
+        limit = min((limit for limit in (self.seconds, self.watchdog) if limit), default=None)
+        self.deadline = limit and started + limit
         try:
             expected = self.expected_digest(boot, self.download("boot.sig", boot))
             if expected in known:
@@ -204,8 +213,11 @@ class BootClient:
         except Failed as failure:
             boot.outcome, boot.explanation = failure.outcome, str(failure)
         except OutOfTime:
-            boot.outcome, boot.explanation = Outcome.UNDECIDED, "after %g s" % self.seconds
+            boot.outcome = Outcome.TOO_LATE if limit == self.watchdog else Outcome.UNDECIDED
+            boot.explanation = "after %g s" % limit
         boot.seconds = time.monotonic() - started
+        if self.watchdog and boot.outcome in STAYS_ON:
+            boot.outcome, boot.seconds = Outcome.TOO_LATE, self.watchdog
         return boot
 
     @staticmethod
@@ -311,5 +323,11 @@ class BootClient:
             boot.bytes += len(data)
             rate = self.rate        # which another thread may change
             if rate:
-                pause = max(0, (file.size - before) / rate - (time.monotonic() - started))
-                time.sleep(pause if self.deadline is None else min(pause, max(0, self.deadline - time.monotonic())))
+                self.sleep((file.size - before) / rate - (time.monotonic() - started))
+
+    def sleep(self, seconds):
+        """These bytes take so long at this rate: some are not there yet when the time is over."""
+        left = seconds if self.deadline is None else self.deadline - time.monotonic()
+        time.sleep(max(0, min(seconds, left)))
+        if seconds > left:
+            raise OutOfTime

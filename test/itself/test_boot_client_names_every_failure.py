@@ -131,6 +131,27 @@ def test_failure_is_named(script, outcome):
     assert result.explanation
 
 
+@pytest.mark.parametrize("script", [
+    [GOOD_SIG, (reply(IMAGE)[:-1], "FIN")],
+    [(reply(SIG, extra="X-Long: %s\r\n" % ("x" * 192)), "listen")],
+], ids=["hangs", "wedged"])
+def test_a_watchdog_ends_a_hang(script):
+    """By a reset, after all of its time, which is not waited for here."""
+    result, _ = boot(script, watchdog=30)
+    assert (result.outcome, result.seconds) == (Outcome.TOO_LATE, 30) and result.explanation
+
+
+def test_a_watchdog_is_of_the_whole_boot():
+    """No byte that comes, and no new connection, gives it more time."""
+    slow = dict(rate=len(IMAGE) // 2, patience=5)
+    result, _ = boot([GOOD_SIG, (reply(IMAGE)[:-HALF], "RST"), (partial(HALF), "listen")], watchdog=1.5, **slow)
+    assert (result.outcome, result.explanation) == (Outcome.TOO_LATE, "after 1.5 s") and result.bytes > HALF
+    result, _ = boot([GOOD_SIG, (reply(IMAGE), "listen")], watchdog=30, **slow)
+    assert result.booted
+    result, _ = boot([GOOD_SIG, (reply(IMAGE), "listen")], watchdog=30, seconds=0.5, **slow)
+    assert result.outcome is Outcome.UNDECIDED
+
+
 def test_nobody_listens():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
