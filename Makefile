@@ -8,7 +8,7 @@
 # These install what they need when they are run as root, and say what to install otherwise:
 #
 #   make run            try it: an entrypoint on this machine, until Ctrl-C
-#                                                        (PORT=8080 WALT_SERVER=host[:port] NODE=ip)
+#                                     (PORT=8080 NODE=ip WALT_SERVER=host[:port] or WALT_VERSION=coming)
 #   make test           build, and test everything
 #   make test-firmware  boot iPXE, UEFI and Linux in QEMU through it, and resume with curl, wget and others
 #   make bench          how fast, beside the same: tables (SECTIONS="storm cold behind slow bulk small growth chain signatures")
@@ -77,6 +77,7 @@ PYTEST_FLAGS ?=
 TESTS        ?= test
 PORT         ?= 8080
 WALT_SERVER  ?=
+WALT_VERSION ?=
 NODE         ?= 192.168.152.7
 
 export PYTHONDONTWRITEBYTECODE = 1
@@ -100,7 +101,8 @@ test-firmware:
 run:
 	@test/install build run
 	@$(MAKE) --no-print-directory --silent all
-	@$(PYTHON) test/commands/run.py --port '$(PORT)' --walt-server '$(WALT_SERVER)' --node '$(NODE)'
+	@$(PYTHON) test/commands/run.py --port '$(PORT)' --walt-server '$(WALT_SERVER)' --node '$(NODE)' \
+		$(if $(WALT_VERSION),--walt-version '$(WALT_VERSION)')
 
 picture:
 	@test/install build run browser

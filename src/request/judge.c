@@ -3,7 +3,8 @@
  *
  * A text is judged as it stands and again after each decoding of its %XX escapes, until decoding
  * changes nothing: whichever of these readings a server takes, it was judged.  The WalT server
- * itself decodes once, drops bytes that are no UTF-8, and opens what it gets as root (facts.md 2).
+ * itself decodes once and opens what it gets as root; with bottle 0.13 it drops bytes that are no
+ * UTF-8 (facts.md 2).
  */
 #include "request/judge.h"
 

@@ -17,7 +17,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from boot_client import BootClient
 from httpd import NODE_TROUBLE, OF_A_TEST, DidNotStart, Httpd
-from stand_in import WaltServer
+from stand_in import RELEASED, TITLES, VERSIONS, WaltServer
 
 ADDRESS = "127.0.0.1"
 NAME = "localhost"
@@ -100,12 +100,13 @@ def follow(httpd):
     sys.exit("httpd has ended:\n" + httpd.console + httpd.error_log)
 
 
-def serve(port, location, node):
+def serve(port, location, node, about=""):
+    """about: what is to be said of that WalT server."""
     folder = tempfile.mkdtemp(prefix="walt-vpn-run-")
     httpd = Entrypoint(folder, location, port)
     try:
         httpd.start()
-        print("http://%s:%d/walt-vpn/ is the VPN HTTP entrypoint of the WalT server %s.\n" % (NAME, port, location))
+        print("http://%s:%d/walt-vpn/ is the VPN HTTP entrypoint of the WalT server %s.\n%s" % (NAME, port, location, about))
         seed_check(port)
         booted = boot_a_node(port, node)
         tell_warnings(httpd, booted)
@@ -131,8 +132,11 @@ def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--port", type=int, default=8080)
     options.add_argument("--walt-server", default="", help="host[:port] (default: a stand-in, started here)")
+    options.add_argument("--walt-version", choices=VERSIONS, help="which one the stand-in plays (default %s)" % RELEASED)
     options.add_argument("--node", default="192.168.152.7", help="IP address of the node that boots (default %(default)s)")
-    options = options.parse_args()
+    parser, options = options, options.parse_args()
+    if options.walt_server and options.walt_version:
+        parser.error("--walt-version is that of the stand-in, and --walt-server means another WalT server")
 
     problem = port_problem(options.port)
     if problem:
@@ -145,8 +149,11 @@ def main():
         if options.walt_server:
             serve(options.port, options.walt_server, options.node)
         else:
-            with WaltServer(image_mib=16) as walt:
-                serve(options.port, walt.location, options.node)
+            version = options.walt_version or RELEASED
+            with WaltServer(image_mib=16, version=version) as walt:
+                serve(options.port, walt.location, options.node,
+                      "That is a stand-in, which plays the %s;\nmake run WALT_VERSION=%s plays the other.\n" % (
+                          TITLES[version], next(other for other in VERSIONS if other != version)))
     except KeyboardInterrupt:
         print("\nEnded.")
 

@@ -4,7 +4,7 @@
  * An input is what stands behind /walt-vpn/ in a request target; the first '?' begins the query.
  * Whatever the judgement finds no fault with is read here as servers read it: decoded up to three
  * times, with backslashes as slashes, without ;parameters, with and without the bytes that are no
- * UTF-8 (Python's bottle drops them).  In no reading may it lie outside /walt-vpn/, be a directory
+ * UTF-8 (bottle 0.13 drops them).  In no reading may it lie outside /walt-vpn/, be a directory
  * below per-ip/ (overlays in a node's folder is one), or name a fake_requester_ip.  None of this shares code or approach with
  * boot_request.c.
  *

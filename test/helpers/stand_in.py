@@ -11,6 +11,7 @@ import processes
 from boot_files import image_digest
 
 RELEASED, COMING = VERSIONS = "released", "coming"
+TITLES = {RELEASED: "released version of WalT (master d103a235)", COMING: "coming version of WalT (etienne-dev a49705ec)"}
 PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "walt_server.py")
 
 

@@ -7,8 +7,8 @@ lives on. Tests start it through stand_in.WaltServer, which also breaks it on pu
 
     test/helpers/walt_server.py --port 8081 [--address 127.0.0.1] [--image-mib 4] [--version released]
 
-It plays one of two versions (facts.md 2): the released one makes each boot.sig of boot.img when it is asked, and knows no ranges;
-the coming one sends both as files.
+It plays one of two versions of WalT (facts.md 2): the released one makes each boot.sig of boot.img when it is asked, and knows
+no ranges; the coming one sends both as files.
 """
 
 from gevent import monkey

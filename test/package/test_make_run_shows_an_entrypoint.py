@@ -109,6 +109,21 @@ def test_make_run(run):
     assert made.output.rstrip().endswith(("Ended.", "Interrupt"))
 
 
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+@pytest.mark.skipif(our_module() != os.path.join(PROJECT, "mod_walt_vpn.so"), reason="another module is under test")
+@pytest.mark.parametrize("version, kind, other", [("released", "text/html", "coming"),
+                                                  ("coming", "application/pgp-signature", "released")])
+def test_says_which_version_of_walt_it_stands_in_front_of(version, kind, other, run):
+    port = processes.free_port()
+    made = run("make", "run", "PORT=%d" % port, *(["WALT_VERSION=coming"] if version == "coming" else []))
+    assert_it_worked(made, port)
+    assert re.search(r"\nThat is a stand-in, which plays the %s version of WalT \(.*\);\nmake run WALT_VERSION=%s plays the other\."
+                     r"\n" % (version, other), made.output)
+    reply = wire.exchange(port, wire.request("/walt-vpn/per-ip/192-168-152-7/boot.sig", "localhost:%d" % port))
+    assert reply.header("Content-Type").startswith(kind)
+    made.interrupt()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_leaves_nothing_behind(number, run):
     """However it is ended."""
@@ -177,7 +192,7 @@ def test_in_front_of_a_server_of_the_users(run, walt):
     made = run(sys.executable, RUN, "--port", str(port), "--walt-server", walt.location)
     assert_it_worked(made, port)
     assert len(walt.requests("boot.img")) == 1
-    assert "the VPN HTTP entrypoint of the WalT server " + walt.location in made.output
+    assert "the VPN HTTP entrypoint of the WalT server " + walt.location in made.output and "stand-in" not in made.output
     made.interrupt()
 
 
@@ -231,6 +246,7 @@ def test_a_busy_port(run):
 
 @pytest.mark.parametrize("arguments, words", [
     (["--port", "99999"], "not a port"),
+    (["--walt-server", "walt.example.org", "--walt-version", "coming"], "--walt-version is that of the stand-in"),
     (["--walt-server", "http://walt.example.org"], "this is a URL; write the host alone"),
 ])
 def test_a_wrong_argument(arguments, words, run):
