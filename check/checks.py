@@ -5,7 +5,7 @@ import time
 
 import image_folder
 import questions
-from boot_client import STAYS_ON, BootClient, Outcome
+from boot_client import MOST_REPLIES, STAYS_ON, BootClient, Outcome
 from report import Verdict
 
 SETUP_PATIENCE = 2      # seconds in which walt-server-setup wants its answer
@@ -261,7 +261,7 @@ def boot_node(report, address, port, host, node, options, known=(), lost_links=N
     boot = BootClient(address, port, node, host, options.patience, options.limit, options.rate, lost_links).boot(known)
     story = ["%s from byte %d: status %d" % reply for reply in boot.replies]
     late = bool(options.watchdog) and boot.image_sha256 not in known and tell_watchdog(report, boot, options.watchdog, story)
-    text = "\n".join([str(boot)] + story)
+    text = "\n".join([str(boot)] + story + (["and so on"] if len(story) == MOST_REPLIES else []))
     if late:
         report.critical(text, MORE_TIME % node)
     elif boot.booted:

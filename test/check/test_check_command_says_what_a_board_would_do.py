@@ -211,6 +211,28 @@ def test_a_monitoring_plugin_that_is_not(check, walt, fault, status):
     assert check(walt.url, *NODE, "--nagios", "--limit", "0.5")[0] == status
 
 
+@pytest.mark.parametrize("reply, said", [
+    ("HTTP/1.1 200 OK\r\n" + "X: y\r\n" * 200000, "more than 99 header lines"),
+    ("HTTP/1.1 200 OK\r\n" + "X: y\r\n" * 200000 + "Content-Length: 1\r\n\r\nx", "more than 99 header lines"),
+    ("HTTP/1.1 200 OK\r\nContent-Length: " + "1" * 5000 + "\r\n\r\n", "no usable Content-Length in a reply of status 200"),
+    ("HTTP/1.1 " + "2" * 5000 + " OK\r\nContent-Length: 1\r\n\r\nx", "no HTTP status line"),
+    ("HTTP/1.1 200 OK\r\nX: " + "y" * 20000 + "\r\n\r\n", "header line too long (8191 bytes or more)")],
+    ids=["lines without end", "very many lines", "a length of 5000 digits", "a status of 5000 digits", "a long line"])
+def test_a_stranger_s_head(check, walt, reply, said):
+    """What it costs to read does not depend on whoever answers."""
+    walt.fault("/walt-vpn/server", "raw", times=None, reply=reply)
+    status, text = check(walt.url, "--timeout", "20")
+    assert status == 1 and said in text and len(text) < 2000
+
+
+def test_a_stranger_s_resumes(check, walt):
+    """A byte, and a reset, as long as --limit lets it: the report is as short as ever."""
+    walt.fault("boot.img", "rst", at_byte=1, times=None)
+    status, text = check(walt.url, *WARM, "--limit", "3")
+    assert status == 2 and re.search(r", \d{3,} resumes, ", text)
+    assert len(text.splitlines()) < 110 and "\n            and so on\n" in text
+
+
 def test_a_stranger_s_words(check, walt):
     """They reach neither the terminal's own commands nor a monitoring system's figures."""
     walt.fault("/walt-vpn/server", "raw", times=None, reply="HTTP/1.1 302 Found\r\nLocation: http://portal/?a|b=9\r\n"

@@ -16,6 +16,8 @@ PATIENCE = 50           # seconds without a byte before it tries to resume
 WINDOW = 64 * 1024      # its TCP receive window, which never grows
 RESUMES = 2             # in a row without a new byte
 LONGEST_LINE = 199      # of a reply's header; older firmware wedges on 200 bytes
+MOST_LINES = 100        # of a reply's head that are read here: what a board makes of more is not known
+MOST_REPLIES = 100      # that are told of
 LARGEST_SIG = 4096
 
 
@@ -51,7 +53,7 @@ class Boot:
         self.bytes = 0          # of file content received in all
         self.resumes = 0
         self.seconds = 0.0
-        self.replies = []       # (file, first byte asked for, status) per reply
+        self.replies = []       # (file, first byte asked for, status) of the first MOST_REPLIES replies
         self.image_sha256 = None
         self.boot_sig = None
 
@@ -147,21 +149,28 @@ class Connection:
         except OSError as problem:
             raise LinkLost(problem.strerror or str(problem))
 
-    def head(self, longest=LONGEST_LINE):
-        """The lines of the reply's head. longest: bytes of a line that are read."""
-        data = b""
-        while b"\r\n\r\n" not in data:
-            if max(map(len, data.split(b"\r\n"))) > longest:
-                raise Failed(Outcome.WEDGED, "header line too long (%d bytes or more)" % (longest + 1))
+    def line(self, longest):
+        """The next line of the reply's head, without its end. longest: bytes of it that are read."""
+        line = b""
+        while b"\r\n" not in line and len(line) <= longest + 1:
             more = self.receive()
             if not more:
                 raise Failed(Outcome.HANGS, "closed cleanly before the end of the headers")
-            data += more
-        head, _, self.pending = data.partition(b"\r\n\r\n")
-        lines = head.split(b"\r\n")
-        if max(map(len, lines)) > longest:
+            line += more
+        line, _, self.pending = line.partition(b"\r\n")
+        if len(line) > longest:
             raise Failed(Outcome.WEDGED, "header line too long (%d bytes or more)" % (longest + 1))
-        return lines
+        return line
+
+    def head(self, longest=LONGEST_LINE):
+        """The lines of the reply's head. longest: bytes of a line that are read."""
+        lines = []
+        for _ in range(MOST_LINES):
+            line = self.line(longest)
+            if not line and lines:
+                return lines
+            lines.append(line)
+        raise Failed(Outcome.NOT_UNDERSTOOD, "more than %d header lines" % (MOST_LINES - 1))
 
     def reset(self):
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -277,7 +286,8 @@ class BootClient:
             connection.send(self.request(file, resuming))
             status, length = self.judge(connection.head())
             file.statuses.append(status)
-            boot.replies.append((file.name, file.size, status))
+            if len(boot.replies) < MOST_REPLIES:
+                boot.replies.append((file.name, file.size, status))
             self.take_body(connection, file, length, boot)
         finally:
             connection.reset()
@@ -285,10 +295,10 @@ class BootClient:
     @staticmethod
     def judge(lines):
         """Status and length of a reply that the board can follow."""
-        words = lines[0].split(b" ", 2)
-        if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
-            raise Failed(Outcome.NOT_UNDERSTOOD, "no HTTP status line: %r" % lines[0])
-        status = int(words[1])
+        start = re.match(rb"HTTP/1[.]\S* ([0-9]{3})(?: |$)", lines[0])
+        if not start:
+            raise Failed(Outcome.NOT_UNDERSTOOD, "no HTTP status line: %r" % lines[0][:LONGEST_LINE])
+        status = int(start.group(1))
         if status == 404:
             raise Failed(Outcome.HTTP_ERROR, "404")
         if status in (301, 302, 303, 307, 308):
@@ -300,7 +310,7 @@ class BootClient:
                 raise Failed(Outcome.NOT_UNDERSTOOD, "transfer coding:%s" % value.decode("latin-1"))
             if name.lower() == b"content-encoding":
                 raise Failed(Outcome.NOT_UNDERSTOOD, "content coding:%s" % value.decode("latin-1"))
-            usable = re.fullmatch(rb"content-length: ([0-9]+)", line, re.IGNORECASE)
+            usable = re.fullmatch(rb"content-length: ([0-9]{1,18})", line, re.IGNORECASE)
             if usable:
                 length = int(usable.group(1))
         if length is None:

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from boot_client import BootClient, Outcome
+from boot_client import MOST_REPLIES, BootClient, Outcome
 from boot_files import boot_sig, image_pieces
 
 IMAGE = image_pieces("by hand", 1)[0][:100000]
@@ -105,6 +105,9 @@ FAILURES = [
     ("compressed", [(reply(SIG, extra="Content-Encoding: gzip\r\n"), "FIN")], Outcome.NOT_UNDERSTOOD),
     ("not HTTP", [(b"SSH-2.0-OpenSSH\r\n\r\n", "FIN")], Outcome.NOT_UNDERSTOOD),
     ("a header line of 200 bytes", [(reply(SIG, extra="X-Long: %s\r\n" % ("x" * 192)), "FIN")], Outcome.WEDGED),
+    ("100 header lines", [(reply(SIG, extra="X: y\r\n" * 98), "listen")], Outcome.NOT_UNDERSTOOD),
+    ("a status of two digits", [(reply(SIG, status="20 OK"), "listen")], Outcome.NOT_UNDERSTOOD),
+    ("a Content-Length of 19 digits", [(reply(SIG, length="Content-Length: 1" + "0" * 18), "listen")], Outcome.NOT_UNDERSTOOD),
     ("closed before the status line", [(b"", "FIN")], Outcome.HANGS),
     ("closed within the headers", [(b"HTTP/1.1 200 OK\r\nContent-", "FIN")], Outcome.HANGS),
     ("closed before the body", [(reply(SIG)[:-len(SIG)], "FIN")], Outcome.HANGS),
@@ -161,6 +164,7 @@ def test_nobody_listens():
 SUCCESSES = [
     ("at once", [GOOD_SIG, (reply(IMAGE), "listen")], 0),
     ("with a 199 byte header line", [(reply(SIG, extra="X-Long: %s\r\n" % ("x" * 191)), "listen"), (reply(IMAGE), "listen")], 0),
+    ("with 99 header lines", [(reply(SIG, extra="X: y\r\n" * 97), "listen"), (reply(IMAGE), "listen")], 0),
     ("with CONTENT-LENGTH", [(reply(SIG, length="CONTENT-LENGTH: 602"), "listen"), (reply(IMAGE), "listen")], 0),
     ("after a reset", [GOOD_SIG, (reply(IMAGE)[:-HALF], "RST"), (partial(HALF), "listen")], 1),
     ("after silence", [GOOD_SIG, (reply(IMAGE)[:-HALF], "silence"), (partial(HALF), "listen")], 1),
@@ -197,6 +201,38 @@ def test_resets_the_connection_after_the_last_byte():
 def test_a_lost_link_is_a_resume():
     result, server = boot([GOOD_SIG, (reply(IMAGE), "listen"), (partial(1000), "listen")], lost_links={"boot.img": [1000]})
     assert result.booted and result.resumes == 1
+
+
+def test_a_line_of_199_bytes_that_comes_in_pieces():
+    """Its end is no part of it, and may be in the next segment; so may the head's."""
+    sig = reply(SIG, extra="X-Long: %s\r\n" % ("x" * 191))
+    cuts = [sig.index(b"x\r\n") + 2, sig.index(b"\r\n\r\n") + 1]
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        for pieces in ([sig[:cuts[0]], sig[cuts[0]:cuts[1]], sig[cuts[1]:]], [reply(IMAGE)]):
+            connection, _ = server.accept()
+            with connection:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for piece in pieces:
+                    connection.sendall(piece)
+                    ScriptedServer.let_it_read(connection)
+                    time.sleep(0.05)    # to be read alone; if it is not, this shows nothing
+                ScriptedServer.end_of(connection)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    result = BootClient("127.0.0.1", server.getsockname()[1], patience=5).boot()
+    thread.join(10)
+    server.close()
+    assert result.booted, result
+
+
+def test_replies_without_end_are_not_all_kept():
+    """A byte each, and a reset: a board resumes for ever."""
+    script = [GOOD_SIG] + [(partial(first)[:first + 1 - len(IMAGE)], "RST") for first in range(120)] + [(partial(120), "listen")]
+    result, _ = boot(script)
+    assert result.booted and result.resumes == 120 and len(result.replies) == MOST_REPLIES
 
 
 def test_rate_is_kept():
