@@ -83,6 +83,11 @@ static int refusal(request_rec *r, const walt_vpn_request *request, const char *
         *why = REASON_NOT_EXPOSED;
         if (!boot->plain)
             return HTTP_NOT_FOUND;
+        /* With this status httpd reads nothing more: no byte of it is taken for a request. */
+        if (walt_vpn_request_has_body(r)) {
+            *why = REASON_BODY;
+            return HTTP_REQUEST_ENTITY_TOO_LARGE;
+        }
         if (r->method_number != M_GET)
             return HTTP_METHOD_NOT_ALLOWED;
     }

@@ -13,7 +13,7 @@
 /* Statuses of replies, and reasons of refusals, that are counted apart from others; which they are
  * report/watch.h knows. */
 #define COUNTED_CODES 11
-#define COUNTED_REASONS 24
+#define COUNTED_REASONS 25
 
 /* What became of a boot. */
 typedef enum {

@@ -156,7 +156,7 @@ static const char *const reasons[] = {
     "a directory below per-ip/", "a fake_requester_ip argument",
     /* mod_walt_vpn.c */
     REASON_DISGUISE, REASON_NOT_EXPOSED, REASON_METHOD, REASON_HEADER, REASON_LARGE_ENROLL,
-    REASON_LARGE_CHUNKED,
+    REASON_LARGE_CHUNKED, REASON_BODY,
     /* boot/files.c */
     REASON_CHANGED, REASON_FAILED_FETCH,
     /* here */
@@ -601,15 +601,6 @@ static void complete_answer(request_rec *r, const walt_vpn_request *request)
         boot_watch_answer(r, WALT_VPN_FAILED, reason ? reason : reason_of(r->status));
 }
 
-/* Did the client send a body?  If so, an error of mod_proxy's may be about that: a broken chunk,
- * say, for which it gives 502, and has asked nobody.  ap_request_has_body() knows none of HEAD. */
-static int has_body(const request_rec *r)
-{
-    const char *length = apr_table_get(r->headers_in, "Content-Length");
-
-    return apr_table_get(r->headers_in, "Transfer-Encoding") || (length && apr_atoi64(length) > 0);
-}
-
 /* Count a request that has ended, after its answer is known. */
 static void count_request(const request_rec *r, const walt_vpn_request *request)
 {
@@ -624,7 +615,9 @@ static void count_request(const request_rec *r, const walt_vpn_request *request)
     counters->requests[request->boot.file][request->answer][place_of_code(r->status)]++;
     if (request->answer == WALT_VPN_REFUSED)
         counters->refusals[place_of_reason(reason ? reason : "")]++;
-    if (request->asked_at && ap_is_HTTP_SERVER_ERROR(r->status) && !has_body(r))
+    /* With a body an error of mod_proxy's may be about that: a broken chunk, say, for which it
+     * gives 502, and has asked nobody. */
+    if (request->asked_at && ap_is_HTTP_SERVER_ERROR(r->status) && !walt_vpn_request_has_body(r))
         boot_watch_unanswered(r);
     if (watch)
         count_sent(watch, watch->written == watch->announced ? watch->written : watch->arrived);

@@ -10,6 +10,7 @@
 #define REASON_CONFIGURATION "by the configuration of this httpd"
 #define REASON_LARGE_ENROLL "an enroll body of more than 32 KiB"
 #define REASON_LARGE_CHUNKED "a chunked body of more than 1 MiB"
+#define REASON_BODY "a body, which WaltVpnExpose boot does not let through"
 #define REASON_DISGUISE "a path below " BOOT_PREFIX " in disguise"
 #define REASON_NOT_EXPOSED "not among what WaltVpnExpose boot lets through"
 #define REASON_METHOD "a method that is not a word in capitals"

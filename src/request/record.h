@@ -49,6 +49,9 @@ typedef struct {
 /* The record of a claimed main request, or NULL for a request that is none of ours. */
 walt_vpn_request *walt_vpn_request_of(const request_rec *r);
 
+/* Does a body come with r?  ap_request_has_body() knows none of HEAD. */
+int walt_vpn_request_has_body(const request_rec *r);
+
 /* Make the record of r, empty. */
 walt_vpn_request *walt_vpn_request_make(request_rec *r);
 
