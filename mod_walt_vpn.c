@@ -104,25 +104,33 @@ static int refusal(request_rec *r, const walt_vpn_request *request, const char *
     return OK;
 }
 
-/* What stands behind /walt-vpn/ in this path of r, if r asks an entrypoint by its name; else
- * NULL. */
-static const char *rest_of(const request_rec *r, const char *path)
+/* Does r ask an entrypoint by its name? */
+static int is_by_name(const request_rec *r)
 {
-    if (r->prev || !path || !r->hostname || !entrypoint_of(r->server))
-        return NULL;
-    path = boot_request_rest(path);
-    return path && entrypoint_is_named(r->server, r->hostname) ? path : NULL;
+    return !r->prev && r->hostname && entrypoint_of(r->server)
+           && entrypoint_is_named(r->server, r->hostname);
 }
 
-/* Make the record of r, judge it, and promise its reply. */
-static walt_vpn_request *judge(request_rec *r, const char *rest)
+/*
+ * Judge r as it was sent, and promise its reply.  NULL: it is none of ours.  A path of which only
+ * others would make one below /walt-vpn/ ("/.//walt-vpn/") is ours to refuse: no node asks so, and
+ * a ProxyPass that was left from before would let it through.
+ */
+static walt_vpn_request *judge(request_rec *r)
 {
-    walt_vpn_request *request = walt_vpn_request_make(r);
+    const char *path = r->parsed_uri.path, *rest = path ? boot_request_rest(path) : NULL;
+    walt_vpn_request *request;
 
+    if (!path || !is_by_name(r)
+        || (!rest && !boot_request_is_disguised(apr_pstrdup(r->pool, path))))
+        return NULL;
+    request = walt_vpn_request_make(r);
     request->entrypoint = entrypoint_of(r->server);
-    request->rest = apr_pstrdup(r->pool, rest);         /* httpd decodes the path in place */
+    request->rest = rest ? apr_pstrdup(r->pool, rest) : "";     /* httpd decodes it in place */
     request->query = apr_pstrdup(r->pool, r->parsed_uri.query);
     boot_request_judge(&request->boot, request->rest, request->query);
+    if (!rest)
+        request->boot.fault = REASON_DISGUISE;
     promise_make(r);
     headers_own_errors(r);
     return request;
@@ -206,8 +214,7 @@ static int walt_vpn_create_request(request_rec *r)
  */
 static int walt_vpn_post_read_first(request_rec *r)
 {
-    const char *rest = rest_of(r, r->parsed_uri.path);
-    walt_vpn_request *request = rest ? judge(r, rest) : NULL;
+    walt_vpn_request *request = judge(r);
 
     promise_end_reading(r);
     if (!request) {
@@ -378,29 +385,13 @@ static int walt_vpn_type_checker(request_rec *r)
     return claimed(r) ? OK : DECLINED;
 }
 
-/* Refuse a path of which only httpd has made one below /walt-vpn/ ("/./walt-vpn/").  No node
- * asks so, and a ProxyPass that was left from before would let it through. */
-static int refuse_disguise(request_rec *r)
-{
-    const char *rest = r->main ? NULL : rest_of(r, r->uri);
-    walt_vpn_request *request;
-
-    if (!rest)
-        return DECLINED;
-    request = judge(r, rest);
-    request->boot.fault = REASON_DISGUISE;
-    boot_watch_judged(r);
-    boot_watch_refused(r, HTTP_NOT_FOUND, request->boot.fault);
-    return HTTP_NOT_FOUND;
-}
-
 /* Claim what was judged to be ours, whoever claimed it before. */
 static int walt_vpn_translate(request_rec *r)
 {
     const walt_vpn_request *request = claimed(r);
 
     if (!request)
-        return refuse_disguise(r);
+        return DECLINED;
     if (r->main)
         pass_on(r, request->entrypoint, 1, request->asked, NULL);
     else

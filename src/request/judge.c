@@ -321,6 +321,65 @@ const char *boot_request_rest(const char *path)
     return path;
 }
 
+/* Drop what one server or another drops, in place: control characters, and bytes that are not
+ * UTF-8. */
+static void drop_bytes(char *text)
+{
+    const char *from = text;
+    char *to = text;
+
+    while (*from) {
+        int length = utf8_length((const unsigned char *)from), i;
+
+        if (length == 0 || (unsigned char)*from < 0x20 || *from == 0x7f) {
+            from++;
+            continue;
+        }
+        for (i = 0; i < length; i++)
+            *to++ = *from++;
+    }
+    *to = '\0';
+}
+
+/*
+ * Does one reading of a path have a folder walt-vpn at its beginning, or somewhere behind an empty
+ * segment or dots?  Where these lead depends on who resolves them, when, and how often: nobody who
+ * means well writes them, so no server's way is followed.
+ */
+static int leads_below(const char *path)
+{
+    static const char separators[] = "/\\";
+    const char *segment = path + (*path && strchr(separators, *path) ? 1 : 0);
+    int is_first = 1, is_odd = 0;
+
+    for (;;) {
+        size_t length = strcspn(segment, separators);
+
+        if (segment[length] == '\0')
+            return 0;
+        if ((is_first || is_odd) && segment_is(segment, length, "walt-vpn"))
+            return 1;
+        is_first = 0;
+        is_odd |= segment_is(segment, length, "") || segment_is(segment, length, ".")
+                  || segment_is(segment, length, "..");
+        segment += length + 1;
+    }
+}
+
+int boot_request_is_disguised(char *path)
+{
+    int decodings, decoded = 1;
+
+    for (decodings = 0; decoded != 0 && decodings <= DECODINGS_MAX; decodings++) {
+        drop_bytes(path);
+        if (leads_below(path))
+            return 1;
+        if ((decoded = decode_once(path)) < 0)
+            return 1;
+    }
+    return 0;
+}
+
 void boot_request_judge(boot_request *b, const char *rest, const char *query)
 {
     memset(b, 0, sizeof(*b));

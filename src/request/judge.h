@@ -37,6 +37,13 @@ typedef struct {
 const char *boot_request_rest(const char *path);
 
 /*
+ * Could httpd, in any configuration, or a server behind it read this path, which is not below
+ * /walt-vpn/ as it was sent, as one that is?  Dots, doubled or encoded slashes, backslashes,
+ * ;parameters, escapes within escapes.  The path is overwritten.
+ */
+int boot_request_is_disguised(char *path);
+
+/*
  * Judge the rest of a path behind /walt-vpn/ and its query (NULL: there was no '?'), both as
  * sent, still escaped.  Fills *b whole; b->fault points to a constant.
  */

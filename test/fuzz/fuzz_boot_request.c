@@ -1,12 +1,16 @@
 /*
  * fuzz_boot_request.c: libFuzzer's way into request/judge.c, and a second opinion on its verdicts.
  *
- * An input is what stands behind /walt-vpn/ in a request target; the first '?' begins the query.
- * Whatever the judgement finds no fault with is read here as servers read it: decoded up to three
+ * A path that is not below /walt-vpn/ is treated as servers treat it, in every order and as often as
+ * three times: decoded, resolved with and without empty segments, freed of ;parameters, of bytes that
+ * are no UTF-8.  What begins with /walt-vpn/ after any of this is to be called disguised.
+ *
+ * An input is such a path, and what stands behind /walt-vpn/ in a request target; the first '?'
+ * begins the query.  Whatever the judgement finds no fault with is read here as servers read it: decoded up to three
  * times, with backslashes as slashes, without ;parameters, with and without the bytes that are no
  * UTF-8 (bottle 0.13 drops them).  In no reading may it lie outside /walt-vpn/, be a directory
- * below per-ip/ (overlays in a node's folder is one), or name a fake_requester_ip.  None of this shares code or approach with
- * boot_request.c.
+ * below per-ip/ (overlays in a node's folder is one), or name a fake_requester_ip.  None of this
+ * shares code or approach with request/judge.c.
  *
  *     make fuzz       (FUZZ_SECONDS=600)
  */
@@ -234,6 +238,98 @@ static void check_prefix(const char *path)
     free(start.bytes);
 }
 
+static void to_slashes(text *t)
+{
+    size_t i;
+
+    for (i = 0; i < t->length; i++)
+        t->bytes[i] = t->bytes[i] == '\\' ? '/' : t->bytes[i];
+}
+
+static void drop_parameters(text *t)
+{
+    size_t from, to = 0;
+    int within = 0;
+
+    for (from = 0; from < t->length; from++) {
+        within = t->bytes[from] == ';' || (within && t->bytes[from] != '/');
+        if (!within)
+            t->bytes[to++] = t->bytes[from];
+    }
+    t->length = to;
+}
+
+/* Resolve dots; merging: empty segments are none. */
+static void resolve(text *t, int merging)
+{
+    size_t from = 1, to = 0;
+
+    if (t->length == 0 || t->bytes[0] != '/')
+        return;
+    while (from <= t->length) {
+        const unsigned char *end = memchr(t->bytes + from, '/', t->length - from);
+        size_t length = end ? (size_t)(end - t->bytes) - from : t->length - from;
+        int is_back = length == 2 && memcmp(t->bytes + from, "..", 2) == 0;
+
+        if (is_back) {
+            while (to > 0 && t->bytes[--to] != '/')
+                continue;
+        }
+        else if (!(length == 1 && t->bytes[from] == '.') && !(length == 0 && merging && end)) {
+            memmove(t->bytes + to + 1, t->bytes + from, length);
+            t->bytes[to] = '/';
+            to += length + 1;
+        }
+        from += length + 1;
+    }
+    t->length = to;
+}
+
+static void merge(text *t)
+{
+    resolve(t, 1);
+}
+
+static void keep(text *t)
+{
+    resolve(t, 0);
+}
+
+/* Does this text, or what servers make of it, begin with /walt-vpn/? */
+static int can_lead_below(const text *path, int decodings, int *budget)
+{
+    static void (*const ways[])(text *) = { decode, drop_invalid, drop_parameters, to_slashes, merge, keep };
+    size_t i;
+    int found = 0;
+
+    if (path->length >= strlen(BOOT_PREFIX) && memcmp(path->bytes, BOOT_PREFIX, strlen(BOOT_PREFIX)) == 0)
+        return 1;
+    for (i = 0; i < sizeof(ways) / sizeof(ways[0]) && !found && --*budget > 0; i++) {
+        text next = copy_of(path->bytes, path->length);
+
+        ways[i](&next);
+        if ((next.length != path->length || memcmp(next.bytes, path->bytes, next.length) != 0)
+            && (i > 0 || decodings < READINGS))
+            found = can_lead_below(&next, decodings + (i == 0), budget);
+        free(next.bytes);
+    }
+    return found;
+}
+
+static void check_disguise(const char *path)
+{
+    text copy = copy_of(path, strlen(path)), plain = copy_of(path, strlen(path));
+    int budget = 500;
+
+    if (!boot_request_rest(path) && !boot_request_is_disguised((char *)copy.bytes)
+        && can_lead_below(&plain, 0, &budget)) {
+        fprintf(stderr, "judged no disguise of a path below /walt-vpn/, but some server takes it for one: %s\n", path);
+        abort();
+    }
+    free(copy.bytes);
+    free(plain.bytes);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -245,6 +341,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_prefix(rest);
     if ((query = strchr(rest, '?')))
         *query++ = '\0';
+    check_disguise(rest);
     boot_request_judge(&b, rest, query);
     if (!b.fault) {
         check_path(rest, query);

@@ -169,13 +169,63 @@ ACCEPTED = [Accepted(*row) for row in [
     ("enroll;x", ENROLL, "", False, "in doubt the limit holds"),
 ]]
 
+# The beginning of a path that some server would take for /walt-vpn/, and why.
+DISGUISES = collections.OrderedDict([
+    ("/./walt-vpn/", "a dot"),
+    ("/.//walt-vpn/", "a dot, and a slash more, which httpd keeps with MergeSlashes Off, and its ProxyPass takes"),
+    ("/x/../walt-vpn/", "there and back"),
+    ("/x/..//walt-vpn/", "the same, and a slash more"),
+    ("/x//../walt-vpn/", "back over the empty segment, or over x"),
+    ("/../walt-vpn/", "from above the top"),
+    ("/x/%2e%2e/walt-vpn/", "encoded dots"),
+    ("/%2e/w%61lt-vpn/", "an encoded dot, and a letter"),
+    ("/x/%252e%252e/walt-vpn/", "dots encoded twice"),
+    ("/x%2f..%2fwalt-vpn/", "encoded slashes"),
+    ("/x%2f../walt-vpn/", "one of them"),
+    ("/%2fwalt-vpn/", "an encoded slash more"),
+    ("/walt-vpn%2f", "an encoded slash"),
+    ("/walt-vpn%252f", "one encoded twice"),
+    ("/x/..;/walt-vpn/", "parameters, which servlets drop before they resolve dots"),
+    ("/x/..;a=b/walt-vpn/", "parameters with a value"),
+    ("/;x/walt-vpn/", "parameters of nothing"),
+    ("/walt-vpn;x/", "parameters behind the name"),
+    ("/walt-vpn%3bx/", "encoded ones"),
+    ("/walt-vpn%5c", "an encoded backslash"),
+    ("/x%5c..%5cwalt-vpn%5c", "backslashes all over"),
+    ("/x/.%80./walt-vpn/", "a byte that bottle drops"),
+    ("/wa%80lt-vpn/", "such a byte within the name"),
+    ("/w%2561lt-vpn/", "a letter encoded twice"),
+    ("/x/.%09./walt-vpn/", "a tab, which URL parsers drop"),
+])
+
+# What stands there leads to the site in every reading.
+NO_DISGUISES = collections.OrderedDict([
+    ("/", "the front page"),
+    ("", "nothing"),
+    ("*", "OPTIONS *"),
+    ("/walt-vpn", "no slash behind it"),
+    ("/x/../walt-vpn", "none here either"),
+    ("/WALT-VPN/server", "paths know capitals"),
+    ("/walt-vpnx/../page", "a longer name"),
+    ("/x/walt-vpn/server", "further down"),
+    ("/x/walt-vpn/../server", "there and back, further down"),
+    ("/x/walt-vpn%2fserver", "the same with an encoded slash, as wikis have it"),
+    ("/x%2fy/walt-vpn/server", "and with one before it"),
+    ("/caf%E9/walt-vpn/x", "behind a name in Latin-1"),
+    ("/x;a=b/walt-vpn/server", "behind parameters of a name"),
+    ("/x/..//../page", "dots, and another name"),
+    ("/x//y", "a slash more, and another name"),
+    ("/%2525252577alt-vpn/x", "encoded more often than anybody decodes"),
+])
+
 
 def main():
     folder = sys.argv[1]
     os.makedirs(folder, exist_ok=True)
-    for number, row in enumerate(REFUSED + ACCEPTED):
+    targets = [row.target for row in REFUSED + ACCEPTED] + [start + NODE for start in DISGUISES] + list(NO_DISGUISES)
+    for number, target in enumerate(targets):
         with open(os.path.join(folder, "%03d" % number), "w", encoding="latin-1") as file:
-            file.write(row.target)
+            file.write(target)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from httpd import PROJECT
-from request_targets import ACCEPTED, NODE, OTHER, REFUSED
+from request_targets import ACCEPTED, DISGUISES, NO_DISGUISES, NODE, OTHER, REFUSED
 
 
 class Judgement(ctypes.Structure):
@@ -30,6 +30,7 @@ def library(tmp_path_factory):
     library.boot_request_rest.argtypes = [ctypes.c_char_p]
     library.boot_request_judge.argtypes = [ctypes.POINTER(Judgement), ctypes.c_char_p, ctypes.c_char_p]
     library.boot_request_judge.restype = None
+    library.boot_request_is_disguised.argtypes = [ctypes.c_char_p]
     return library
 
 
@@ -96,3 +97,20 @@ def test_length(judge, length, fault):
 def test_prefix(library, path, rest, reason):
     found = library.boot_request_rest(path.encode())
     assert found == (None if rest is None else rest.encode()), reason
+
+
+def is_disguised(library, path):
+    return bool(library.boot_request_is_disguised(ctypes.create_string_buffer(path.encode("latin-1"))))
+
+
+@pytest.mark.parametrize("start", DISGUISES)
+def test_disguise(library, start):
+    """Whatever stands behind it, and however long it is."""
+    assert library.boot_request_rest(start.encode()) is None
+    for rest in ("", "server", NODE, "x" * 100000):
+        assert is_disguised(library, start + rest), DISGUISES[start]
+
+
+@pytest.mark.parametrize("path", NO_DISGUISES)
+def test_no_disguise(library, path):
+    assert not is_disguised(library, path), NO_DISGUISES[path]

@@ -7,7 +7,7 @@ import pytest
 
 import wire
 from boot_files import MIB
-from request_targets import ACCEPTED, IMG, NODE, REFUSED, SIG
+from request_targets import ACCEPTED, DISGUISES, IMG, NODE, REFUSED, SIG
 
 LIMIT = 32 * 1024
 
@@ -48,16 +48,30 @@ def test_methods(entrypoint, walt, expose, method):
     assert walt.requests() == []
 
 
-@pytest.mark.parametrize("target", ["/./walt-vpn/", "/x/../walt-vpn/", "/x/%2e%2e/walt-vpn/", "/%2e/w%61lt-vpn/", "/x/..//walt-vpn/"])
-def test_disguises(entrypoint, walt, target):
-    """httpd makes a path below /walt-vpn/ of these, and a ProxyPass from before would still take it there."""
-    ours = entrypoint(vhost='WaltVpnExpose boot\nProxyPass "/walt-vpn/" "%s/walt-vpn/"' % walt.url)
-    ours.expect_log("ProxyPass .* it passes requests below /walt-vpn/ on")
-    for rest in (NODE, "enroll?fake_requester_ip=1.2.3.4", "server"):
-        for _ in range(2):          # said once
-            assert ours.get(target + rest).status == 404, rest
+LEFTOVERS = {
+    "its folder": 'ProxyPass "/walt-vpn/" "%s/walt-vpn/"',
+    "all": 'ProxyPass "/" "%s/"',
+    "all as it was sent": 'ProxyPass "/" "%s/" nocanon',
+    "as for servlets": 'ProxyPass "/walt-vpn/" "%s/walt-vpn/" mapping=servlet',
+    "a rule": 'RewriteEngine on\nRewriteRule "^/*(walt-vpn/.*)" "%s/$1" [P]',
+}
+
+
+@pytest.mark.parametrize("leftover", LEFTOVERS)
+@pytest.mark.parametrize("slashes, merge", [("Off", "On"), ("On", "Off"), ("NoDecode", "Off")])
+def test_disguises(entrypoint, walt, leftover, slashes, merge):
+    """A path below /walt-vpn/ is what httpd, or the server that a ProxyPass from before leads to, would make of these."""
+    ours = entrypoint(vhost="WaltVpnExpose boot\nAllowEncodedSlashes %s\n%s" % (slashes, LEFTOVERS[leftover] % walt.url),
+                      server="MergeSlashes " + merge, modules=("rewrite", "proxy", "proxy_http", "walt_vpn"))
+    ours.tolerate_log("it passes requests below /walt-vpn/ on")
+    targets = [start + rest for start in DISGUISES for rest in (NODE, "enroll?fake_requester_ip=1.2.3.4", "server")]
+    for target in targets:
+        for form in (target, "http://" + ours.server_name + target):
+            reply = ours.get(form)
+            assert reply.status == 404 and reply.body == b"Not found.\n", form
     assert walt.requests() == []
-    assert len(re.findall(r"refused with 404: a path below /walt-vpn/ in disguise", ours.error_log)) == 3
+    told = re.findall(r"refused with 404: a path below /walt-vpn/ in disguise: (\S+)", ours.error_log)
+    assert sorted(told) == sorted(form for target in targets for form in (target, "http://" + ours.server_name + target))
 
 
 @pytest.mark.parametrize("settings, reason", [
