@@ -23,6 +23,7 @@
 #include "site/directives.h"
 #include "site/upkeep.h"
 #include "site/checks.h"
+#include "walt/address.h"
 #include "walt/query.h"
 #include "walt/server_fault.h"
 
@@ -430,6 +431,7 @@ static void register_hooks(apr_pool_t *p)
     headers_register_hooks();
     relay_register_hooks();
     walt_query_register_hooks();
+    walt_address_register_hooks();
     boot_files_register_hooks();
     image_feeder_register_hooks();
     server_fault_register_hooks();

@@ -22,6 +22,7 @@ typedef struct {
     int place;                  /* of its counters in the ledger; -1: none */
     apr_interval_time_t timeout;        /* of its worker: how long an answer is waited for */
     struct question_line *line; /* before its WalT server; shared by all who name that one */
+    struct walt_address *address;       /* where that is; NULL: host is an address itself */
 } walt_vpn_entrypoint;
 
 typedef enum { EXPOSE_UNSET, EXPOSE_ALL, EXPOSE_BOOT } expose_mode;

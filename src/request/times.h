@@ -22,7 +22,22 @@
 
 #define CONNECT_TIMEOUT TIMES_SECONDS(4)    /* the setup check gives up after 2 (facts.md 3) */
 #define REPLY_TIMEOUT TIMES_SECONDS(20)
-#define ADDRESS_TTL TIMES_SECONDS(30)       /* a WalT server that moves is followed */
+
+/* ---- the address of the WalT server.  One that moves is followed within ADDRESS_TTL. */
+
+#define ADDRESS_TTL TIMES_SECONDS(30)
+#define ADDRESS_AGEING TIMES_SECONDS(20)    /* from then on it is looked up, and used meanwhile */
+
+/* So long a request waits for a lookup when an address of former times is known, and when none
+ * is: a resolver asks a second time after 5 s, and a third after 10 s. */
+#define LOOKUP_SHORT_WAIT TIMES_SECONDS(1)
+#define LOOKUP_WAIT TIMES_SECONDS(20)
+
+/* A lookup that began so long ago may have ended with its process. */
+#define LOOKUP_LOST TIMES_SECONDS(30)
+
+/* So long the addresses of a name have to take a connection, in all. */
+#define RACE_TIME TIMES_SECONDS(2)
 
 /* ---- one request of a node */
 

@@ -12,6 +12,7 @@
 #include "request/judge.h"
 #include "request/times.h"
 #include "store/folder.h"
+#include "walt/address.h"
 #include "walt/line.h"
 
 #include "ap_mmn.h"
@@ -22,7 +23,7 @@
 #include <arpa/inet.h>
 
 #if !AP_MODULE_MAGIC_AT_LEAST(20120211, 130)
-#error "mod_walt_vpn needs httpd 2.4.59 or later"     /* a worker's address_ttl */
+#error "mod_walt_vpn needs httpd 2.4.59 or later"     /* ap_proxy_determine_address */
 #endif
 
 /*
@@ -418,13 +419,8 @@ static int walt_vpn_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t
 static const proxy_worker *own_worker(apr_pool_t *p, proxy_server_conf *conf, const char *url)
 {
     const proxy_worker *worker = ap_proxy_get_worker(p, NULL, conf, url);
-    apr_size_t length;
 
-    if (!worker)
-        return NULL;
-    length = strlen(worker->s->name_ex);
-    return strncmp(worker->s->name_ex, url, length) == 0 && length + 1 >= strlen(url) ? worker
-                                                                                      : NULL;
+    return worker && walt_address_is_worker_of(worker, url) ? worker : NULL;
 }
 
 /* How long mod_proxy waits for an answer: as the worker says, or ProxyTimeout, or Timeout. */
@@ -467,7 +463,8 @@ static const char *define_worker(apr_pool_t *pconf, const server_rec *s,
     /* No hold-down: the first request after the WalT server is back must succeed. */
     worker->s->retry = 0;
     worker->s->retry_set = 1;
-    worker->s->address_ttl = (apr_interval_time_t)apr_time_sec(ADDRESS_TTL);
+    /* It keeps the address that it is given (walt/address.c). */
+    worker->s->address_ttl = -1;
     worker->s->address_ttl_set = 1;
     return NULL;
 }
@@ -524,6 +521,8 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
         if (!entrypoint)
             continue;
         rv = question_line_open(&entrypoint->line, entrypoint->url, main_server->process->pool);
+        if (rv == APR_SUCCESS && !is_address(entrypoint->host))
+            rv = walt_address_open(pconf, main_server->process->pool, entrypoint);
         if (rv != APR_SUCCESS)
             return refuse_for_memory(main_server, rv);
         entrypoint->place = counters_place(s->server_hostname, entrypoint->url,

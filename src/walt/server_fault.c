@@ -9,6 +9,7 @@
 #include "ledger/troubles.h"
 #include "reply/headers.h"
 #include "report/watch.h"
+#include "walt/address.h"
 #include "walt/signature.h"
 
 #include "apr_optional_hooks.h"
@@ -52,9 +53,11 @@ static int say_unresolved(request_rec *asker, const walt_vpn_request *request)
     apr_pool_t *p = asker->pool;
     apr_sockaddr_t *address;
     char word[120];
-    apr_status_t rv = apr_sockaddr_info_get(&address, request->entrypoint->host, APR_UNSPEC,
-                                            request->entrypoint->port, 0, p);
+    apr_status_t rv = walt_address_fault(request->entrypoint);
 
+    if (rv == APR_SUCCESS)      /* mod_proxy has looked it up itself */
+        rv = apr_sockaddr_info_get(&address, request->entrypoint->host, APR_UNSPEC,
+                                   request->entrypoint->port, 0, p);
     apr_table_setn(asker->subprocess_env, "WALT_VPN_REASON",
                    apr_pstrcat(p, request->entrypoint->where, " does not resolve: ",
                                rv == APR_SUCCESS ? "it did not a moment ago"
@@ -73,6 +76,8 @@ static int walt_vpn_request_status(int *status, request_rec *r)
         return DECLINED;
     if (*status == HTTP_INTERNAL_SERVER_ERROR && notes && strstr(notes, "DNS lookup"))
         *status = say_unresolved(asker, request);
+    else if (*status == HTTP_SERVICE_UNAVAILABLE)
+        walt_address_doubt(request->entrypoint);
     if (!r->main)
         *status = headers_error(request, *status);
     return OK;
