@@ -16,6 +16,7 @@ from calls import Calls
 from clock import Clock
 from fetches import CacheFolder
 from httpd import PROJECT, Httpd, httpd_binary, module_folder
+from names import Names
 from proxies import WaltVpn
 from stand_in import RELEASED, WaltServer
 
@@ -157,6 +158,12 @@ def clock(preloaded):
 def calls(preloaded):
     """What the calls of each httpd do that the test starts from here on; see Calls."""
     return preloaded(Calls)
+
+
+@pytest.fixture
+def names(preloaded):
+    """What names stand for in each httpd that the test starts from here on; see Names."""
+    return preloaded(Names)
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,9 @@
 /* Room for an address as text: IPv6 with a zone. */
 #define ADDRESS_ROOM 80
 
+/* So long after the name was found mod_proxy finds it as well, and fast. */
+#define FOUND_LASTS apr_time_from_msec(500)
+
 /* Between two looks at a lookup that is waited for. */
 #define STEP apr_time_from_msec(2)
 
@@ -70,12 +73,14 @@ typedef struct walt_address {
     const char *who;            /* its troubles are known under */
     pthread_mutex_t telling;    /* held by the thread that tells mod_proxy */
     atomic_uint told;           /* the serial of what this process's worker was told */
+    atomic_int was_by_name;     /* that was the name */
 } walt_address;
 
 /* What mod_proxy is to be told. */
 typedef struct {
     apr_uint32_t serial;
-    int is_by_name;             /* to resolve the name itself: the order of that is right */
+    int is_by_name;             /* the name, which it resolves itself: the order of that is right,
+                                 * and a name server has just answered */
     char best[ADDRESS_ROOM];
 } choice;
 
@@ -135,13 +140,11 @@ static int is_in_order(const address_list *list)
     return list->is_proven && list->best == 0;
 }
 
-/* Is mod_proxy to be told anew, when this is found after that?  While there is no name server, what
- * it was told is right; but a process that began then was told an address alone. */
-static int is_new(const name_row *row, const address_list *found, apr_status_t fault)
+/* Is mod_proxy to be told this, when it was told that? */
+static int is_new(const address_list *former, const address_list *found)
 {
-    return !are_same(&row->list, found) || strcmp(best_of(&row->list), best_of(found)) != 0
-           || is_in_order(&row->list) != is_in_order(found)
-           || (row->fault != APR_SUCCESS && fault == APR_SUCCESS);
+    return !are_same(former, found) || strcmp(best_of(former), best_of(found)) != 0
+           || is_in_order(former) != is_in_order(found);
 }
 
 /* Write down what a lookup found, or that it found nothing; it is over, or goes on. */
@@ -150,7 +153,7 @@ static void publish(name_row *row, const address_list *found, apr_status_t fault
     /* Without the book the lookup counts as lost, in a while. */
     if (book_open(&row->lock) == BOOK_CLOSED)
         return;
-    if (found->count && is_new(row, found, fault))
+    if (is_new(&row->list, found))
         row->serial++;
     row->list = *found;
     row->fault = fault;
@@ -335,6 +338,8 @@ static int is_to_wait(name_row *row, const patience *since, int *is_mine)
     }
     if (!row->list.count)
         return now - since->began < LOOKUP_WAIT;
+    if (row->lookups == 0)      /* the first one has found addresses, and tries them */
+        return now - row->looking < RACE_TIME;
     return is_old && row->fault == APR_SUCCESS && now - row->looking < LOOKUP_SHORT_WAIT;
 }
 
@@ -350,7 +355,7 @@ static int choose(walt_address *address, choice *chosen)
         if (since.began)
             apr_sleep(STEP);
         if (book_open(&row->lock) == BOOK_CLOSED) {
-            chosen->serial = atomic_load(&address->told);       /* no news */
+            *chosen = (choice){ .serial = atomic_load(&address->told) };        /* no news */
             return 1;
         }
         if (!since.began)
@@ -358,7 +363,8 @@ static int choose(walt_address *address, choice *chosen)
         waits = is_to_wait(row, &since, &is_mine);
         count = row->list.count;
         chosen->serial = row->serial;
-        chosen->is_by_name = is_in_order(&row->list) && row->fault == APR_SUCCESS;
+        chosen->is_by_name = is_in_order(&row->list) && row->fault == APR_SUCCESS
+                             && apr_time_now() - row->ended < FOUND_LASTS;
         apr_cpystrn(chosen->best, best_of(&row->list), ADDRESS_ROOM);
         book_close(&row->lock);
         if (is_mine)
@@ -376,8 +382,8 @@ int walt_address_is_worker_of(const proxy_worker *worker, const char *url)
     return strncmp(worker->s->name_ex, url, length) == 0 && length + 1 >= strlen(url);
 }
 
-/* Does this worker ask our WalT server at an address that it keeps for good?  One with an addressttl
- * or a disablereuse of the administrator's looks the name up itself. */
+/* Does this worker ask our WalT server at an address that it keeps for good?  One to which the
+ * administrator gave an addressttl or disablereuse looks the name up itself. */
 static int is_to_be_told(const proxy_worker *worker, const walt_vpn_entrypoint *entrypoint)
 {
     return worker->s->is_address_reusable && worker->s->address_ttl < 0 && !*worker->s->uds_path
@@ -409,24 +415,30 @@ static int tell_host(request_rec *r, proxy_worker *worker, const char *host, apr
     return strcmp(first, best) == 0;
 }
 
-/* Is this news to the worker? */
-static int is_news(const walt_address *address, const choice *chosen)
+/* Is this news to the worker?  That it may resolve the name is, too: when it has all addresses it
+ * can go on to the next, and its connections have the name by which they are kept. */
+static int is_news(walt_address *address, const choice *chosen)
 {
-    return (apr_int32_t)(chosen->serial - atomic_load(&address->told)) > 0;
+    apr_int32_t ahead = (apr_int32_t)(chosen->serial - atomic_load(&address->told));
+
+    return ahead > 0 || (ahead == 0 && chosen->is_by_name && !atomic_load(&address->was_by_name));
 }
 
 static void tell(request_rec *r, proxy_worker *worker, walt_address *address, const choice *chosen)
 {
     const walt_vpn_entrypoint *entrypoint = address->entrypoint;
+    int is_done = 0;
 
     if (!is_news(address, chosen) || !PROXY_WORKER_IS_USABLE(worker))
         return;
     pthread_mutex_lock(&address->telling);
-    if (is_news(address, chosen)
-        && ((chosen->is_by_name
-             && tell_host(r, worker, entrypoint->host, entrypoint->port, chosen->best))
-            || tell_host(r, worker, chosen->best, entrypoint->port, chosen->best)))
-        atomic_store(&address->told, chosen->serial);
+    if (is_news(address, chosen)) {
+        if (chosen->is_by_name)
+            is_done = tell_host(r, worker, entrypoint->host, entrypoint->port, chosen->best);
+        atomic_store(&address->was_by_name, is_done);
+        if (is_done || tell_host(r, worker, chosen->best, entrypoint->port, chosen->best))
+            atomic_store(&address->told, chosen->serial);
+    }
     pthread_mutex_unlock(&address->telling);
 }
 

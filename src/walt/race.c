@@ -12,7 +12,7 @@
 
 #include <sys/socket.h>
 
-/* RFC 8305's "connection attempt delay". */
+/* RFC 8305's "connection attempt delay"; who fails ends it. */
 #define HEAD_START apr_time_from_msec(250)
 
 typedef struct {
@@ -103,18 +103,21 @@ int race_winner(apr_pool_t *pool, apr_sockaddr_t *const *addresses, int count,
 {
     race all = { .addresses = addresses, .count = count, .family = APR_UNSPEC };
     apr_time_t now = waiting_clock(), end = now + within, next_start = now;
-    int next, winner = -1;
+    int next, before, winner = -1;
 
     if (apr_pool_create(&all.pool, pool) != APR_SUCCESS)
         return -1;
     while (winner < 0 && (now = waiting_clock()) < end) {
         next = next_starter(&all);
-        if (next >= 0 && (now >= next_start || !all.running_count)) {
+        before = all.running_count;
+        if (next >= 0 && now >= next_start) {
             winner = start(&all, next) ? next : -1;
-            next_start = now + HEAD_START;
+            next_start = all.running_count > before ? now + HEAD_START : now;
         }
         else if (all.running_count) {
             winner = await(&all, next >= 0 && next_start < end ? next_start - now : end - now);
+            if (all.running_count < before)
+                next_start = now;
         }
         else {
             break;

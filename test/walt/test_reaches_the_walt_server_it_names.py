@@ -1,11 +1,11 @@
 """WaltVpnServer takes a name, an IPv4 address or a bracketed IPv6 address, and a port that is 80 unless said."""
 
 import re
-import socket
 
 import pytest
 
 import processes
+from names import dead
 from stand_in import WaltServer
 
 FORMS = [
@@ -114,13 +114,9 @@ def test_an_unknown_name_is_an_error_and_no_reason_not_to_start(httpd):
 
 def test_a_server_that_does_not_accept_costs_seconds(httpd):
     """Its queue is full, so the connection attempt itself hangs; Timeout would be a minute."""
-    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
-        full.bind(("127.0.0.1", processes.free_port()))
-        full.listen(0)
-        for client in (first, second):
-            client.setblocking(False)
-            client.connect_ex(full.getsockname())
-        ours = httpd("WaltVpnServer 127.0.0.1:%d" % full.getsockname()[1], server="Timeout 60")
+    port = processes.free_port()
+    with dead("127.0.0.1", port):
+        ours = httpd("WaltVpnServer 127.0.0.1:%d" % port, server="Timeout 60")
         ours.expect_log("AH00957: .*attempt to connect")
         ours.tolerate_log("AH01114")
         assert ours.get("/walt-vpn/server", timeout=20).status == 503
