@@ -49,10 +49,12 @@ def running_walt():
 
 
 def pytest_generate_tests(metafunc):
-    """Whatever has the marker walt_versions runs against each of the versions that it names."""
+    """Whatever has the marker walt_versions runs against each of the versions that it names ("make check": the released)."""
     marker = metafunc.definition.get_closest_marker("walt_versions")
     if marker and "walt_version" in metafunc.fixturenames:
-        metafunc.parametrize("walt_version", marker.args, indirect=True)
+        thorough = pytest.mark.thorough
+        metafunc.parametrize("walt_version", [pytest.param(version, marks=[] if version == RELEASED else [thorough])
+                                              for version in marker.args], indirect=True)
 
 
 @pytest.fixture

@@ -70,6 +70,7 @@ def test_during_a_fetch_that_must_be_repeated(entrypoint, cache, walt):
 
 @pytest.mark.parametrize("mpm", MPMS)
 @pytest.mark.parametrize("cached", [True, False], ids=["cached", "fetched"])
+@pytest.mark.thorough
 def test_last_connection_of_a_process(cached, mpm, entrypoint, cache, walt):
     """With MaxConnectionsPerChild a process ends by itself, just as gracefully."""
     httpd = entrypoint(cache=cache.path, mpm=mpm, server="MaxConnectionsPerChild 1")

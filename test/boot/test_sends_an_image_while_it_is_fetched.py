@@ -94,6 +94,7 @@ def server_of(mpm):
 
 @only_once
 @pytest.mark.parametrize("mpm", MPMS)
+@pytest.mark.thorough
 def test_what_is_here_is_sent(mpm, entrypoint, cache, walt, readers):
     """Readers in several processes have the first half while the fetch is stopped there, and the rest when it goes on."""
     httpd = entrypoint(cache=cache.path, server=server_of(mpm), mpm=mpm)
@@ -148,6 +149,7 @@ def test_second_try_is_a_pause(mpm, kind, entrypoint, cache, walt):
     assert fetched(walt) == 2
 
 
+@pytest.mark.thorough
 def test_walt_server_restarts_in_the_middle(entrypoint, cache, walt, node):
     """It breaks off, refuses connections for some seconds, and is back: the node sees a pause."""
     walt.set_image(mib=2)
@@ -610,6 +612,7 @@ def test_a_flood_keeps_no_other(calls, entrypoint, cache, walt, readers):
 @pytest.mark.parametrize("mpm, server", [
     ("worker", ONE_PROCESS),
     ("prefork", "StartServers 4\nServerLimit 4\nMaxRequestWorkers 4\nMinSpareServers 1\nMaxSpareServers 4")], ids=["worker", "prefork"])
+@pytest.mark.thorough
 def test_turns_where_a_reader_holds_a_thread(mpm, server, entrypoint, cache, walt):
     """Eight nodes and four threads: each comes to its bytes in turn, none starts over, and others are answered too."""
     walt.set_image(mib=3)

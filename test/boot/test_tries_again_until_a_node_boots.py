@@ -69,6 +69,7 @@ def test_failing(path, kind, at_byte, how, reason, times, hasty, cache, walt, no
 
 @pytest.mark.parametrize("kind, at_byte, seconds", [
     ("fin", 0, 2), ("rst", 0, 2), ("silence", 0, 6), ("silence", None, 6)])
+@pytest.mark.thorough
 def test_failing_for_ever(kind, at_byte, seconds, hasty, cache, walt, node):
     """Three tries, then 502 if nothing was sent by then: fast, and nothing is left in the folder."""
     walt.fault("boot.img", kind, at_byte=at_byte, times=None)
@@ -84,6 +85,7 @@ def test_failing_for_ever(kind, at_byte, seconds, hasty, cache, walt, node):
 
 
 @pytest.mark.parametrize("kind, seconds", [("fin", 2), ("rst", 2), ("flip", 2), ("silence", 6)])
+@pytest.mark.thorough
 def test_failing_half_way_for_ever(kind, seconds, hasty, cache, walt, node):
     """Three tries, then a reset, and 404 for the node that resumes: its boot starts over, with nothing of that in the folder."""
     hasty.tolerate_log("ended short|boot.img was answered with 404")
@@ -126,6 +128,7 @@ def test_down_with_the_image_in_the_cache(hasty, walt, cache, node):
 
 
 @pytest.mark.walt_versions(RELEASED)     # it takes long
+@pytest.mark.thorough
 def test_stalled_for_less_than_the_nodes_patience(entrypoint, cache, walt, node):
     """The generated worker: a reply that stalls is given up after 20 s, so that a second try ends before the node's 50."""
     httpd = entrypoint(cache=cache.path)

@@ -266,6 +266,7 @@ BOOT_FILES = pytest.mark.parametrize("name, size", [("boot.sig", 602), ("boot.im
 @BOOT_FILES
 @ENDINGS
 @pytest.mark.parametrize("place", [None, 0, 1, 300, -1])
+@pytest.mark.thorough
 def test_breaks_off_at_that_byte(walt, name, size, kind, ending, place):
     breaks_off(walt, name, size, kind, ending, place)
 

@@ -49,6 +49,7 @@ FOUR_THREADS = ("StartServers 1\nServerLimit 1\nThreadsPerChild 4\nMaxRequestWor
                 "\nAsyncRequestWorkerFactor 10")
 
 
+@pytest.mark.thorough
 def test_while_nodes_wait(clock, entrypoint, walt, cache):
     """Those that crowd a process give way after 8 s all the same."""
     ours = entrypoint(cache=cache.path, server=FOUR_THREADS)
@@ -63,6 +64,7 @@ def test_while_nodes_wait(clock, entrypoint, walt, cache):
 
 
 @pytest.mark.parametrize("mpm", ["event", "worker"])
+@pytest.mark.thorough
 def test_while_a_node_is_silent(mpm, clock, entrypoint, walt, cache):
     """One that takes nothing of an image that is being fetched is given up after httpd's Timeout."""
     walt.set_image(mib=16)

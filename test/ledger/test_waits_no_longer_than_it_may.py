@@ -25,6 +25,7 @@ def begin(httpd, walt, nodes, seconds):
     return fleet
 
 
+@pytest.mark.thorough
 def test_crowded(entrypoint, cache, walt):
     """More than half of a process's threads wait: after 8 s the first gives way, and other requests are answered."""
     httpd = entrypoint(cache=cache.path, server=ONE_PROCESS.format(4))
@@ -39,6 +40,7 @@ def test_crowded(entrypoint, cache, walt):
     assert fetched(walt) == 1
 
 
+@pytest.mark.thorough
 def test_crowded_by_resumes(entrypoint, cache, walt):
     """The same, logged as what it is, although an error that answers a resume is a 404."""
     httpd = entrypoint(cache=cache.path, server=ONE_PROCESS.format(4) + '\nCustomLog @DIR@/reasons.log "%>s %{WALT_VPN_REASON}e"')
@@ -55,6 +57,7 @@ def test_crowded_by_resumes(entrypoint, cache, walt):
         assert [line for line in log if not line.startswith("206 ")] == ["504 still being fetched, so reset\n"] * len(sent_away)
 
 
+@pytest.mark.thorough
 def test_not_crowded(entrypoint, cache, walt):
     """With threads to spare nobody is sent away, and other requests are answered at once."""
     httpd = entrypoint(cache=cache.path, server=ONE_PROCESS.format(16))
@@ -69,6 +72,7 @@ def test_not_crowded(entrypoint, cache, walt):
 TURN = "boot.(sig|img) is still waiting for its turn: the connection is reset"
 
 
+@pytest.mark.thorough
 def test_crowded_line(entrypoint, cache, walt):
     """The same for those who wait for their turn, while the WalT server answers two of them late."""
     httpd = entrypoint(cache=cache.path, server=ONE_PROCESS.format(4))
@@ -84,6 +88,7 @@ def test_crowded_line(entrypoint, cache, walt):
     assert any(boot.resumes for boot in boots)
 
 
+@pytest.mark.thorough
 def test_longest_wait_for_a_turn(entrypoint, walt):
     """A little less than the node's 50 s, however slow the WalT server is; the node is reset, and asks again."""
     httpd = entrypoint(vhost=hasty(walt.location, 60))
@@ -107,6 +112,7 @@ def test_link_so_slow_that_nodes_would_give_up(nodes, entrypoint, cache, walt):
 
 
 @pytest.mark.parametrize("nodes", [1, 6])
+@pytest.mark.thorough
 def test_link_that_stops_until_nodes_give_up(nodes, entrypoint, cache, walt):
     """The fetch goes on without them, and they boot when they come again."""
     httpd = entrypoint(cache=cache.path)

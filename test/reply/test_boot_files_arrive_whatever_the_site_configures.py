@@ -166,6 +166,7 @@ def test_whole_boot(ours, walt, node, name):
         assert len(re.findall(TOLD[name], ours.error_log)) == 1
 
 
+@pytest.mark.thorough
 def test_errors(ours, walt):
     """404, 412, 416, 502 and 503 are short and have their length, too: a node takes their body for the file, but never waits."""
     ours.tolerate_log("proxy:error|proxy_http:error|was answered with")

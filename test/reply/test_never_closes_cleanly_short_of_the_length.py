@@ -114,6 +114,7 @@ def test_another_site_ends_as_without_us(httpd, walt, mpm):
 
 
 @MPMS
+@pytest.mark.thorough
 def test_hard_restart(make, mpm):
     ours = make(mpm=mpm)
     ours.allow_crash_at_stop()
@@ -123,6 +124,7 @@ def test_hard_restart(make, mpm):
 
 
 @MPMS
+@pytest.mark.thorough
 def test_hard_stop(make, mpm):
     ours = make(mpm=mpm)
     ours.allow_crash_at_stop()
@@ -143,6 +145,7 @@ def test_child_ended_by_signal(make):
 
 
 @pytest.mark.parametrize("mpm", ["event", "prefork"])
+@pytest.mark.thorough
 def test_graceful_stop_with_a_time_limit(make, mpm):
     ours = make(mpm=mpm, server="GracefulShutdownTimeout 1")
     ours.allow_crash_at_stop()

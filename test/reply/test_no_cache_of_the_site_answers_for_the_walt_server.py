@@ -44,6 +44,7 @@ def relay(walt):
 
 
 @pytest.mark.parametrize("images", ["", "WaltVpnCacheRoot @DIR@/images\n"], ids=["relayed", "cached"])
+@pytest.mark.thorough
 def test_what_it_kept_before_is_not_given(httpd, walt, enabled, images):
     """The site was a relay with a cache until the administrator made it an entrypoint."""
     site = greedy_site(httpd, walt, enabled)

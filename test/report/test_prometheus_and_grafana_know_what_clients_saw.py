@@ -71,6 +71,7 @@ def queries():
             for panel in panels() for target in panel["targets"]]
 
 
+@pytest.mark.thorough
 def test_a_storm_with_faults(scraped, walt):
     """What Prometheus tells is what the clients saw; no query of the dashboard fails or is empty; and an alert fires when the
     WalT server is stopped, until it is back."""

@@ -1,5 +1,7 @@
 """A long way to the WalT server must not turn the line into a few nodes a second; and a slow answer ends it at once."""
 
+import pytest
+
 import concurrent.futures
 import time
 
@@ -27,6 +29,7 @@ def test_a_long_way(entrypoint, walt):
     assert seconds < QUESTIONS * WAY / 2
 
 
+@pytest.mark.thorough
 def test_a_slow_answer_ends_it(entrypoint, walt):
     """Behind those that are under way when answers become slow, nobody is asked beside another one."""
     httpd = entrypoint()

@@ -95,6 +95,7 @@ def test_a_graceful_restart_keeps_the_line(mpm, entrypoint, walt):
     assert one_at_a_time(walt)
 
 
+@pytest.mark.thorough
 def test_the_setup_check_and_what_is_refused_do_not_stand_in_it(entrypoint, walt):
     httpd = entrypoint()
     slow_down(httpd, walt, 6)

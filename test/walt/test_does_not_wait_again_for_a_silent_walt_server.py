@@ -31,6 +31,7 @@ def deaf():
                 filler.close()
 
 
+@pytest.mark.thorough
 def test_silent(entrypoint, walt):
     """Each question is tried three times, 2 s each; they fail together."""
     httpd = entrypoint(vhost=hasty(walt.location, 2))
@@ -52,6 +53,7 @@ def test_not_to_be_connected_to(entrypoint, walt, deaf):
     assert max(question.seconds for question in questions) < 8, "not 20"
 
 
+@pytest.mark.thorough
 def test_an_error_after_a_while(entrypoint, walt):
     """The WalT server's own 500 comes after some seconds: it is that of those who waited for it, and who ask again together."""
     httpd = entrypoint()
@@ -90,6 +92,7 @@ def test_one_node_that_is_not_answered_is_not_the_others_trouble(entrypoint, wal
     assert {question.wait().reply.status for question in bad} <= {502, 504}
 
 
+@pytest.mark.thorough
 def test_a_node_that_is_never_answered_stands_beside_the_line(entrypoint, walt):
     """Once that has been found out, it holds up nobody: others are answered while it is asked for again."""
     httpd = entrypoint(vhost=hasty(walt.location, 10))
@@ -105,6 +108,7 @@ def test_a_node_that_is_never_answered_stands_beside_the_line(entrypoint, walt):
     assert bad[0].wait().reply.status in (502, 504)
 
 
+@pytest.mark.thorough
 def test_one_that_is_not_answered_does_not_shut_the_line(entrypoint, walt):
     """After 8 s there is a second place."""
     httpd = entrypoint()

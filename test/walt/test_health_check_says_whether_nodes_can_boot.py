@@ -49,6 +49,7 @@ def test_up_and_down(ours, walt):
     assert again.status == 200 and again.body == up.body
 
 
+@pytest.mark.thorough
 def test_a_walt_server_that_says_nothing(ours, walt):
     """502, after 20 s."""
     walt.freeze()

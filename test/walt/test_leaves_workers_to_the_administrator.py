@@ -36,6 +36,7 @@ def connections(ours, walt):
 
 
 @pytest.mark.parametrize("row", WORKERS, ids=[row[3] for row in WORKERS])
+@pytest.mark.thorough
 def test_its_connections_are_kept(row, httpd, walt):
     """disablereuse=off, wherever it is written."""
     vhost, server = texts(row, walt, "disablereuse=off keepalive=on")

@@ -122,6 +122,7 @@ def test_a_server_that_does_not_accept_costs_seconds(httpd):
         assert ours.get("/walt-vpn/server", timeout=20).status == 503
 
 
+@pytest.mark.thorough
 def test_a_silent_server_costs_half_a_nodes_patience(entrypoint, walt):
     """A node waits 50 s for a byte; Timeout would be five minutes."""
     ours = entrypoint(server="Timeout 300")

@@ -69,6 +69,7 @@ WaltVpnExpose all
 @pytest.mark.parametrize("host, told", [
     ("127.0.0.1", "127.0.0.1"), ("first.example.org", "first.example.org"), ("misspelt.example.org", "misspelt.example.org"),
     (None, "no name")])
+@pytest.mark.thorough
 def test_another_name(host, told, httpds, walt):
     """Not ours, as ever; but one line says which name was asked for, and which ones there are."""
     ours = httpds(Httpd, OTHERS % walt.location).start()

@@ -10,6 +10,7 @@ from fault_table import CELLS, OursCached, OursRelayed, column, is_harmless
 
 
 @pytest.mark.parametrize("kind", [OursCached, OursRelayed], ids=["cached", "relayed"])
+@pytest.mark.thorough
 def test_faults(kind):
     boots = column(kind)
     assert len(boots) == len(CELLS) == 60

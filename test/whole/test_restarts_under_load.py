@@ -74,6 +74,7 @@ def test_graceful_restart(mpm, busy):
 
 
 @pytest.mark.parametrize("mpm", ORDERLY_MPMS)
+@pytest.mark.thorough
 def test_restart(mpm, busy):
     """Connections are cut, and with a reset, so that nodes resume: every node boots."""
     ours = busy(mpm)
@@ -87,6 +88,7 @@ def test_restart(mpm, busy):
 
 
 @pytest.mark.parametrize("mpm, graceful", [(mpm, False) for mpm in ORDERLY_MPMS] + [(mpm, True) for mpm in MPMS])
+@pytest.mark.thorough
 def test_stop(mpm, graceful, busy):
     """It ends, and leaves no node hanging."""
     ours = busy(mpm)
