@@ -9,8 +9,9 @@
  * with settings of our own, and its reply is guarded (src/reply).
  */
 #include "request/walt_vpn.h"
-#include "boot/feeder.h"
+#include "boot/crew.h"
 #include "boot/files.h"
+#include "boot/room.h"
 #include "ledger/counters.h"
 #include "ledger/troubles.h"
 #include "reply/headers.h"
@@ -24,8 +25,10 @@
 #include "site/upkeep.h"
 #include "site/checks.h"
 #include "walt/address.h"
+#include "walt/line.h"
 #include "walt/query.h"
 #include "walt/server_fault.h"
+#include "walt/worker.h"
 
 #include "apr_lib.h"
 #include "apr_strings.h"
@@ -197,12 +200,13 @@ static int walt_vpn_pre_connection(conn_rec *c, void *socket)
 }
 
 /* A request is about to be read: at the address of an entrypoint it may be a node's, if it is the
- * first of its connection, for a node makes one for each (facts.md 1). */
+ * first of its connection, for a node makes one for each (facts.md 1).  The entrypoint's own
+ * questions are made on connections that are called outgoing. */
 static int walt_vpn_create_request(request_rec *r)
 {
     conn_rec *c = r->connection;
 
-    if (!r->main && !r->prev && c->keepalives == 0
+    if (!r->main && !r->prev && !c->outgoing && c->keepalives == 0
         && ap_vhost_iterate_given_conn(c, is_entrypoint, NULL))
         promise_begin_reading(r);
     return OK;
@@ -281,42 +285,6 @@ static int walt_vpn_post_read_last(request_rec *r)
 }
 
 /*
- * The record of a request that is ours to pass on: one that was judged, or the entrypoint's own
- * question to the WalT server, a sub-request of one that was.
- */
-static const walt_vpn_request *claimed(const request_rec *r)
-{
-    const walt_vpn_request *request;
-
-    if (!r->main)
-        return walt_vpn_request_of(r);
-    request = walt_vpn_request_of(r->main);
-    return request && request->asked && strncmp(r->uri, BOOT_PREFIX, strlen(BOOT_PREFIX)) == 0
-           && strcmp(r->uri + strlen(BOOT_PREFIX), request->asked) == 0 ? request : NULL;
-}
-
-/*
- * Hand r to mod_proxy_http for this path and query, which were judged: they go out as they are.
- * Firmware takes the first status line for the answer.  And what it reads is compared, kept, and
- * given to others: a proxy on the way is not to encode it because this client could decode it.
- */
-static void pass_on(request_rec *r, const walt_vpn_entrypoint *entrypoint, int is_for_firmware,
-                    const char *rest, const char *query)
-{
-    r->filename = apr_pstrcat(r->pool, "proxy:", entrypoint->url, rest, query ? "?" : "", query,
-                              NULL);
-    r->handler = "proxy-server";
-    r->proxyreq = PROXYREQ_REVERSE;
-    apr_table_setn(r->notes, "proxy-nocanon", "1");
-    /* The WalT server answers a chunked request body with 400 (facts.md 2). */
-    apr_table_setn(r->subprocess_env, "proxy-sendcl", "1");
-    if (is_for_firmware) {
-        apr_table_setn(r->subprocess_env, "proxy-interim-response", "Suppress");
-        apr_table_unset(r->headers_in, "Accept-Encoding");
-    }
-}
-
-/*
  * Site-wide redirects and rewrites that stand in a <Location> or <If> act in fixups, where nothing
  * can be claimed ahead of them: take them out of this request's configuration.
  */
@@ -326,7 +294,7 @@ static int walt_vpn_post_perdir_config(request_rec *r)
     ap_conf_vector_t *config;
     apr_size_t i;
 
-    if (!claimed(r))
+    if (!walt_vpn_request_of(r))
         return OK;
     config = ap_merge_per_dir_configs(r->pool, r->per_dir_config,
                                       ap_create_per_dir_config(r->pool));
@@ -383,22 +351,19 @@ static void walt_vpn_insert_filter(request_rec *r)
  * files, not of the WalT server's. */
 static int walt_vpn_type_checker(request_rec *r)
 {
-    return claimed(r) ? OK : DECLINED;
+    return walt_vpn_request_of(r) ? OK : DECLINED;
 }
 
 /* Claim what was judged to be ours, whoever claimed it before. */
 static int walt_vpn_translate(request_rec *r)
 {
-    const walt_vpn_request *request = claimed(r);
+    const walt_vpn_request *request = walt_vpn_request_of(r);
 
     if (!request)
         return DECLINED;
-    if (r->main)
-        pass_on(r, request->entrypoint, 1, request->asked, NULL);
-    else
-        pass_on(r, request->entrypoint, request->boot.file != BOOT_FILE_ENROLL
-                                        && request->boot.file != BOOT_FILE_OTHER,
-                request->rest, request->query);
+    walt_worker_take(r, request->entrypoint, request->boot.file != BOOT_FILE_ENROLL
+                                             && request->boot.file != BOOT_FILE_OTHER,
+                     request->rest, request->query);
     return OK;
 }
 
@@ -432,8 +397,10 @@ static void register_hooks(apr_pool_t *p)
     relay_register_hooks();
     walt_query_register_hooks();
     walt_address_register_hooks();
+    question_line_register_hooks();
     boot_files_register_hooks();
-    image_feeder_register_hooks();
+    crew_register_hooks();
+    room_register_hooks();
     server_fault_register_hooks();
     boot_watch_register_hooks();
     status_page_register_hooks();

@@ -1,217 +1,507 @@
 /*
  * boot/fetch.c: fetching an image from the WalT server.
  *
- * One request does it, for all that wait, in whatever process: a question of its own
- * (walt/query.c), so that it goes on when its node goes away.  What breaks off is tried again: from
- * the first byte, because the WalT server knows no ranges (facts.md 2), while nodes keep what they
- * have.
+ * What breaks off goes on at its byte, where the WalT server knows ranges.  Where it does not, it
+ * sends the whole image again, and what is in the file already is compared.  Bytes that are others
+ * than before go into a new file, as another fetch: who holds bytes of the former starts over.
+ * Only the digest of the whole decides, before the last piece goes out to anybody.
+ *
+ * A fetch asks on the entrypoint's own account: no client's connection, header lines, thread or
+ * patience is part of it.
  */
 #include "boot/fetch.h"
+#include "boot/crew.h"
 #include "ledger/counters.h"
-#include "ledger/fetches.h"
 #include "ledger/waiting.h"
-#include "reply/promise.h"
-#include "report/watch.h"
 #include "request/times.h"
+#include "store/part.h"
 #include "walt/signature.h"
 
-/* Tries since the last new byte, the one that brought it included; then it is given up. */
+#include "apr_lib.h"
+#include "apr_strings.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Tries in a row that may bring no new byte; then it is given up. */
 #define TRIES_MAX 3
 
-/* How often the node of a fetch is offered what it did not take. */
-#define OFFER_EVERY apr_time_from_msec(2)
+/* Pause after a try that brought something.  After others it doubles, up to PAUSE_MAX. */
+#define PAUSE apr_time_from_msec(100)
 
+/* A process that lets a file go has it for a moment yet. */
+#define BUSY_TRIES 100
+#define BUSY_PAUSE apr_time_from_msec(20)
+
+/* Room for a validator of the WalT server's. */
+#define VALIDATOR_ROOM 128
+
+/* A fetch as its thread has it. */
 typedef struct {
-    request_rec *r;
-    walt_vpn_request *request;
-    image *image;
-    image_state state;          /* IMAGE_MISSING as long as there is room for it */
-    image_sender **sender;      /* of its own node; NULL behind it: there is none (yet) */
-    int can_grow;               /* there may be one */
-    apr_uint64_t run;           /* that was under way when it began: what its node holds is of it */
-    apr_time_t offered;         /* when it was advanced last */
-    int *tries;                 /* questions of the request */
-    apr_off_t reached;          /* most bytes that a try brought */
-    apr_time_t moved;           /* when that became more */
+    apr_pool_t *pool;           /* of the fetch */
+    const walt_vpn_entrypoint *entrypoint;
+    const char *node;           /* whose image it is */
+    const apr_sockaddr_t *client_addr;  /* on whose behalf it is asked for */
+    const char *client_ip;
+    const char *digest;
+    fetch_hold hold;
+    open_folder open;
+    image_part part;
+    fetch_step step;            /* NULL: nobody waits in this thread */
+    void *data;
+    fetch_fate fate;            /* FATE_UNDER_WAY until it is known better */
+    apr_time_t began;
+    apr_time_t moved;           /* when a new byte came last */
+    apr_off_t reached;          /* most bytes that the file had */
     int fruitless;              /* tries since then */
-    int is_left;                /* its node has another image by now; others may want this one */
+    int from_start;             /* the next try is to begin at byte 0 */
+    int is_doubtful;            /* the WalT server's image may be another by now */
+    int is_confirmed;           /* its boot.sig says that it is not */
+    char etag[VALIDATOR_ROOM];  /* of the reply that brought the bytes; "": none */
+    char modified[VALIDATOR_ROOM];
+    char wrong[IMAGE_DIGEST_LENGTH + 1];        /* digest of a whole image that was not right */
 } fetch;
+
+static void note_file(fetch *its)
+{
+    struct stat st;
+
+    if (fstat(its->part.fd, &st) == 0)
+        fetches_file(its->hold, st.st_dev, st.st_ino, its->part.size, its->part.written);
+}
+
+/* Go on as another fetch, in a new file with the first bytes of the old one. */
+static apr_status_t begin_anew(fetch *its, apr_off_t keep)
+{
+    apr_off_t size = its->part.size;
+    apr_status_t rv;
+
+    its->hold = fetches_begin_anew(its->hold);
+    if (its->hold.row < 0 || (rv = image_part_begin_anew(&its->part, keep)) != APR_SUCCESS) {
+        its->fate = FATE_NO_ROOM;
+        return APR_ENOSPC;
+    }
+    its->reached = keep;
+    if (size == 0)
+        return APR_SUCCESS;
+    if (image_part_begin(&its->part, size, keep) != APR_SUCCESS) {
+        its->fate = FATE_NO_ROOM;
+        return APR_ENOSPC;
+    }
+    note_file(its);
+    return APR_SUCCESS;
+}
+
+/* ------------------------------------------------------------------ one try */
+
+/* The numbers of "bytes FROM-TO/TOTAL"; 0: it has another form. */
+static int parse_content_range(const char *text, apr_off_t *from, apr_off_t *total)
+{
+    apr_off_t to;
+    char *end;
+
+    if (!text || ap_cstr_casecmpn(text, "bytes ", 6) != 0 || !apr_isdigit(text[6])
+        || apr_strtoff(from, text + 6, &end, 10) != APR_SUCCESS || *end != '-'
+        || !apr_isdigit(end[1]) || apr_strtoff(&to, end + 1, &end, 10) != APR_SUCCESS
+        || *end != '/' || !apr_isdigit(end[1])
+        || apr_strtoff(total, end + 1, &end, 10) != APR_SUCCESS || *end != '\0')
+        return 0;
+    return *from <= to && to == *total - 1;
+}
+
+/* Is this header line what it was before, as far as it was known?  Keeps it. */
+static int is_unchanged(char *known, const walt_query *query, const char *name)
+{
+    const char *value = apr_table_get(query->headers, name);
+    int is_same = !value || !known[0] || strncmp(known, value, VALIDATOR_ROOM - 1) == 0;
+
+    if (value)
+        apr_cpystrn(known, value, VALIDATOR_ROOM);
+    return is_same;
+}
+
+/*
+ * Where the bytes of this reply belong, and how many the image has.  0: they are not the rest that
+ * was asked for, or of another file than before (the coming WalT server ignores If-Range, so that
+ * its validators are compared: facts.md 2b).
+ */
+static int place_reply(fetch *its, const walt_query *query, apr_off_t *from, apr_off_t *size)
+{
+    int is_same = is_unchanged(its->etag, query, "ETag")
+                  & is_unchanged(its->modified, query, "Last-Modified");
+
+    if (query->status == HTTP_OK) {
+        *from = 0;
+        *size = query->length;
+        return 1;
+    }
+    return query->status == HTTP_PARTIAL_CONTENT && is_same
+           && parse_content_range(apr_table_get(query->headers, "Content-Range"), from, size)
+           && *from == query->from && query->length == *size - *from
+           && (its->part.size == 0 || its->part.size == *size);
+}
+
+/* What comes is not what came before.  Is it certain that the node still needs this image?  If it
+ * needs another, somebody else goes on with what there is. */
+static int is_sure(fetch *its)
+{
+    its->is_doubtful = !its->is_confirmed;
+    return its->is_confirmed;
+}
 
 static apr_status_t begin_image(walt_query *query)
 {
-    fetch *fetch = query->data;
+    fetch *its = query->data;
+    apr_off_t from, size;
 
     /* Without a length no room can be made for it, and relayed no node could read it. */
-    if (query->status != HTTP_OK || query->length < 0)
+    if (query->length < 0)
         return APR_EGENERAL;
-    fetch->state = image_part_reserve(&fetch->image->part, query->length);
-    return fetch->state == IMAGE_MISSING ? APR_SUCCESS : APR_ENOSPC;
+    if (!place_reply(its, query, &from, &size)) {
+        its->from_start = its->is_doubtful = query->from > 0;
+        return APR_EGENERAL;
+    }
+    if (its->part.size > 0 && its->part.size != size) {         /* another file than before */
+        if (!is_sure(its))
+            return APR_EGENERAL;
+        its->part.size = 0;
+        if (begin_anew(its, 0) != APR_SUCCESS)
+            return APR_ENOSPC;
+    }
+    if (image_part_begin(&its->part, size, from) != APR_SUCCESS) {
+        its->fate = FATE_NO_ROOM;
+        return APR_ENOSPC;
+    }
+    note_file(its);
+    return APR_SUCCESS;
 }
 
-/* Send the fetch's own node what is there.  It never waits. */
-static void offer(fetch *fetch)
+/* Have bytes in the file; what differs goes into another. */
+static apr_status_t take_bytes(fetch *its, const char *bytes, apr_size_t length)
 {
-    image_sender *sender = *fetch->sender;
-    int resumes = fetch->request->resume_from > 0;
+    apr_off_t before = its->part.position;
+    apr_status_t rv = image_part_take(&its->part, bytes, length);
 
-    if (!fetch->can_grow)
-        return;
-    if (!sender) {
-        sender = image_sender_open(fetch->r, fetch->request, fetch->image);
-        if (sender && resumes)
-            sender->run = fetch->run;
-        *fetch->sender = sender;
+    if (rv == PART_DIFFERS && !is_sure(its))
+        return APR_EGENERAL;
+    if (rv == PART_DIFFERS) {
+        apr_size_t same = (apr_size_t)(its->part.position - before);
+
+        ap_log_error(APLOG_MARK, APLOG_INFO, 0, its->open.server, "the WalT server's boot.img "
+                     "differs from what it sent before, behind byte %" APR_OFF_T_FMT ": nodes that "
+                     "hold bytes of that start over", its->part.position);
+        if ((rv = begin_anew(its, its->part.position)) == APR_SUCCESS)
+            rv = image_part_take(&its->part, bytes + same, length - same);
     }
-    fetch->offered = waiting_clock();
-    /* A node that holds what came to nothing is not to wait until this fetch is over. */
-    if (sender && image_sender_advance(sender) == SENDER_BROKEN
-        && (sender->begun || (resumes && fetch->state == IMAGE_MISSING)))
-        promise_reset_now(fetch->r);
-    fetch->can_grow = sender && (sender->state == SENDER_WAITS || sender->state == SENDER_HOLDS);
+    if (rv != APR_SUCCESS)
+        its->fate = FATE_NO_ROOM;
+    return rv;
+}
+
+/* Is it to end, because the process does, or because nobody wants what others had to make room
+ * for? */
+static int is_to_be_left(const fetch *its)
+{
+    return crew_is_leaving
+           || (its->part.evicted > 0
+               && apr_time_now() - fetches_wanted(its->hold) >= UNWANTED);
+}
+
+/* Bytes have come, or a pause has begun: tell whoever follows. */
+static void tell(fetch *its)
+{
+    if (its->part.position > its->reached) {
+        its->reached = its->part.position;
+        its->moved = waiting_clock();
+        its->fruitless = 0;
+    }
+    fetches_progress(its->hold, its->part.written, its->part.position);
+    if (its->step)
+        its->step(its->data);
 }
 
 static apr_status_t take_image(walt_query *query, const char *bytes, apr_size_t length)
 {
-    fetch *fetch = query->data;
-    apr_status_t rv = image_part_take(&fetch->image->part, bytes, length);
+    fetch *its = query->data;
+    apr_status_t rv = take_bytes(its, bytes, length);
 
-    if (rv != APR_SUCCESS) {
-        fetch->state = IMAGE_NO_ROOM;
+    if (rv != APR_SUCCESS)
         return rv;
-    }
-    if (query->received > fetch->reached) {
-        fetch->reached = query->received;
-        fetch->moved = waiting_clock();
-        fetch->fruitless = 0;
-    }
-    if (fetch->image->part.buffered == 0        /* written just now */
-        || (*fetch->sender && (*fetch->sender)->state == SENDER_HOLDS
-            && waiting_clock() - fetch->offered >= OFFER_EVERY))
-        offer(fetch);
-    return APR_SUCCESS;
+    tell(its);
+    return is_to_be_left(its) ? APR_EGENERAL : APR_SUCCESS;
 }
 
 /* The WalT server pauses: nodes have what is here. */
 static void pause_image(walt_query *query)
 {
-    fetch *fetch = query->data;
+    fetch *its = query->data;
 
-    if (image_part_pause(&fetch->image->part) == APR_SUCCESS)   /* else the next bytes meet it */
-        offer(fetch);
+    if (image_part_flush(&its->part, 0) == APR_SUCCESS)         /* else the next bytes meet it */
+        tell(its);
+}
+
+/* Ask for the image once, or for the rest of it.  1: it has come whole. */
+static int try_once(fetch *its, walt_query *query)
+{
+    memset(query, 0, sizeof(*query));
+    query->entrypoint = its->entrypoint;
+    query->pool = its->pool;
+    query->client_addr = its->client_addr;
+    query->client_ip = its->client_ip;
+    query->rest = boot_signature_path(its->pool, its->node, "boot.img");
+    query->file = BOOT_FILE_IMG;
+    query->from = its->from_start ? 0 : its->part.written;
+    if (query->from > 0 && (its->etag[0] || its->modified[0]))
+        query->if_range = its->etag[0] ? its->etag : its->modified;
+    query->begin = begin_image;
+    query->take = take_image;
+    query->pause = pause_image;
+    query->stop = &crew_is_leaving;
+    query->data = its;
+    its->from_start = 0;
+    walt_query_ask(query);
+    if (its->fate == FATE_UNDER_WAY && its->part.size > 0
+        && image_part_flush(&its->part, 1) != APR_SUCCESS)
+        its->fate = FATE_NO_ROOM;
+    tell(its);
+    return query->whole && its->part.size > 0 && its->part.written == its->part.size
+           && its->part.position == its->part.size;
+}
+
+/* ------------------------------------------------------------------ all tries */
+
+/* The whole image is not what its boot.sig vouches for.  Another fetch tells whether that is what
+ * the WalT server has. */
+static void meet_wrong_image(fetch *its, const char *found)
+{
+    counters_at(its->entrypoint->place)->mismatches++;
+    if (strcmp(its->wrong, found) == 0) {
+        image_part_remove(&its->part);
+        fetches_mismatch(its->hold, found);
+        its->fate = FATE_MISMATCH;
+        return;
+    }
+    ap_log_error(APLOG_MARK, APLOG_INFO, 0, its->open.server, "boot.img of node %s has come whole, "
+                 "with digest %.12s, which is not that of its boot.sig, %.12s", its->node, found,
+                 its->digest);
+    if (its->wrong[0])
+        its->fate = FATE_BROKEN;        /* each time something else */
+    apr_cpystrn(its->wrong, found, sizeof(its->wrong));
+    its->part.size = 0;
+    if (its->fate == FATE_UNDER_WAY && begin_anew(its, 0) == APR_SUCCESS) {
+        its->from_start = its->is_doubtful = 1;
+        its->reached = 0;
+        its->etag[0] = its->modified[0] = '\0';
+    }
 }
 
 /* Does the WalT server still have this image for this node? */
-static int is_still_wanted(const fetch *fetch)
+static int is_still_wanted(fetch *its)
 {
-    boot_signature signature = { 0 };
-    walt_query query;
+    boot_signature signature;
     const char *digest;
 
-    (void)boot_signature_ask(fetch->r, &query, &signature, fetch->tries,
-                             fetch->moved + SILENCE_MAX);
-    if (!query.whole || query.status != HTTP_OK)
-        return ap_is_HTTP_SERVER_ERROR(query.status);   /* not known: the image will tell */
+    boot_signature_begin(&signature, its->pool, its->entrypoint, its->node, its->client_addr,
+                         its->client_ip);
+    (void)boot_signature_ask(&signature, its->moved + SILENCE_MAX);
+    if (!signature.query.whole || signature.query.status != HTTP_OK)
+        return ap_is_HTTP_SERVER_ERROR(signature.query.status); /* the image will tell */
     digest = boot_signature_digest(&signature);
-    return digest && strcmp(digest, fetch->image->digest) == 0;
+    return digest && strcmp(digest, its->digest) == 0;
 }
 
-/* A try has ended short: is another one to be made, after a pause that this makes? */
-static int try_again(fetch *fetch, const walt_query *query)
+/* A try has ended short: what is to become of the fetch?  FATE_UNDER_WAY: another try. */
+static fetch_fate judge_failure(fetch *its, const walt_query *query)
 {
     int is_down = query->status == HTTP_SERVICE_UNAVAILABLE;
     apr_time_t now = waiting_clock();
 
-    if (!ap_is_HTTP_SERVER_ERROR(query->status))
-        return 0;
-    if (fetch->reached == 0 && (is_down || now - fetch->request->came >= LAST_TRY))
-        return 0;
-    if (now - fetch->moved >= SILENCE_MAX || (!is_down && ++fetch->fruitless >= TRIES_MAX))
-        return 0;
-    apr_sleep(is_down ? PAUSE_DOWN : BOOT_SIGNATURE_PAUSE);
-    if (!image_part_can_try_again(&fetch->image->part))
-        return 0;
-    fetch->is_left = !is_still_wanted(fetch);
-    return !fetch->is_left;
+    if (is_to_be_left(its))
+        return FATE_ORPHANED;
+    if (!its->from_start && !ap_is_HTTP_SERVER_ERROR(query->status))
+        return its->reached == 0 ? FATE_BROKEN : FATE_GIVEN_UP;
+    if (its->reached == 0 && (is_down || now - its->began >= LAST_TRY))
+        return FATE_GIVEN_UP;
+    if (now - its->moved >= SILENCE_MAX || (!is_down && its->fruitless >= TRIES_MAX))
+        return FATE_GIVEN_UP;
+    return image_part_is_there(&its->part) ? FATE_UNDER_WAY : FATE_BROKEN;
 }
 
-/* Ask for the image until it has come whole, or there is no point in it any more.  1: whole. */
-static int bring(fetch *fetch)
+/* Pause before the next try: longer, the longer nothing comes. */
+static void pause_before_try(const fetch *its, const walt_query *query)
 {
-    walt_query query = { 0 };
+    apr_interval_time_t pause = query->status == HTTP_SERVICE_UNAVAILABLE ? PAUSE_DOWN : PAUSE;
+    int i;
 
-    query.rest = boot_signature_path(fetch->r->pool, fetch->request, "boot.img");
-    query.file = BOOT_FILE_IMG;
-    query.begin = begin_image;
-    query.take = take_image;
-    query.pause = pause_image;
-    query.data = fetch;
-    do {
-        walt_query_ask(fetch->r, &query);
-        if (query.whole && image_part_is_right(&fetch->image->part))
-            return 1;
-        if (fetch->state != IMAGE_MISSING)
-            return 0;
-        if (query.whole) {
-            counters_of(fetch->r)->mismatches++;
-            query.status = HTTP_BAD_GATEWAY;
+    for (i = 1; i < its->fruitless && pause < PAUSE_MAX; i++)
+        pause *= 2;
+    apr_sleep(pause < PAUSE_MAX ? pause : PAUSE_MAX);
+}
+
+/* Ask until the image has come whole, or there is no point in it any more. */
+static void bring(fetch *its)
+{
+    walt_query query;
+    char found[IMAGE_DIGEST_LENGTH + 1];
+
+    while (its->fate == FATE_UNDER_WAY) {
+        its->fruitless++;
+        if (try_once(its, &query)) {
+            if (image_part_is_right(&its->part, found))
+                return;
+            meet_wrong_image(its, found);
         }
-        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, fetch->r, "fetch of boot.img ended with status "
-                      "%d after %" APR_OFF_T_FMT " of %" APR_OFF_T_FMT " bytes%s", query.status,
-                      query.received, query.length, query.whole ? ", which are not those of its "
-                      "boot.sig" : "");
-    } while (try_again(fetch, &query));
-    /* What the cache holds open may be what a relay needs. */
-    fetch->state = query.status == HTTP_SERVICE_UNAVAILABLE
-                   && image_part_exhausted(&fetch->image->part) ? IMAGE_NO_ROOM : IMAGE_BROKEN;
-    return 0;
-}
-
-/* The image does not come, or not by way of this node. */
-static void give_up(fetch *fetch, image_state why)
-{
-    if (!fetch->is_left) {
-        image_part_abandon(&fetch->image->part, why);
-        return;
+        else if (its->fate == FATE_UNDER_WAY) {
+            ap_log_error(APLOG_MARK, APLOG_INFO, 0, its->open.server, "fetch of boot.img ended "
+                         "with status %d after %" APR_OFF_T_FMT " of %" APR_OFF_T_FMT " bytes",
+                         query.status, its->part.written, its->part.size);
+            its->fate = judge_failure(its, &query);
+            if (its->fate == FATE_UNDER_WAY)
+                pause_before_try(its, &query);
+        }
+        its->is_confirmed = 0;
+        if (its->fate == FATE_UNDER_WAY && (its->is_doubtful || its->fruitless > 1)
+            && !(its->is_confirmed = is_still_wanted(its)))
+            its->fate = FATE_ORPHANED;
+        its->is_doubtful = 0;
     }
-    image_part_leave(&fetch->image->part);
-    fetch->can_grow = 0;
-    if (*fetch->sender)
-        (*fetch->sender)->state = SENDER_BROKEN;
 }
 
 /* Count what became of it. */
-static void count_fetch(const fetch *fetch, image_state state, apr_time_t began)
+static void count(const fetch *its)
 {
-    entrypoint_counters *counters = counters_of(fetch->r);
+    entrypoint_counters *counters = counters_at(its->entrypoint->place);
 
-    if (state == IMAGE_READY)
-        histogram_add_time(&counters->fetch_times, waiting_clock() - began);
-    counters->fetches[state == IMAGE_READY ? FETCH_DONE : fetch->is_left ? FETCH_LEFT
-                      : state == IMAGE_NO_ROOM ? FETCH_NO_ROOM : FETCH_BROKEN]++;
+    if (its->fate == FATE_PUBLISHED)
+        histogram_add_time(&counters->fetch_times, waiting_clock() - its->began);
+    counters->fetches[its->fate == FATE_PUBLISHED ? FETCH_DONE
+                      : its->fate == FATE_ORPHANED ? FETCH_LEFT
+                      : its->fate == FATE_NO_ROOM ? FETCH_NO_ROOM : FETCH_BROKEN]++;
 }
 
-image_state image_fetch(request_rec *r, walt_vpn_request *request, image *missing,
-                        image_sender **sender, int *tries)
+/* Has another fetch published the image since it was looked for? */
+static int is_published(const fetch *its)
 {
-    fetch fetch = { .r = r, .request = request, .image = missing, .state = IMAGE_MISSING,
-                    .sender = sender, .tries = tries, .moved = waiting_clock() };
-    apr_time_t began = fetch.moved;
-    image_state state;
+    image_name name = image_name_of(its->digest, ".img");
+    struct stat st;
 
-    fetch.can_grow = image_sender_can_grow(r, request);
-    image_part_begin(&missing->part, request->entrypoint->place);
-    if (missing->part.place >= 0)
-        fetch.run = fetches_at(missing->part.place)->run;
-    if (bring(&fetch))
-        state = image_part_publish(&missing->part);
-    else
-        give_up(&fetch, state = fetch.state);
-    count_fetch(&fetch, state, began);
-    /* Its node has the rest, or learns that there is none. */
-    if (*sender)
-        offer(&fetch);
-    image_part_settle(&missing->part);
-    if (*sender || state != IMAGE_READY)
-        return state;
-    return image_cache_reopen(missing);
+    return fstatat(its->open.fd, name.text, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* Open the file, with what an earlier fetch has left.  0: there is none to be had. */
+static int open_part(fetch *its)
+{
+    apr_status_t rv;
+    fetch_row row;
+    int tries = 0;
+
+    while ((rv = image_part_open(&its->part, its->pool, &its->open, its->digest)) == EBUSY
+           && ++tries < BUSY_TRIES)
+        apr_sleep(BUSY_PAUSE);
+    if (rv != APR_SUCCESS)
+        return 0;
+    its->reached = its->part.written;
+    /* Nodes hold bytes that the file does not have: it is another's, or somebody has emptied it. */
+    if (fetches_follow(its->hold, &row) && row.written > its->part.written)
+        return begin_anew(its, 0) == APR_SUCCESS;
+    return 1;
+}
+
+/* See the fetch to its end; the folder is open. */
+static void see_through(fetch *its)
+{
+    char found[IMAGE_DIGEST_LENGTH + 1];
+
+    if (!open_part(its))
+        return;
+    its->fate = FATE_UNDER_WAY;
+    if (its->part.written == 0 || !image_part_is_right(&its->part, found))
+        bring(its);
+    if (its->fate == FATE_UNDER_WAY) {
+        /* All bytes are right, so those who follow have them, whatever the folder says. */
+        (void)image_part_publish(&its->part);
+        its->fate = FATE_PUBLISHED;
+    }
+    if (its->fate != FATE_PUBLISHED && its->fate != FATE_ORPHANED
+        && (its->fate != FATE_GIVEN_UP || its->part.written == 0))
+        image_part_remove(&its->part);
+    count(its);
+}
+
+static void run(apr_pool_t *pool, void *data)
+{
+    fetch *its = data;
+
+    (void)pool;
+    its->began = its->moved = waiting_clock();
+    its->fate = FATE_NO_ROOM;
+    its->part.fd = -1;
+    if (image_folder_open(&its->open, its->pool, its->entrypoint)) {
+        if (is_published(its))
+            its->fate = FATE_PUBLISHED;
+        else
+            see_through(its);
+    }
+    fetches_end(its->hold, its->fate);
+    if (its->step)
+        its->step(its->data);
+    if (its->fate == FATE_PUBLISHED && its->part.fd >= 0)
+        image_part_settle(&its->part);
+    image_part_close(&its->part);
+    image_folder_close(&its->open);
+}
+
+/* In a thread of its own the fetch has that thread's pool. */
+static void run_in_crew(apr_pool_t *pool, void *data)
+{
+    fetch *its = data;
+    apr_pool_t *parent = its->pool;
+
+    run(pool, its);
+    apr_pool_destroy(parent);
+}
+
+/* Copy what the fetch needs of r. */
+static fetch *make_fetch(request_rec *r, apr_pool_t *pool, const char *digest, fetch_hold hold)
+{
+    const walt_vpn_request *request = walt_vpn_request_of(r);
+    fetch *its = apr_pcalloc(pool, sizeof(*its));
+    apr_sockaddr_t *client;
+
+    its->pool = pool;
+    its->entrypoint = request->entrypoint;
+    its->node = apr_pstrdup(pool, request->boot.node);
+    its->client_ip = apr_pstrdup(pool, r->useragent_ip);
+    if (apr_sockaddr_info_copy(&client, r->useragent_addr, pool) == APR_SUCCESS)
+        its->client_addr = client;
+    its->digest = apr_pstrdup(pool, digest);
+    its->hold = hold;
+    its->open.fd = -1;
+    return its;
+}
+
+void image_fetch(request_rec *r, const char *digest, fetch_hold hold, fetch_step step, void *data)
+{
+    apr_allocator_t *allocator;
+    apr_pool_t *pool;
+    fetch *its;
+
+    if (apr_allocator_create(&allocator) != APR_SUCCESS) {
+        fetches_end(hold, FATE_NO_ROOM);
+        return;
+    }
+    if (apr_pool_create_ex(&pool, NULL, NULL, allocator) != APR_SUCCESS) {
+        apr_allocator_destroy(allocator);
+        fetches_end(hold, FATE_NO_ROOM);
+        return;
+    }
+    apr_allocator_owner_set(allocator, pool);
+    its = make_fetch(r, pool, digest, hold);
+    if (crew_start(run_in_crew, its) == APR_SUCCESS)
+        return;
+    its->step = step;
+    its->data = data;
+    run(pool, its);
+    apr_pool_destroy(pool);
 }

@@ -4,16 +4,18 @@
 #ifndef WALT_VPN_BOOT_FETCH_H
 #define WALT_VPN_BOOT_FETCH_H
 
-#include "boot/sender.h"
-#include "store/cache.h"
+#include "ledger/fetches.h"
+#include "request/record.h"
+
+/* What a fetch calls in the thread that waits for it, whenever bytes have come. */
+typedef void (*fetch_step)(void *data);
 
 /*
- * Fetch a missing image, in this thread, for whoever wants it.  The node of r is sent it meanwhile
- * if that is sound; *sender is set as soon as that has begun, and holds what is left to be done for
- * it.  *tries counts the questions of a request.  IMAGE_READY: it is in the folder; IMAGE_BROKEN or
- * IMAGE_NO_ROOM.
+ * Fetch the image with this digest, which the node of r needs and whose fetch was claimed, into the
+ * folder of its entrypoint: in a thread of its own, and until the fetch has ended for all.  Whoever
+ * wants the image follows the hold.  Where there can be no thread it is fetched in this one, which
+ * calls step(data) meanwhile.  It outlives r in the first case.
  */
-image_state image_fetch(request_rec *r, walt_vpn_request *request, image *missing,
-                        image_sender **sender, int *tries);
+void image_fetch(request_rec *r, const char *digest, fetch_hold hold, fetch_step step, void *data);
 
 #endif

@@ -264,7 +264,7 @@ static void begin_download(boot_row *boot, const char *client, const char *diges
 }
 
 boot_hold boots_start(int entrypoint, const char *node, const char *client, const char *digest,
-                      apr_off_t size, apr_off_t from, walt_vpn_answer answer, apr_uint64_t run)
+                      apr_off_t size, apr_off_t from, walt_vpn_answer answer, apr_uint64_t fetch)
 {
     boot_hold hold = { -1, 0 };
     boot_row *boot;
@@ -273,7 +273,7 @@ boot_hold boots_start(int entrypoint, const char *node, const char *client, cons
         return hold;
     if ((boot = boot_for(entrypoint, node, client, digest, from))) {
         begin_download(boot, client, digest, size, from, answer);
-        boot->run = run;
+        boot->fetch = fetch;
         hold.row = (int)(boot - shared->rows);
         hold.generation = boot->generation;
     }
@@ -294,14 +294,14 @@ void boots_progress(boot_hold hold, apr_off_t position)
     book_close(&shared->lock);
 }
 
-void boots_go_on(boot_hold hold, apr_uint64_t run)
+void boots_go_on(boot_hold hold, apr_uint64_t fetch)
 {
     boot_row *boot;
 
     if (hold.row < 0 || book_open(&shared->lock) == BOOK_CLOSED)
         return;
     if ((boot = held(hold)))
-        boot->run = run;
+        boot->fetch = fetch;
     book_close(&shared->lock);
 }
 
@@ -400,13 +400,12 @@ int boots_changed(int entrypoint, const char *node, const char *client, const ch
            && strncmp(boot.digest, digest, DIGEST_SHOWN) != 0;
 }
 
-apr_uint64_t boots_held_run(int entrypoint, const char *node, const char *client,
-                            apr_off_t position)
+apr_uint64_t boots_held_fetch(int entrypoint, const char *node, const char *client)
 {
     boot_row boot;
 
-    return copy_of_boot(entrypoint, node, client, 1, &boot) && boot.run
-           && !fetches_is_proven(boot.run, position) ? boot.run : 0;
+    return copy_of_boot(entrypoint, node, client, 1, &boot) && boot.fetch
+           && fetches_fate(boot.fetch) != FATE_PUBLISHED ? boot.fetch : 0;
 }
 
 /* ------------------------------------------------------------------ lists */

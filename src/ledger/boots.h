@@ -42,7 +42,7 @@ typedef struct {
     apr_time_t sending;                 /* when that byte was sent */
     apr_time_t touched;                 /* last progress; for BOOT_DONE its end */
     unsigned resumes;
-    apr_uint64_t run;                   /* of a fetch whose bytes it was sent; 0: proven ones */
+    apr_uint64_t fetch;                 /* whose bytes it was sent; 0: verified ones */
     int counted;                        /* its result was */
 } boot_row;
 
@@ -65,13 +65,13 @@ void boots_failed(int entrypoint, const char *node, const char *client, int stat
 /*
  * The node is being sent its boot.img of this many bytes, from this byte on (0: from the start).
  * Goes on with the boot that its boot.sig or an earlier request began, if there is one.  What it
- * is sent is of this run of a fetch; 0: it is proven.
+ * is sent is of this fetch; 0: it is verified.
  */
 boot_hold boots_start(int entrypoint, const char *node, const char *client, const char *digest,
-                      apr_off_t size, apr_off_t from, walt_vpn_answer answer, apr_uint64_t run);
+                      apr_off_t size, apr_off_t from, walt_vpn_answer answer, apr_uint64_t fetch);
 
-/* What it is sent from now on is of this run of the fetch, and so is what it holds; 0: proven. */
-void boots_go_on(boot_hold hold, apr_uint64_t run);
+/* What it is sent from now on is of this fetch, and so is what it holds; 0: it is verified. */
+void boots_go_on(boot_hold hold, apr_uint64_t fetch);
 
 /* It has been sent this many bytes of the file. */
 void boots_progress(boot_hold hold, apr_off_t position);
@@ -85,10 +85,9 @@ int boots_end(boot_hold hold, int whole, boot_row *copy);
 int boots_changed(int entrypoint, const char *node, const char *client, const char *digest,
                   int resumed);
 
-/* The run of a fetch that the bytes came of which a node holds that resumes its download at this
- * position; 0: they are proven, as far as anybody knows. */
-apr_uint64_t boots_held_run(int entrypoint, const char *node, const char *client,
-                            apr_off_t position);
+/* The fetch that the bytes came of which a node holds that resumes its download; 0: they are
+ * verified, as far as anybody knows. */
+apr_uint64_t boots_held_fetch(int entrypoint, const char *node, const char *client);
 
 /*
  * This process has died: end the next boot, from row *row on, that it was sending.  Fills *copy and

@@ -7,6 +7,8 @@
 #include "ledger/histogram.h"
 #include "request/record.h"
 
+#include <stdatomic.h>
+
 /* Most entrypoints that are counted. */
 #define COUNTED_ENTRYPOINTS 32
 

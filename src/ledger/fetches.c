@@ -1,35 +1,29 @@
 /*
- * ledger/fetches.c: images on their way into a folder.
+ * ledger/fetches.c: the fetches of images into a folder, running and remembered.
+ *
+ * A row tells how far a fetch has come, and what became of it.  Nothing else tells that: neither
+ * the file's name nor its mode.  Rows of fetches that have ended stay until they are needed for
+ * others, so that a node that resumes later is told whether its bytes were right.
  */
 #include "ledger/fetches.h"
+#include "ledger/book.h"
+#include "ledger/counters.h"
 #include "ledger/shared_memory.h"
 #include "request/times.h"
 
+#include "apr_hash.h"
 #include "apr_strings.h"
 
-#include <errno.h>
-#include <signal.h>
+#include <string.h>
 #include <unistd.h>
 
 /* Counts the changes of what the bytes mean. */
-#define LAYOUT 1
-
-/* Larger than any process's number can be. */
-#define NO_PROCESS 0x7fffffffu
-
-/* Runs that were proven and are remembered. */
-#define PROVEN_MAX 256
-
-/* A run whose first bytes, or all, are those of a proven one. */
-typedef struct {
-    counter run;         /* 0: none */
-    counter until;       /* so many */
-} proven_run;
+#define LAYOUT 2
 
 typedef struct {
-    fetch_row fetches[FETCH_ROWS];
-    counter last_run;
-    proven_run proven[PROVEN_MAX];      /* each at its number's place */
+    book lock;
+    apr_uint64_t last_id;
+    fetch_row rows[FETCH_ROWS];
 } table;
 
 static table *shared;           /* NULL until post_config has run */
@@ -41,232 +35,327 @@ apr_status_t fetches_open(apr_pool_t *process_pool)
     apr_status_t rv = shared_memory_open(&memory, &is_new, sizeof(table), process_pool,
                                          "fetches %d", LAYOUT);
 
-    if (rv == APR_SUCCESS)
-        shared = memory;
-    return rv;
+    if (rv != APR_SUCCESS)
+        return rv;
+    shared = memory;
+    return is_new ? book_make(&shared->lock) : APR_SUCCESS;
 }
 
-static int is_alive(pid_t process)
+/* ------------------------------------------------------------------ rows, in the open book */
+
+static apr_uint64_t hash_of(const char *folder)
 {
-    return kill(process, 0) == 0 || errno != ESRCH;
+    apr_ssize_t length = APR_HASH_KEY_STRING;
+
+    return apr_hashfunc_default(folder, &length);
 }
 
-/* Take this place, if its process is still this one. */
-static int take_fetch(fetch_row *fetch, apr_uint32_t process)
+static fetch_row *held(fetch_hold hold)
 {
-    return atomic_compare_exchange_strong(&fetch->process, &process, (apr_uint32_t)getpid());
+    fetch_row *fetch = hold.row < 0 ? NULL : &shared->rows[hold.row];
+
+    return fetch && fetch->id == hold.id ? fetch : NULL;
 }
 
-/* A place for a new fetch: a free one, or one whose process is dead.  NULL: there is none. */
-static fetch_row *take_fetch_place(void)
+static int has_ended(const fetch_row *fetch)
 {
+    return fetch->fate == FATE_PUBLISHED || fetch->fate == FATE_BROKEN
+           || fetch->fate == FATE_MISMATCH || fetch->fate == FATE_NO_ROOM;
+}
+
+/* Did it end less than this long ago?  A time ahead of now is from before the clock was set
+ * back. */
+static int lasts(const fetch_row *fetch, apr_interval_time_t lasting)
+{
+    apr_time_t now = apr_time_now();
+
+    return now >= fetch->moved && now - fetch->moved < lasting;
+}
+
+/* The last fetch of this image into this folder; NULL: there is none. */
+static fetch_row *find(apr_uint64_t folder, const char *digest)
+{
+    fetch_row *found = NULL;
     int i;
 
     for (i = 0; i < FETCH_ROWS; i++) {
-        if (take_fetch(&shared->fetches[i], 0))
-            return &shared->fetches[i];
-    }
-    for (i = 0; i < FETCH_ROWS; i++) {
-        apr_uint32_t process = shared->fetches[i].process;
+        fetch_row *fetch = &shared->rows[i];
 
-        if (!is_alive((pid_t)process) && take_fetch(&shared->fetches[i], process))
-            return &shared->fetches[i];
+        if (fetch->fate != FATE_FREE && fetch->folder == folder
+            && strcmp(fetch->digest, digest) == 0 && (!found || fetch->id > found->id))
+            found = fetch;
     }
-    return NULL;
+    return found;
 }
 
-int fetches_begin(int entrypoint, const char *digest, dev_t device, ino_t inode)
+/* A row for another fetch: a free one, or the one whose fetch ended first, or was given up first.
+ * NULL: all are under way. */
+static fetch_row *free_row(void)
 {
-    fetch_row *fetch = take_fetch_place();
+    fetch_row *oldest = NULL;
+    int i;
+
+    for (i = 0; i < FETCH_ROWS; i++) {
+        fetch_row *fetch = &shared->rows[i];
+
+        if (fetch->fate == FATE_FREE)
+            return fetch;
+        if (fetch->fate != FATE_UNDER_WAY
+            && (!oldest || has_ended(fetch) > has_ended(oldest)
+                || (has_ended(fetch) == has_ended(oldest) && fetch->moved < oldest->moved)))
+            oldest = fetch;
+    }
+    return oldest;
+}
+
+static fetch_hold hold_of(const fetch_row *fetch)
+{
+    return (fetch_hold){ (int)(fetch - shared->rows), fetch->id };
+}
+
+/* This process fetches the image into a new file.  NULL: there is no row. */
+static fetch_row *begin(int entrypoint, apr_uint64_t folder, const char *digest)
+{
+    fetch_row *fetch = free_row();
 
     if (!fetch)
-        return -1;
-    fetch->run = ++shared->last_run;    /* first: what was read of it before is void */
-    fetch->before = 0;
-    fetch->size = 0;
-    fetch->written = 0;
-    fetch->position = 0;
-    fetch->called = 0;
+        return NULL;
+    memset(fetch, 0, sizeof(*fetch));
+    fetch->id = ++shared->last_id;
     fetch->entrypoint = entrypoint;
+    fetch->folder = folder;
     apr_cpystrn(fetch->digest, digest, sizeof(fetch->digest));
-    fetch->began = apr_time_now();
-    fetch->touched = (apr_uint64_t)fetch->began;
-    fetch->inode = inode;
-    fetch->device = device;
-    return (int)(fetch - shared->fetches);
+    fetch->began = fetch->moved = fetch->wanted = apr_time_now();
+    fetch->process = getpid();
+    fetch->fate = FATE_UNDER_WAY;
+    return fetch;
 }
 
-/* Is somebody at this fetch, or may somebody go on with it? */
-static int is_of_use(const fetch_row *fetch)
+/* ------------------------------------------------------------------ claiming and following */
+
+fetch_claim fetches_claim(int entrypoint, const char *folder, const char *digest,
+                          fetch_hold *hold)
 {
-    return is_alive((pid_t)fetch->process)
-           || apr_time_now() - (apr_time_t)fetch->touched < FETCH_FORGOTTEN;
+    apr_time_t now = apr_time_now();
+    fetch_claim claim = CLAIM_OURS;
+    fetch_row *fetch;
+
+    *hold = (fetch_hold){ -1, 0 };
+    if (book_open(&shared->lock) == BOOK_CLOSED)
+        return CLAIM_NO_ROOM;
+    fetch = find(hash_of(folder), digest);
+    if (fetch && fetch->fate == FATE_UNDER_WAY) {
+        claim = CLAIM_FOLLOW;
+    }
+    else if (fetch && (fetch->fate == FATE_ORPHANED || fetch->fate == FATE_GIVEN_UP)) {
+        fetch->process = getpid();
+        fetch->fate = FATE_UNDER_WAY;
+        fetch->moved = now;
+    }
+    else if (fetch && fetch->fate == FATE_MISMATCH && lasts(fetch, MISMATCH_LASTS)) {
+        claim = CLAIM_MISMATCH;
+    }
+    else if (!(fetch = begin(entrypoint, hash_of(folder), digest))) {
+        claim = CLAIM_NO_ROOM;
+    }
+    if (claim == CLAIM_OURS || claim == CLAIM_FOLLOW) {
+        fetch->wanted = now;
+        *hold = hold_of(fetch);
+    }
+    book_close(&shared->lock);
+    return claim;
 }
 
-int fetches_of(dev_t device, ino_t inode)
+int fetches_follow(fetch_hold hold, fetch_row *copy)
 {
+    fetch_row *fetch;
+
+    if (book_open(&shared->lock) == BOOK_CLOSED)
+        return 0;
+    if ((fetch = held(hold))) {
+        fetch->wanted = apr_time_now();
+        *copy = *fetch;
+    }
+    book_close(&shared->lock);
+    return fetch != NULL;
+}
+
+fetch_fate fetches_fate(apr_uint64_t id)
+{
+    fetch_fate fate = FATE_FREE;
     int i;
 
+    if (id == 0 || book_open(&shared->lock) == BOOK_CLOSED)
+        return FATE_FREE;
     for (i = 0; i < FETCH_ROWS; i++) {
-        const fetch_row *fetch = &shared->fetches[i];
-
-        if (fetch->process && fetch->inode == inode && fetch->device == device
-            && is_of_use(fetch))
-            return i;
+        if (shared->rows[i].id == id)
+            fate = shared->rows[i].fate;
     }
-    return -1;
+    book_close(&shared->lock);
+    return fate;
 }
 
-void fetches_adopt(int place)
-{
-    shared->fetches[place].process = (apr_uint32_t)getpid();
-    if (shared->fetches[place].run == 0)
-        fetches_differ(place, 0);
-}
+/* ------------------------------------------------------------------ fetching */
 
-void fetches_size(int place, apr_off_t size)
+void fetches_file(fetch_hold hold, dev_t device, ino_t inode, apr_off_t size, apr_off_t written)
 {
-    if (place >= 0)
-        shared->fetches[place].size = (apr_uint64_t)size;
-}
+    fetch_row *fetch;
 
-void fetches_progress(int place, apr_off_t position)
-{
-    if (place < 0)
+    if (book_open(&shared->lock) == BOOK_CLOSED)
         return;
-    shared->fetches[place].position = (apr_uint64_t)position;
-    shared->fetches[place].touched = (apr_uint64_t)apr_time_now();
+    if ((fetch = held(hold))) {
+        fetch->device = device;
+        fetch->inode = inode;
+        fetch->size = size;
+        fetch->written = written;
+    }
+    book_close(&shared->lock);
 }
 
-void fetches_written(int place, apr_off_t written)
+void fetches_progress(fetch_hold hold, apr_off_t written, apr_off_t position)
 {
-    if (place >= 0)
-        shared->fetches[place].written = (apr_uint64_t)written;
-}
+    fetch_row *fetch;
 
-void fetches_differ(int place, apr_off_t position)
-{
-    fetch_row *fetch = place < 0 ? NULL : &shared->fetches[place];
-    apr_uint64_t before;
-
-    if (!fetch)
+    if (book_open(&shared->lock) == BOOK_CLOSED)
         return;
-    before = fetch->run;
-    fetch->run = 0;             /* meanwhile, also if this process dies here, nobody's */
-    fetch->written = (apr_uint64_t)position;
-    fetch->common = (apr_uint64_t)position;
-    fetch->before = before;
-    fetch->run = ++shared->last_run;
+    if ((fetch = held(hold))) {
+        fetch->written = written;
+        fetch->position = position;
+        fetch->moved = apr_time_now();
+    }
+    book_close(&shared->lock);
 }
 
-apr_uint64_t fetches_heir(int place, apr_uint64_t run, apr_off_t position)
+apr_time_t fetches_wanted(fetch_hold hold)
 {
-    const fetch_row *fetch = &shared->fetches[place];
-    apr_uint64_t heir = fetch->run;
+    const fetch_row *fetch;
+    apr_time_t wanted = 0;
 
-    return heir && run != heir && run == fetch->before && (apr_uint64_t)position <= fetch->common
-           && fetch->run == heir ? heir : run;
+    if (book_open(&shared->lock) == BOOK_CLOSED)
+        return apr_time_now();
+    if ((fetch = held(hold)))
+        wanted = fetch->wanted;
+    book_close(&shared->lock);
+    return wanted;
 }
 
-/* So many bytes of this run are proven. */
-static void prove(apr_uint64_t run, apr_uint64_t until)
+void fetches_end(fetch_hold hold, fetch_fate fate)
 {
-    proven_run *proven = &shared->proven[run % PROVEN_MAX];
+    fetch_row *fetch;
 
-    proven->run = 0;
-    proven->until = until;
-    proven->run = run;
-}
-
-void fetches_prove(int place)
-{
-    const fetch_row *fetch = place < 0 ? NULL : &shared->fetches[place];
-
-    if (!fetch)
+    if (book_open(&shared->lock) == BOOK_CLOSED)
         return;
-    if (fetch->before)
-        prove(fetch->before, fetch->common);
-    prove(fetch->run, ~(apr_uint64_t)0);
+    if ((fetch = held(hold)) && !has_ended(fetch)) {
+        fetch->fate = fate;
+        fetch->process = 0;
+        fetch->moved = apr_time_now();
+    }
+    book_close(&shared->lock);
 }
 
-int fetches_is_proven(apr_uint64_t run, apr_off_t position)
+void fetches_mismatch(fetch_hold hold, const char *found)
 {
-    const proven_run *proven = &shared->proven[run % PROVEN_MAX];
-    int is_it = run && proven->run == run && (apr_uint64_t)position <= proven->until;
+    fetch_row *fetch;
 
-    return is_it && proven->run == run;
+    if (book_open(&shared->lock) == BOOK_CLOSED)
+        return;
+    if ((fetch = held(hold))) {
+        apr_cpystrn(fetch->found, found, sizeof(fetch->found));
+        fetch->fate = FATE_MISMATCH;
+        fetch->process = 0;
+        fetch->moved = apr_time_now();
+    }
+    book_close(&shared->lock);
 }
 
-int fetches_call(int place)
+int fetches_mismatched(const char *folder, const char *digest, char *found)
 {
-    fetch_row *fetch = &shared->fetches[place];
-    apr_uint64_t called = fetch->called, now = (apr_uint64_t)apr_time_now();
+    const fetch_row *fetch;
+    int is_known = 0;
 
-    return now - called >= (apr_uint64_t)CALL_AGAIN
-           && atomic_compare_exchange_strong(&fetch->called, &called, now);
-}
-
-void fetches_leave(int place)
-{
-    if (place >= 0)
-        shared->fetches[place].process = NO_PROCESS;
-}
-
-/* Free the place of a fetch that this process, now dead, was at.  0: another one has it by now. */
-static int free_fetch(fetch_row *fetch, apr_uint32_t process)
-{
-    int entrypoint = fetch->entrypoint;
-
-    if (!atomic_compare_exchange_strong(&fetch->process, &process, 0))
+    if (book_open(&shared->lock) == BOOK_CLOSED)
         return 0;
-    if (process != NO_PROCESS)          /* it died, and could not count it */
-        counters_at(entrypoint)->fetches[FETCH_BROKEN]++;
-    return 1;
+    fetch = find(hash_of(folder), digest);
+    if (fetch && fetch->fate == FATE_MISMATCH && lasts(fetch, MISMATCH_LASTS)) {
+        apr_cpystrn(found, fetch->found, sizeof(fetch->found));
+        is_known = 1;
+    }
+    book_close(&shared->lock);
+    return is_known;
 }
 
-int fetches_forget(void)
+fetch_hold fetches_begin_anew(fetch_hold hold)
 {
-    int i, forgotten = 0;
+    fetch_hold anew = { -1, 0 };
+    fetch_row *fetch, *next;
 
+    if (book_open(&shared->lock) == BOOK_CLOSED)
+        return anew;
+    if ((fetch = held(hold))) {
+        fetch->fate = FATE_BROKEN;
+        fetch->moved = apr_time_now();
+        if ((next = begin(fetch->entrypoint, fetch->folder, fetch->digest))) {
+            next->wanted = fetch->wanted;
+            anew = hold_of(next);
+        }
+    }
+    book_close(&shared->lock);
+    return anew;
+}
+
+/* ------------------------------------------------------------------ upkeep and pages */
+
+int fetches_bury(pid_t process)
+{
+    int i, buried = 0;
+
+    if (book_open(&shared->lock) == BOOK_CLOSED)
+        return 0;
     for (i = 0; i < FETCH_ROWS; i++) {
-        fetch_row *fetch = &shared->fetches[i];
-        apr_uint32_t process = fetch->process;
+        fetch_row *fetch = &shared->rows[i];
 
-        if (process != 0 && !is_of_use(fetch))
-            forgotten += free_fetch(fetch, process);
+        if (fetch->fate != FATE_UNDER_WAY || fetch->process != process)
+            continue;
+        fetch->fate = FATE_ORPHANED;
+        fetch->process = 0;
+        counters_at(fetch->entrypoint)->fetches[FETCH_BROKEN]++;    /* it could not count it */
+        buried++;
     }
-    return forgotten;
+    book_close(&shared->lock);
+    return buried;
 }
 
-void fetches_lost(dev_t device, ino_t inode)
+void fetches_lost(const char *folder, const char *digest)
 {
-    int place = fetches_of(device, inode);
-    apr_uint32_t process = place < 0 ? 0 : (apr_uint32_t)shared->fetches[place].process;
+    fetch_row *fetch;
 
-    if (process != 0)
-        (void)free_fetch(&shared->fetches[place], process);
-}
-
-void fetches_end(int place)
-{
-    if (place < 0)
+    if (book_open(&shared->lock) == BOOK_CLOSED)
         return;
-    shared->fetches[place].run = 0;
-    shared->fetches[place].inode = 0;
-    shared->fetches[place].process = 0;
+    fetch = find(hash_of(folder), digest);
+    if (fetch && (fetch->fate == FATE_ORPHANED || fetch->fate == FATE_GIVEN_UP))
+        fetch->fate = FATE_BROKEN;
+    book_close(&shared->lock);
 }
 
-const fetch_row *fetches_at(int place)
+apr_off_t fetches_size_of(const char *folder, const char *digest)
 {
-    return &shared->fetches[place];
-}
+    const fetch_row *fetch;
+    apr_off_t size = 0;
 
-int fetches_copy(int place, fetch_row *copy)
-{
-    fetch_row *fetch = &shared->fetches[place];
-
-    if (fetch->process == 0 || !is_alive((pid_t)fetch->process))
+    if (book_open(&shared->lock) == BOOK_CLOSED)
         return 0;
-    memcpy(copy, fetch, sizeof(*copy));
-    return 1;
+    fetch = find(hash_of(folder), digest);
+    if (fetch && fetch->fate == FATE_UNDER_WAY)
+        size = fetch->size;
+    book_close(&shared->lock);
+    return size;
+}
+
+int fetches_copy(int row, fetch_row *copy)
+{
+    if (book_open(&shared->lock) == BOOK_CLOSED)
+        return 0;
+    *copy = shared->rows[row];
+    book_close(&shared->lock);
+    return copy->fate == FATE_UNDER_WAY;
 }

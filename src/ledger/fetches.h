@@ -1,98 +1,119 @@
 /*
- * ledger/fetches.h: images on their way into a folder.
+ * ledger/fetches.h: the fetches of images into a folder, running and remembered.
  */
 #ifndef WALT_VPN_LEDGER_FETCHES_H
 #define WALT_VPN_LEDGER_FETCHES_H
 
-#include "ledger/boots.h"
-#include "ledger/counters.h"
+#include "apr_pools.h"
+#include "apr_time.h"
 
-#include <stdatomic.h>
 #include <sys/types.h>
 
 /* Most fetches that are written down. */
-#define FETCH_ROWS 64
+#define FETCH_ROWS 256
 
-/* The run of what is relayed: nobody vouches for it, and it goes on with nothing but itself. */
-#define FETCH_RELAYED (~(apr_uint64_t)0)
+/* What becomes of a fetch.  It ends with one of the last four, for good. */
+typedef enum {
+    FATE_FREE,                  /* no fetch is written down here */
+    FATE_UNDER_WAY,
+    FATE_ORPHANED,              /* its process has died or let it go: whoever wants it goes on */
+    FATE_GIVEN_UP,              /* the WalT server did not bring it: the next boot goes on */
+    FATE_PUBLISHED,             /* the image is whole, and its digest is right */
+    FATE_BROKEN,                /* what came is not the image: nobody goes on with these bytes */
+    FATE_MISMATCH,              /* likewise, and a whole fetch before it had brought the same */
+    FATE_NO_ROOM                /* the folder can't take it */
+} fetch_fate;
 
 /*
- * An image on its way, into a file that nodes are sent from meanwhile.  A try that breaks off is
- * followed by another one, of this process or, when it dies, of another; as long as their bytes
- * are the same, they are one run.
+ * One fetch is one file: who holds bytes of it may be sent its rest, whoever fetches that.  A try
+ * that brings other bytes than the one before is another fetch.
  */
 typedef struct {
-    _Atomic apr_uint32_t process;       /* that fetches it, or did when it died; 0: a free place */
-    counter device, inode;       /* of its file */
-    counter run;                 /* no two runs have the same number; 0: none, while it
-                                         * changes and when it ends */
-    counter before;              /* the run before it in the same file; 0: none */
-    counter common;              /* bytes that it has in common with that one */
-    counter size;                /* bytes; 0: not known yet */
-    counter position;            /* bytes that have arrived in this try */
-    counter written;             /* bytes of this run that are in the file */
-    counter touched;             /* when bytes arrived last */
-    counter called;              /* when a node was sent away so that it fetches it */
-    int entrypoint;                     /* its place */
-    char digest[DIGEST_SHOWN + 1];
+    apr_uint64_t id;            /* no two fetches have the same; 0: none */
+    fetch_fate fate;
+    pid_t process;              /* of one under way */
+    int entrypoint;             /* its place among the counters */
+    apr_uint64_t folder;        /* hash of the folder's path */
+    char digest[64 + 1];        /* of the image */
+    char found[64 + 1];         /* digest of what came instead, with FATE_MISMATCH */
+    dev_t device;               /* of its file, */
+    ino_t inode;                /* likewise */
+    apr_off_t size;             /* bytes of the image; 0: not known yet */
+    apr_off_t written;          /* bytes that are in the file, and may be sent */
+    apr_off_t position;         /* bytes that have arrived, of a try that is compared with these */
     apr_time_t began;
+    apr_time_t moved;           /* when bytes arrived last, or it ended */
+    apr_time_t wanted;          /* when somebody looked last who wants the image */
 } fetch_row;
+
+/* Where a fetch stands in the table.  It is void when its row has been given to another fetch. */
+typedef struct {
+    int row;                    /* -1: none */
+    apr_uint64_t id;
+} fetch_hold;
+
+/* The fetch of what is relayed although there is a folder: nobody compares its bytes. */
+#define FETCH_RELAYED (~(apr_uint64_t)0)
 
 /* Find the table that an earlier call, before a restart, made, or make it; called in
  * post_config. */
 apr_status_t fetches_open(apr_pool_t *process_pool);
 
-/* A fetch into this file begins; returns its place, or -1 when all are taken. */
-int fetches_begin(int entrypoint, const char *digest, dev_t device, ino_t inode);
+typedef enum {
+    CLAIM_OURS,                 /* the caller is to fetch it, alone among all processes */
+    CLAIM_FOLLOW,               /* it is under way */
+    CLAIM_MISMATCH,             /* what the WalT server has is not the image, as of a moment ago */
+    CLAIM_NO_ROOM               /* no row is left */
+} fetch_claim;
 
-/*
- * The place of the fetch into this file, also of one whose process died a while ago; -1: there is
- * none.
- */
-int fetches_of(dev_t device, ino_t inode);
+/* Claim the fetch of this image into this folder, or find out who has it.  *hold is set with
+ * the first two. */
+fetch_claim fetches_claim(int entrypoint, const char *folder, const char *digest,
+                          fetch_hold *hold);
 
-/* This process goes on with it. */
-void fetches_adopt(int place);
+/* A copy of a fetch, as of now; the caller wants the image.  0: it is forgotten. */
+int fetches_follow(fetch_hold hold, fetch_row *copy);
 
-void fetches_size(int place, apr_off_t size);
+/* What became of the fetch with this number; FATE_FREE: it is forgotten. */
+fetch_fate fetches_fate(apr_uint64_t id);
 
-/* So many bytes have arrived in this try; and so many of the run are in the file. */
-void fetches_progress(int place, apr_off_t position);
-void fetches_written(int place, apr_off_t written);
+/* ---- for the process that fetches */
 
-/* Behind this byte a new try brought other bytes than the one before: a run of its own. */
-void fetches_differ(int place, apr_off_t position);
+/* It goes into this file, which has this size when it is whole, and has so many bytes now. */
+void fetches_file(fetch_hold hold, dev_t device, ino_t inode, apr_off_t size, apr_off_t written);
 
-/* The run that a node goes on with, instead of this one, that holds bytes before this position: the
- * same one, or that which came after it and brought the same bytes so far. */
-apr_uint64_t fetches_heir(int place, apr_uint64_t run, apr_off_t position);
+/* So many bytes are in the file, and the try has come so far. */
+void fetches_progress(fetch_hold hold, apr_off_t written, apr_off_t position);
 
-/* The image is whole and its digest is right: so are the bytes of its run that were sent before,
- * and those that it has in common with the run before. */
-void fetches_prove(int place);
+/* When somebody wanted the image last; the caller's own looks do not count. */
+apr_time_t fetches_wanted(fetch_hold hold);
 
-/* Were the bytes of this run before this position proven?  The last few hundred runs are
- * remembered; of 0, which is none, none were. */
-int fetches_is_proven(apr_uint64_t run, apr_off_t position);
+/* The fetch is not under way any more, but what this says; it may be said again. */
+void fetches_end(fetch_hold hold, fetch_fate fate);
 
-/* Is the caller, alone among all processes for a while, to send a node away that will fetch it? */
-int fetches_call(int place);
+/* It ends with FATE_MISMATCH: what the WalT server has, has this digest. */
+void fetches_mismatch(fetch_hold hold, const char *found);
 
-/* It is given up by this process, but another may go on with it, as if this one had died. */
-void fetches_leave(int place);
+/* The digest of what the WalT server had instead of this image, into found (65 bytes), if that was
+ * found out so short a time ago that it is not asked for again; 0: it may be asked for. */
+int fetches_mismatched(const char *folder, const char *digest, char *found);
 
-void fetches_end(int place);
+/* The fetch is broken, and its process begins another one of the same image, in a new file.  The
+ * hold on that; row -1: there is no row for it. */
+fetch_hold fetches_begin_anew(fetch_hold hold);
 
-/* The file of a fetch whose process is dead was removed: nobody goes on with it. */
-void fetches_lost(dev_t device, ino_t inode);
+/* ---- for upkeep and pages */
 
-/* Free the places of fetches that nobody went on with in time.  Returns how many there were. */
-int fetches_forget(void);
+/* This process has died: its fetches are orphaned.  Returns how many. */
+int fetches_bury(pid_t process);
 
-/* The fetch at a place, to read from; it may become another one's at any time. */
-const fetch_row *fetches_at(int place);
+/* The .part of this image was removed from this folder: nobody can go on with it. */
+void fetches_lost(const char *folder, const char *digest);
 
-/* A copy of the fetch at this place; 0: there is none whose process is alive. */
-int fetches_copy(int place, fetch_row *fetch);
+/* The size that the image of a fetch under way will have; 0: none is, or it is not known. */
+apr_off_t fetches_size_of(const char *folder, const char *digest);
+
+/* A copy of this row, below FETCH_ROWS; 0: no fetch there is under way. */
+int fetches_copy(int row, fetch_row *copy);
 
 #endif

@@ -1,48 +1,104 @@
 /*
- * ledger/waiting.c: threads that wait on behalf of nodes, and how long they may.
+ * ledger/waiting.c: the waiting room: who waits on behalf of nodes, and how many may.
  *
- * A waiter holds its thread, or with the prefork MPM its process: some must stay free, so that the
- * rest of the server goes on.
+ * A request that waits takes what the rest of the server needs: a thread, or one of the connections
+ * that the MPM holds.  Half of them stay free.  Whoever takes most gives way first, the newest
+ * before the others (fair queueing with the longest queue dropped): so a fleet behind one address
+ * waits as long as nobody else needs the room, and a stranger's flood turns on itself.
  */
 #include "ledger/waiting.h"
+#include "ledger/book.h"
 #include "ledger/counters.h"
 #include "ledger/shared_memory.h"
 #include "request/times.h"
 
-#include "apr_atomic.h"
+#include "apr_general.h"
 #include "ap_mpm.h"
-#include "scoreboard.h"
+#include "http_config.h"
 
-#include <stdatomic.h>
 #include <time.h>
 #include <unistd.h>
 
-/* Counts the changes of what the bytes in shared memory mean. */
-#define LAYOUT 1
+/* Counts the changes of what the bytes mean. */
+#define LAYOUT 2
 
-/* Most threads that are written down. */
-#define WAITERS 1024
+/* Most seats of all kinds. */
+#define SEATS 8192
 
-/* In front of the entrypoint's place, counted from 1, stands the process of a waiter. */
-#define WAITER_PROCESS_SHIFT 32
+/* Addresses are told apart by this many hashes. */
+#define GROUPS 4096
 
-/* Threads of this process that wait. */
-static volatile apr_uint32_t waiters;
+typedef struct {
+    apr_uint64_t number;        /* 0: a free seat */
+    apr_time_t began;
+    pid_t process;
+    unsigned group;             /* of the client's address */
+    int entrypoint;             /* the place of its counters */
+    seat_kind kind;
+    volatile int is_sent_away;  /* read without the book */
+} seat;
 
-/* Threads of all processes: process and entrypoint, in one word; 0: free.  NULL until post_config
- * has run. */
-static counter *shared_waiters;
+typedef struct {
+    book lock;
+    unsigned salt;              /* of the addresses' hash, which nobody can foretell */
+    apr_uint64_t last_number;
+    unsigned taken[SEAT_KINDS];
+    unsigned short groups[SEAT_KINDS][GROUPS];  /* seats by address */
+    seat seats[SEATS];
+} room;
+
+static room *shared;            /* NULL until post_config has run */
+
+static unsigned most[SEAT_KINDS];       /* seats of each kind */
 
 apr_status_t waiting_open(apr_pool_t *process_pool)
 {
     void *memory;
     int is_new;
-    apr_status_t rv = shared_memory_open(&memory, &is_new, WAITERS * sizeof(counter), process_pool,
-                                         "waiters %d", LAYOUT);
+    apr_status_t rv = shared_memory_open(&memory, &is_new, sizeof(room), process_pool,
+                                         "waiting room %d", LAYOUT);
 
-    if (rv == APR_SUCCESS)
-        shared_waiters = memory;
-    return rv;
+    if (rv != APR_SUCCESS)
+        return rv;
+    shared = memory;
+    if (!is_new)
+        return APR_SUCCESS;
+    rv = apr_generate_random_bytes((unsigned char *)&shared->salt, sizeof(shared->salt));
+    return rv == APR_SUCCESS ? book_make(&shared->lock) : rv;
+}
+
+/* The value of the first such directive in this part of the configuration, or in a section of it;
+ * NULL: there is none. */
+static const char *find_directive(const ap_directive_t *directive, const char *name)
+{
+    const char *found = NULL;
+
+    for (; directive && !found; directive = directive->next) {
+        if (ap_cstr_casecmp(directive->directive, name) == 0)
+            found = directive->args;
+        else if (directive->first_child)
+            found = find_directive(directive->first_child, name);
+    }
+    return found;
+}
+
+/* Half of the threads, and half of the connections that the event MPM holds with them. */
+void waiting_size(apr_pool_t *p)
+{
+    const char *factor = find_directive(ap_conftree, "AsyncRequestWorkerFactor");
+    double connections = 1 + (factor ? atof(factor) : 2);
+    int threads = 0, processes = 0, all;
+
+    (void)p;
+    ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads);
+    ap_mpm_query(AP_MPMQ_MAX_DAEMONS, &processes);
+    all = (threads > 0 ? threads : 1) * (processes > 0 ? processes : 1);
+    most[SEAT_THREAD] = all > 3 ? (unsigned)all / 2 : 1;
+    most[SEAT_SUSPENDED] = (unsigned)(all * connections / 2);
+    if (most[SEAT_SUSPENDED] > SEATS / 2)
+        most[SEAT_SUSPENDED] = SEATS / 2;
+    if (most[SEAT_THREAD] > SEATS / 2)
+        most[SEAT_THREAD] = SEATS / 2;
 }
 
 apr_time_t waiting_clock(void)
@@ -53,94 +109,170 @@ apr_time_t waiting_clock(void)
     return apr_time_from_sec(now.tv_sec) + now.tv_nsec / 1000;
 }
 
-/* A thread of this process begins to wait for this entrypoint; returns its place, or -1 when all
- * are taken. */
-static int take_place(int entrypoint)
+/* ------------------------------------------------------------------ seats, in the open book */
+
+/* The group of an address; of IPv6 that of the network, in which a host has any address that it
+ * likes. */
+static unsigned group_of(const apr_sockaddr_t *client)
 {
-    apr_uint64_t waiter = (apr_uint64_t)getpid() << WAITER_PROCESS_SHIFT
-                          | (apr_uint64_t)(entrypoint + 1);
+    const unsigned char *address = client->ipaddr_ptr;
+    int i, length = client->ipaddr_len;
+    unsigned hash = shared->salt;
+
+    if (length == sizeof(struct in6_addr)
+        && !IN6_IS_ADDR_V4MAPPED((const struct in6_addr *)client->ipaddr_ptr))
+        length /= 2;
+    for (i = 0; i < length; i++)
+        hash = (hash ^ address[i]) * 16777619u;         /* FNV-1a */
+    return (hash ^ hash >> 16) % GROUPS;
+}
+
+static void count_seat(const seat *taken, int change)
+{
+    shared->taken[taken->kind] += (unsigned)change;
+    shared->groups[taken->kind][taken->group] += (unsigned short)change;
+}
+
+/* Give up a seat, unless it was sent away before: then that was done. */
+static void free_seat(seat *taken)
+{
+    if (!taken->is_sent_away)
+        count_seat(taken, -1);
+    taken->number = 0;
+}
+
+/* The seat of this group that has been taken for longest; NULL: for too short a time yet.  Who sat
+ * there has had something, so that it does not lose one of the two resumes that may bring
+ * nothing (facts.md 1). */
+static seat *longest(seat_kind kind, unsigned group)
+{
+    seat *oldest = NULL;
     int i;
 
-    for (i = 0; i < WAITERS; i++) {
-        apr_uint64_t nobody = 0;
+    for (i = 0; i < SEATS; i++) {
+        seat *taken = &shared->seats[i];
 
-        if (shared_waiters[i] == 0
-            && atomic_compare_exchange_strong(&shared_waiters[i], &nobody, waiter))
-            return i;
+        if (taken->number && taken->kind == kind && taken->group == group && !taken->is_sent_away
+            && (!oldest || taken->number < oldest->number))
+            oldest = taken;
+    }
+    return oldest && waiting_clock() - oldest->began >= TURN ? oldest : NULL;
+}
+
+/* The seat that somebody of this group is to have: the newest of the address that has the most of
+ * this kind, or if that is the group itself, its longest taken.  NULL: there is none. */
+static seat *one_too_many(seat_kind kind, unsigned group)
+{
+    unsigned largest = group, mine = shared->groups[kind][group] + 1u;
+    seat *newest = NULL;
+    int i;
+
+    for (i = 0; i < GROUPS; i++) {
+        if (shared->groups[kind][i] > shared->groups[kind][largest])
+            largest = (unsigned)i;
+    }
+    if (shared->groups[kind][largest] <= mine)
+        return longest(kind, group);
+    for (i = 0; i < SEATS; i++) {
+        seat *taken = &shared->seats[i];
+
+        if (taken->number && taken->kind == kind && taken->group == largest
+            && !taken->is_sent_away && (!newest || taken->number > newest->number))
+            newest = taken;
+    }
+    return newest;
+}
+
+/* Have a seat for one more of this group; 0: it is the one too many. */
+static int make_place(seat_kind kind, unsigned group)
+{
+    seat *other;
+
+    if (shared->taken[kind] < most[kind])
+        return 1;
+    if (!(other = one_too_many(kind, group)))
+        return 0;
+    other->is_sent_away = 1;
+    count_seat(other, -1);
+    return 1;
+}
+
+/* The number of a free seat; -1: there is none. */
+static int free_row(void)
+{
+    int i, start = (int)(shared->last_number % SEATS);
+
+    for (i = 0; i < SEATS; i++) {
+        if (shared->seats[(start + i) % SEATS].number == 0)
+            return (start + i) % SEATS;
     }
     return -1;
 }
 
-static void free_place(int place)
+/* ------------------------------------------------------------------ waiting */
+
+int waiting_begin(waiting *wait, seat_kind kind, int entrypoint, const apr_sockaddr_t *client)
 {
-    if (place >= 0)
-        shared_waiters[place] = 0;
-}
+    unsigned group = group_of(client);
 
-void waiting_begin(waiting *waiting, const request_rec *r)
-{
-    apr_atomic_inc32(&waiters);
-    waiting->entrypoint = walt_vpn_request_of(r)->entrypoint->place;
-    waiting->place = take_place(waiting->entrypoint);
-    waiting->began = waiting_clock();
-}
+    wait->row = -1;
+    wait->entrypoint = entrypoint;
+    wait->began = waiting_clock();
+    if (book_open(&shared->lock) == BOOK_CLOSED)
+        return 0;
+    if (make_place(kind, group) && (wait->row = free_row()) >= 0) {
+        seat *taken = &shared->seats[wait->row];
 
-void waiting_end(const waiting *waiting)
-{
-    apr_atomic_dec32(&waiters);
-    free_place(waiting->place);
-    histogram_add_time(&counters_at(waiting->entrypoint)->waiting_times,
-                       waiting_clock() - waiting->began);
-}
-
-/* How many of how many processes are busy: for an MPM whose processes have one thread each. */
-static int count_busy(int *processes)
-{
-    int busy = 0, limit = 0, i;
-
-    ap_mpm_query(AP_MPMQ_HARD_LIMIT_DAEMONS, &limit);
-    for (i = 0; i < limit; i++) {
-        const worker_score *worker = ap_get_scoreboard_worker_from_indexes(i, 0);
-
-        busy += worker && worker->status > SERVER_READY;
+        *taken = (seat){ .number = ++shared->last_number, .began = wait->began,
+                         .process = getpid(), .group = group,
+                         .entrypoint = entrypoint, .kind = kind };
+        wait->number = taken->number;
+        count_seat(taken, 1);
     }
-    ap_mpm_query(AP_MPMQ_MAX_DAEMONS, processes);
-    return busy;
+    book_close(&shared->lock);
+    return wait->row >= 0;
 }
 
-waiting_state waiting_level(void)
+int waiting_is_sent_away(const waiting *wait)
 {
-    int all = 0, taken;
-
-    ap_mpm_query(AP_MPMQ_MAX_THREADS, &all);
-    taken = all > 1 ? (int)apr_atomic_read32(&waiters) : count_busy(&all);
-    return taken * 4 >= all * 3 ? WAITING_FULL : taken * 2 > all ? WAITING_CROWDED
-                                                                  : WAITING_LITTLE;
+    return wait->row >= 0 && shared->seats[wait->row].is_sent_away;
 }
 
-int waiting_is_too_long(apr_time_t began)
+void waiting_end(waiting *wait)
 {
-    return waiting_clock() - began >= CROWDED_WAIT && waiting_level() != WAITING_LITTLE;
+    if (wait->row < 0 || book_open(&shared->lock) == BOOK_CLOSED)
+        return;
+    if (shared->seats[wait->row].number == wait->number)
+        free_seat(&shared->seats[wait->row]);
+    book_close(&shared->lock);
+    wait->row = -1;
+    histogram_add_time(&counters_at(wait->entrypoint)->waiting_times,
+                       waiting_clock() - wait->began);
 }
 
-unsigned waiting_count(int entrypoint)
+unsigned waiting_count(seat_kind kind, int entrypoint)
 {
-    unsigned waiting = 0;
+    unsigned count = 0;
     int i;
 
-    for (i = 0; i < WAITERS; i++)
-        waiting += (apr_uint32_t)shared_waiters[i] == (apr_uint32_t)(entrypoint + 1);
-    return waiting;
+    if (book_open(&shared->lock) == BOOK_CLOSED)
+        return 0;
+    for (i = 0; i < SEATS; i++)
+        count += shared->seats[i].number && shared->seats[i].kind == kind
+                 && shared->seats[i].entrypoint == entrypoint;
+    book_close(&shared->lock);
+    return count;
 }
 
 void waiting_bury(pid_t process)
 {
     int i;
 
-    for (i = 0; i < WAITERS; i++) {
-        apr_uint64_t waiter = shared_waiters[i];
-
-        if (waiter >> WAITER_PROCESS_SHIFT == (apr_uint64_t)process)
-            (void)atomic_compare_exchange_strong(&shared_waiters[i], &waiter, 0);
+    if (book_open(&shared->lock) == BOOK_CLOSED)
+        return;
+    for (i = 0; i < SEATS; i++) {
+        if (shared->seats[i].number && shared->seats[i].process == process)
+            free_seat(&shared->seats[i]);
     }
+    book_close(&shared->lock);
 }

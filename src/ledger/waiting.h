@@ -1,5 +1,5 @@
 /*
- * ledger/waiting.h: threads that wait on behalf of nodes, and how long they may.
+ * ledger/waiting.h: the waiting room: who waits on behalf of nodes, and how many may.
  */
 #ifndef WALT_VPN_LEDGER_WAITING_H
 #define WALT_VPN_LEDGER_WAITING_H
@@ -8,40 +8,48 @@
 
 #include <sys/types.h>
 
-/* Find what an earlier call, before a restart, made, or make it; called in post_config. */
+/* How a request waits. */
+typedef enum {
+    SEAT_THREAD,                /* it holds its thread, or with prefork its process */
+    SEAT_SUSPENDED,             /* the event MPM has let go of its connection */
+    SEAT_KINDS                  /* how many there are */
+} seat_kind;
+
+/* Find the room that an earlier call, before a restart, made, or make it; called in post_config. */
 apr_status_t waiting_open(apr_pool_t *process_pool);
+
+/* How many seats there are of a kind, all processes together; called in each child. */
+void waiting_size(apr_pool_t *p);
 
 /* Microseconds of a clock that nobody sets, and that is the same in all processes.  What lasts is
  * measured by it; a wait, and the deadline of one, is of this clock alone. */
 apr_time_t waiting_clock(void);
 
-/* One wait of a thread. */
+/* One wait. */
 typedef struct {
+    int row;                    /* of its seat; -1: none */
+    apr_uint64_t number;        /* no two waits have the same */
     int entrypoint;             /* the place of its counters */
-    int place;                  /* among those who wait, of all processes; -1: none */
     apr_time_t began;
 } waiting;
 
-/* The thread begins to wait for something that another request than r brings about, and has ended:
- * counted for r's entrypoint. */
-void waiting_begin(waiting *waiting, const request_rec *r);
-void waiting_end(const waiting *waiting);
+/*
+ * A request from this address begins to wait.  When all seats of the kind are taken, the newest of
+ * the address that has the most is sent away for it.  If that is its own address, who has sat for
+ * longest makes room, after a turn at the earliest.  0: there is no seat.
+ */
+int waiting_begin(waiting *wait, seat_kind kind, int entrypoint, const apr_sockaddr_t *client);
 
-typedef enum {
-    WAITING_LITTLE,
-    WAITING_CROWDED,            /* more than half of the threads do: one more does not for long */
-    WAITING_FULL                /* three quarters of them: the rest is for the rest of the server */
-} waiting_state;
+/* Was the seat given to another?  Then the request is to end. */
+int waiting_is_sent_away(const waiting *wait);
 
-waiting_state waiting_level(void);
+/* It waits no more; it may be said again. */
+void waiting_end(waiting *wait);
 
-/* Has one that began to wait then waited for too long, as crowded as it is now? */
-int waiting_is_too_long(apr_time_t began);
+/* How many wait so for this entrypoint, in all processes. */
+unsigned waiting_count(seat_kind kind, int entrypoint);
 
-/* How many threads wait for this entrypoint, in all processes. */
-unsigned waiting_count(int entrypoint);
-
-/* This process has died: its threads wait no more. */
+/* This process has died: it waits no more. */
 void waiting_bury(pid_t process);
 
 #endif

@@ -160,7 +160,7 @@ static apr_status_t count_bucket(relay *state, const walt_vpn_request *request,
         return rv;
     state->received += (apr_off_t)length;
     if (request->boot.file != BOOT_FILE_SIG)        /* counted when it was asked for */
-        boot_watch_received(request, (apr_off_t)length);
+        boot_watch_received(request->entrypoint, (apr_off_t)length);
     if (state->skip > 0) {
         if (state->skip < (apr_off_t)length) {
             apr_bucket_split(bucket, (apr_size_t)state->skip);

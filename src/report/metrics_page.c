@@ -390,7 +390,7 @@ static void list_subjects(page *page)
         subject->entrypoint = entrypoint;
         subject->counters = counters_at(entrypoint->place);
         subject->label = label_of(page, entrypoint);
-        subject->waiting = waiting_count(entrypoint->place);
+        subject->waiting = waiting_count(SEAT_THREAD, entrypoint->place);
         if (entrypoint->folder)
             list_images(page, subject);
     }

@@ -361,16 +361,22 @@ static void put_summary(page *page, const walt_vpn_entrypoint *entrypoint,
     end_table(page, 1);
 }
 
-/* How many nodes are sent bytes of this run of a fetch. */
-static unsigned count_readers(apr_uint64_t run)
+/* How many nodes are sent bytes of this fetch. */
+static unsigned count_readers(apr_uint64_t fetch)
 {
     boot_row boot;
     unsigned readers = 0;
     int place;
 
     for (place = 0; place < BOOT_ROWS; place++)
-        readers += boots_copy(place, &boot) && boot.state == BOOT_RUNNING && boot.run == run;
+        readers += boots_copy(place, &boot) && boot.state == BOOT_RUNNING && boot.fetch == fetch;
     return readers;
+}
+
+/* As much of a digest as is shown. */
+static const char *short_digest(const page *page, const char *digest)
+{
+    return apr_pstrmemdup(page->r->pool, digest, DIGEST_SHOWN);
 }
 
 static void put_fetches(page *page, int entrypoint)
@@ -392,8 +398,8 @@ static void put_fetches(page *page, int entrypoint)
         const fetch_row *running = &APR_ARRAY_IDX(fetches, i, fetch_row);
         apr_uint64_t rate = rate_since(running->position, running->began);
 
-        begin_row(page, "Fetch", running->digest);
-        put_text(page, "Image", running->digest);
+        begin_row(page, "Fetch", short_digest(page, running->digest));
+        put_text(page, "Image", short_digest(page, running->digest));
         put_percent(page, "Percent", running->position, (apr_off_t)running->size);
         put_bytes(page, "Received", running->position);
         if (running->size == 0)
@@ -404,7 +410,7 @@ static void put_fetches(page *page, int entrypoint)
         put_seconds(page, "Seconds", apr_time_now() - running->began);
         put_end(page, "End", left_of((apr_off_t)running->size, running->position),
                 running->size ? rate : 0);
-        put_number(page, "Readers", count_readers(running->run));
+        put_number(page, "Readers", count_readers(running->id));
         end_row(page);
     }
     end_table(page, fetches->nelts);

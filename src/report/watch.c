@@ -95,9 +95,9 @@ void boot_watch_refused(request_rec *r, int status, const char *reason)
                   status, reason, r->unparsed_uri);
 }
 
-void boot_watch_received(const walt_vpn_request *request, apr_off_t bytes)
+void boot_watch_received(const walt_vpn_entrypoint *entrypoint, apr_off_t bytes)
 {
-    counters_at(request->entrypoint->place)->from_server += (apr_uint64_t)bytes;
+    counters_at(entrypoint->place)->from_server += (apr_uint64_t)bytes;
 }
 
 /* The WalT server answers, or it does not. */
@@ -107,9 +107,9 @@ static void note_server(entrypoint_counters *counters, server_state state)
         counters->server_since = (apr_uint64_t)apr_time_now();
 }
 
-void boot_watch_answered(const request_rec *r, boot_file file, apr_time_t asked)
+void boot_watch_answered(const walt_vpn_entrypoint *entrypoint, boot_file file, apr_time_t asked)
 {
-    entrypoint_counters *counters = counters_of(r);
+    entrypoint_counters *counters = counters_at(entrypoint->place);
     apr_time_t now = apr_time_now();
 
     note_server(counters, SERVER_ANSWERS);
@@ -118,9 +118,9 @@ void boot_watch_answered(const request_rec *r, boot_file file, apr_time_t asked)
     histogram_add_time(&counters->answer_times[file], now - asked);
 }
 
-void boot_watch_unanswered(const request_rec *r)
+void boot_watch_unanswered(const walt_vpn_entrypoint *entrypoint)
 {
-    note_server(counters_of(r), SERVER_SILENT);
+    note_server(counters_at(entrypoint->place), SERVER_SILENT);
 }
 
 void boot_watch_relayed(const request_rec *r)
@@ -128,7 +128,7 @@ void boot_watch_relayed(const request_rec *r)
     walt_vpn_request *request = walt_vpn_request_of(r);
 
     if (request->asked_at)
-        boot_watch_answered(r, request->boot.file, request->asked_at);
+        boot_watch_answered(request->entrypoint, request->boot.file, request->asked_at);
     request->asked_at = 0;
 }
 
@@ -368,17 +368,18 @@ static void begin_watch(request_rec *r, watch *watch)
                                     watch->from + watch->announced, watch->from,
                                     request->answer,
                                     request->answer == WALT_VPN_RELAYED
-                                    && request->entrypoint->folder ? FETCH_RELAYED : request->run);
+                                    && request->entrypoint->folder ? FETCH_RELAYED
+                                                                   : request->fetch);
     count_answer(watch, request->answer);       /* an image takes its time */
 }
 
-void boot_watch_run(walt_vpn_request *request, apr_uint64_t run)
+void boot_watch_fetch(walt_vpn_request *request, apr_uint64_t fetch)
 {
-    if (request->run == run)
+    if (request->fetch == fetch)
         return;
-    request->run = run;
+    request->fetch = fetch;
     if (request->watch && request->watch->begun)
-        boots_go_on(request->watch->hold, run);
+        boots_go_on(request->watch->hold, fetch);
 }
 
 /* Count the body in this brigade, and set marks in it. */
@@ -618,7 +619,7 @@ static void count_request(const request_rec *r, const walt_vpn_request *request)
     /* With a body an error of mod_proxy's may be about that: a broken chunk, say, for which it
      * gives 502, and has asked nobody. */
     if (request->asked_at && ap_is_HTTP_SERVER_ERROR(r->status) && !walt_vpn_request_has_body(r))
-        boot_watch_unanswered(r);
+        boot_watch_unanswered(request->entrypoint);
     if (watch)
         count_sent(watch, watch->written == watch->announced ? watch->written : watch->arrived);
 }
@@ -659,6 +660,7 @@ static void walt_vpn_child_status(server_rec *s, pid_t pid, ap_generation_t gene
     if (state != MPM_CHILD_EXITED)
         return;
     waiting_bury(pid);
+    (void)fetches_bury(pid);
     if (apr_pool_create(&p, NULL) != APR_SUCCESS)
         return;
     while (boots_bury(pid, &place, &boot)) {

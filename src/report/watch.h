@@ -40,19 +40,19 @@ const char *boot_watch_answer_name(walt_vpn_answer answer);
 /* The node of r was given a boot.sig, or is about to be given a boot.img, of this digest. */
 void boot_watch_digest(request_rec *r, const char *digest);
 
-/* What is sent in this reply comes of this run of a fetch, unproven; 0: it is proven. */
-void boot_watch_run(walt_vpn_request *request, apr_uint64_t run);
+/* What is sent in this reply comes of this fetch; 0: it is verified. */
+void boot_watch_fetch(walt_vpn_request *request, apr_uint64_t fetch);
 
 /* Bytes that the kernel took for this connection and that the other end does not have yet. */
 apr_off_t boot_watch_on_its_way(conn_rec *c);
 
 /* This many bytes of the WalT server's have come in. */
-void boot_watch_received(const walt_vpn_request *request, apr_off_t bytes);
+void boot_watch_received(const walt_vpn_entrypoint *entrypoint, apr_off_t bytes);
 
-/* The head of the WalT server's reply with this file has come, for which it was asked then on
- * behalf of r; or none will come. */
-void boot_watch_answered(const request_rec *r, boot_file file, apr_time_t asked);
-void boot_watch_unanswered(const request_rec *r);
+/* The head of the WalT server's reply with this file has come, for which it was asked then; or none
+ * will come. */
+void boot_watch_answered(const walt_vpn_entrypoint *entrypoint, boot_file file, apr_time_t asked);
+void boot_watch_unanswered(const walt_vpn_entrypoint *entrypoint);
 
 /* Likewise, the head of a reply that is relayed to r. */
 void boot_watch_relayed(const request_rec *r);

@@ -29,7 +29,6 @@ typedef struct {
     const char *rest;           /* path behind /walt-vpn/, as sent, judged */
     const char *query;          /* as sent, judged; NULL: none */
     char *path;                 /* that of r->parsed_uri, while it is out of mod_md's sight */
-    const char *asked;          /* path that the entrypoint itself is asking for; NULL: none */
     apr_off_t resume_from;      /* N of a lone "Range: bytes=N-"; 0: no such range */
     int other_range;            /* it has a Range of another form */
     walt_vpn_answer answer;     /* known when WALT_VPN_ANSWER is set */
@@ -42,7 +41,10 @@ typedef struct {
     int sent_away;              /* it is reset so that the node comes again: no download that ended
                                  * short, no boot that failed at its signature */
     const char *digest;         /* of the image, as far as it is known; else NULL */
-    apr_uint64_t run;           /* of a fetch whose bytes it is sent unproven; 0: none */
+    apr_uint64_t fetch;         /* whose bytes it is sent unproven; 0: none */
+    int is_declined;            /* it was suspended, and is relayed all the same */
+    struct walt_question *question;     /* of the entrypoint's own, that the request is
+                                 * (walt/query.c); NULL: it is a client's */
     struct watch *watch;        /* of its reply; NULL until there is one (report/watch.c) */
 } walt_vpn_request;
 

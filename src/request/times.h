@@ -47,11 +47,7 @@
 /* So long after it came no file is tried again of which its node has no byte. */
 #define LAST_TRY TIMES_SECONDS(25)
 
-/* When threads are scarce a waiter gives up after this long. */
-#define CROWDED_WAIT TIMES_SECONDS(8)
-
-/* And a node that was served so long, and has all that is there, makes room for another: it is
- * reset, and resumes.  Firmware counts only resumes that bring nothing new (facts.md 1). */
+/* Of more nodes behind one address than may wait, who has waited so long makes room. */
 #define TURN TIMES_SECONDS(3)
 
 /* As long as httpd lingers on a connection that it closes. */
@@ -65,22 +61,19 @@
 /* So long after the last new byte it is given up. */
 #define SILENCE_MAX TIMES_SECONDS(40)
 
-/* What a fetch of a dead process left is of use for so long: nodes resume within 50 s. */
-#define FETCH_FORGOTTEN TIMES_SECONDS(60)
+/* Longest pause between tries that bring nothing. */
+#define PAUSE_MAX TIMES_SECONDS(4)
 
-/* A node that was sent away to fetch an image is back by then, or another one is sent. */
-#define CALL_AGAIN TIMES_SECONDS(1)
+/* So long an image is not fetched again of which two whole fetches brought the same wrong bytes. */
+#define MISMATCH_LASTS TIMES_SECONDS(60)
+
+/* A fetch that had to evict others, and that nobody has wanted for so long, is given up. */
+#define UNWANTED TIMES_SECONDS(10)
 
 /* ---- the line of questions */
 
-/* How long the fastest answer is remembered, at least: the way to a WalT server may change. */
-#define FASTEST_LASTS TIMES_SECONDS(60)
-
 /* A failure that came after this long is shared. */
 #define LONG_FAILURE TIMES_SECONDS(1)
-
-/* So long a node whose question alone failed is asked for beside the line. */
-#define BESIDE_LASTS TIMES_SECONDS(60)
 
 /* ---- what is remembered */
 

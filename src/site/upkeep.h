@@ -1,5 +1,5 @@
 /*
- * site/upkeep.h: what the processes do for folders and ledger beside answering requests.
+ * site/upkeep.h: what the processes keep beside answering requests.
  */
 #ifndef WALT_VPN_SITE_UPKEEP_H
 #define WALT_VPN_SITE_UPKEEP_H

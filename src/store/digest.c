@@ -94,22 +94,23 @@ void image_digest_note(int fd, const char *digest)
     apr_thread_mutex_unlock(verified_mutex);
 }
 
-int image_digest_is(EVP_MD_CTX *hash, const char *digest)
+int image_digest_is(EVP_MD_CTX *hash, const char *digest, char *found)
 {
     unsigned char bytes[EVP_MAX_MD_SIZE];
-    char text[IMAGE_DIGEST_LENGTH + 1];
     unsigned length = 0;
 
+    found[0] = '\0';
     if (!EVP_DigestFinal_ex(hash, bytes, &length) || length != DIGEST_BYTES)
         return 0;
-    ap_bin2hex(bytes, length, text);
-    return memcmp(text, digest, IMAGE_DIGEST_LENGTH) == 0;
+    ap_bin2hex(bytes, length, found);
+    return memcmp(found, digest, IMAGE_DIGEST_LENGTH) == 0;
 }
 
 /* Does the open file have this digest?  Buffer: PIECE bytes. */
 static int content_is(int fd, const char *digest, char *buffer)
 {
     EVP_MD_CTX *hash = EVP_MD_CTX_new();
+    char found[IMAGE_DIGEST_LENGTH + 1];
     off_t at = 0;
     ssize_t got;
     int good = 0;
@@ -119,7 +120,7 @@ static int content_is(int fd, const char *digest, char *buffer)
             EVP_DigestUpdate(hash, buffer, (size_t)got);
             at += got;
         }
-        good = got == 0 && image_digest_is(hash, digest);
+        good = got == 0 && image_digest_is(hash, digest, found);
     }
     EVP_MD_CTX_free(hash);
     return good;

@@ -12,8 +12,9 @@
 /* Called in each child: what it knows of files starts empty. */
 apr_status_t image_digest_child_init(apr_pool_t *pchild);
 
-/* Does the hash, which this ends, spell the digest? */
-int image_digest_is(EVP_MD_CTX *hash, const char *digest);
+/* Does the hash, which this ends, spell the digest?  Writes what it spells into found, 65
+ * bytes. */
+int image_digest_is(EVP_MD_CTX *hash, const char *digest, char *found);
 
 /*
  * Has this open file, of which st tells, the digest?  Computed once by a process for each file;

@@ -21,6 +21,7 @@
 #include <grp.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -188,11 +189,11 @@ static const char *troubled(apr_pool_t *p, const image_folder *folder)
 /* Its kind is the error that began it, with TROUBLE_PASSING if that was met in reading. */
 static void trouble_of_kind(const open_folder *open, const char *what, int error, unsigned kind)
 {
-    const char *who = troubled(open->r->pool, open->folder);
+    const char *who = troubled(open->pool, open->folder);
     int known = troubles_of(who);
 
     if (!troubles_met_before(who, known >= 0 ? (unsigned)known : kind))
-        ap_log_rerror(APLOG_MARK, APLOG_WARNING, error, open->r, "%s in WaltVpnCacheRoot %s: "
+        ap_log_error(APLOG_MARK, APLOG_WARNING, error, open->server, "%s in WaltVpnCacheRoot %s: "
                       "images are relayed until this is mended", what, open->folder->root);
 }
 
@@ -217,23 +218,25 @@ const char *image_folder_trouble_of(apr_pool_t *p, const image_folder *folder)
 
 void image_folder_is_sound(const open_folder *open)
 {
-    if (troubles_forget(troubled(open->r->pool, open->folder)))
-        ap_log_rerror(APLOG_MARK, APLOG_NOTICE, 0, open->r, "WaltVpnCacheRoot %s: images are "
+    if (troubles_forget(troubled(open->pool, open->folder)))
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, open->server, "WaltVpnCacheRoot %s: images are "
                       "kept again", open->folder->root);
 }
 
 void image_folder_is_readable(const open_folder *open)
 {
     if (troubles_may_have_passed(READING_AGAIN)
-        && troubles_of(troubled(open->r->pool, open->folder)) >= TROUBLE_PASSING)
+        && troubles_of(troubled(open->pool, open->folder)) >= TROUBLE_PASSING)
         image_folder_is_sound(open);
 }
 
-int image_folder_open(open_folder *open, const request_rec *r, const image_folder *folder)
+int image_folder_open(open_folder *open, apr_pool_t *pool, const walt_vpn_entrypoint *entrypoint)
 {
-    open->r = r;
-    open->folder = folder;
-    open->fd = image_folder_descriptor(folder);
+    open->server = entrypoint->server;
+    open->entrypoint = entrypoint->place;
+    open->pool = pool;
+    open->folder = entrypoint->folder;
+    open->fd = image_folder_descriptor(open->folder);
     if (open->fd < 0)
         image_folder_trouble_reading(open, "can't open the folder", errno);
     return open->fd >= 0;
@@ -248,7 +251,7 @@ void image_folder_close(open_folder *open)
 
 void image_folder_remove_foreign(const open_folder *open, const char *name)
 {
-    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, open->r, "%s/%s is not a file of the cache: "
+    ap_log_error(APLOG_MARK, APLOG_WARNING, 0, open->server, "%s/%s is not a file of the cache: "
                   "removed", open->folder->root, name);
     if (unlinkat(open->fd, name, 0) != 0)
         (void)unlinkat(open->fd, name, AT_REMOVEDIR);
@@ -264,25 +267,19 @@ typedef struct {
     int published;              /* .img, which may go; else a .part that is being fetched */
 } folder_entry;
 
-/*
- * Remove a .part whose fetcher is dead: nobody holds its lock; unless it is so short a time ago
- * that somebody may go on with it, and that matters.  1: it was.
- */
-static int clear_dead_part(int folder_fd, const char *name, int also_recent)
+/* Remove a .part that no fetch is at: nobody holds its lock.  1: it was. */
+static int clear_dead_part(const open_folder *open, const char *name)
 {
     /* O_NONBLOCK: whatever stands there, a FIFO too, is not waited for. */
-    int fd = openat(folder_fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
-    struct stat st;
+    int fd = openat(open->fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
     int dead;
 
     if (fd < 0)
         return 0;
-    dead = fstat(fd, &st) == 0
-           && (also_recent || fetches_of(st.st_dev, st.st_ino) < 0)
-           && flock(fd, LOCK_EX | LOCK_NB) == 0 && image_folder_names(folder_fd, name, fd)
-           && unlinkat(folder_fd, name, 0) == 0;
+    dead = flock(fd, LOCK_EX | LOCK_NB) == 0 && image_folder_names(open->fd, name, fd)
+           && unlinkat(open->fd, name, 0) == 0;
     if (dead)
-        fetches_lost(st.st_dev, st.st_ino);
+        fetches_lost(open->folder->root, apr_pstrmemdup(open->pool, name, IMAGE_DIGEST_LENGTH));
     close(fd);
     return dead;
 }
@@ -299,21 +296,6 @@ static DIR *open_names(int folder_fd)
         errno = error;
     }
     return names;
-}
-
-/* Remove the parts of dead fetches, but for those that somebody may go on with. */
-static void sweep(int folder_fd)
-{
-    DIR *names = open_names(folder_fd);
-    const struct dirent *item;
-
-    if (!names)
-        return;
-    while ((item = readdir(names))) {
-        if (is_ours(item->d_name, ".part"))
-            (void)clear_dead_part(folder_fd, item->d_name, 0);
-    }
-    closedir(names);
 }
 
 /* The files of ours in the folder, but for the one named except (NULL: none), as folder_entry in
@@ -338,6 +320,8 @@ static apr_array_header_t *list_folder(apr_pool_t *pool, int folder_fd, const ch
         entry = apr_array_push(entries);
         strcpy(entry->name, item->d_name);
         entry->size = st.st_size;
+        if (!published && (apr_off_t)st.st_blocks * 512 > entry->size)
+            entry->size = (apr_off_t)st.st_blocks * 512;        /* taken beforehand */
         entry->used = st.st_atim;
         entry->published = published;
     }
@@ -355,52 +339,96 @@ static int by_last_use(const void *a, const void *b)
     return one->tv_nsec < other->tv_nsec ? -1 : one->tv_nsec > other->tv_nsec;
 }
 
-/* Evict images, the least recently used first, and at last what dead fetches left, until this many
- * bytes fit beside what is there.  0: they don't; -1, and errno: the folder can't be read. */
-static int evict_for(const open_folder *open, const char *own, apr_off_t size)
+/* Bytes that a .part takes, or will take: those of the whole image while it is fetched. */
+static apr_off_t claim_of(const open_folder *open, const folder_entry *entry)
+{
+    apr_off_t size = 0;
+
+    if (!entry->published)
+        size = fetches_size_of(open->folder->root,
+                               apr_pstrmemdup(open->pool, entry->name, IMAGE_DIGEST_LENGTH));
+    return size > entry->size ? size : entry->size;
+}
+
+/* Remove this file if it may go.  1: it was. */
+static int evict(const open_folder *open, const folder_entry *entry)
+{
+    if (!entry->published)
+        return clear_dead_part(open, entry->name);
+    if (unlinkat(open->fd, entry->name, 0) != 0)
+        return 0;
+    counters_at(open->entrypoint)->evictions++;
+    ap_log_error(APLOG_MARK, APLOG_INFO, 0, open->server, "evicted %s from %s to make room",
+                 entry->name, open->folder->root);
+    return 1;
+}
+
+/* What is to go comes first: what fetches have left, then images, the least recently used first. */
+static int by_worth(const void *a, const void *b)
+{
+    int one = ((const folder_entry *)a)->published, other = ((const folder_entry *)b)->published;
+
+    return one != other ? one - other : by_last_use(a, b);
+}
+
+/* Evict until this many bytes fit beside what is there, and count what went.  0: they don't fit;
+ * -1, and errno: the folder can't be read. */
+static int evict_for(const open_folder *open, const char *own, apr_off_t size, int *evicted)
 {
     apr_array_header_t *entries;
     apr_off_t total = size;
     int i;
 
-    sweep(open->fd);
-    if (!(entries = list_folder(open->r->pool, open->fd, own)))
+    if (!(entries = list_folder(open->pool, open->fd, own)))
         return -1;
     for (i = 0; i < entries->nelts; i++)
-        total += APR_ARRAY_IDX(entries, i, folder_entry).size;
-    qsort(entries->elts, (size_t)entries->nelts, sizeof(folder_entry), by_last_use);
+        total += claim_of(open, &APR_ARRAY_IDX(entries, i, folder_entry));
+    qsort(entries->elts, (size_t)entries->nelts, sizeof(folder_entry), by_worth);
     for (i = 0; i < entries->nelts && total > open->folder->size; i++) {
         const folder_entry *entry = &APR_ARRAY_IDX(entries, i, folder_entry);
 
-        if (entry->published && unlinkat(open->fd, entry->name, 0) == 0) {
+        if (evict(open, entry)) {
             total -= entry->size;
-            counters_of(open->r)->evictions++;
-            ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, open->r, "evicted %s from %s to make room",
-                          entry->name, open->folder->root);
+            *evicted += entry->published;
         }
-    }
-    for (i = 0; i < entries->nelts && total > open->folder->size; i++) {
-        const folder_entry *entry = &APR_ARRAY_IDX(entries, i, folder_entry);
-
-        if (!entry->published && clear_dead_part(open->fd, entry->name, 1))
-            total -= entry->size;
     }
     return total <= open->folder->size;
 }
 
-/*
- * Take blocks for a file now rather than meet ENOSPC in the middle; where the file system has no
- * such call, the size alone.  0, or an errno.
- */
-static int take_blocks(int fd, apr_off_t size)
+int image_folder_relieve(const open_folder *open, const char *own)
 {
-    if (size == 0)
+    apr_array_header_t *entries = list_folder(open->pool, open->fd, own);
+    int i;
+
+    if (!entries)
         return 0;
-    while (fallocate(fd, 0, 0, size) != 0) {
-        if (errno == EOPNOTSUPP)
-            return ftruncate(fd, size) == 0 ? 0 : errno;
-        if (errno != EINTR)
-            return errno;
+    qsort(entries->elts, (size_t)entries->nelts, sizeof(folder_entry), by_worth);
+    for (i = 0; i < entries->nelts; i++) {
+        if (evict(open, &APR_ARRAY_IDX(entries, i, folder_entry)))
+            return 1;
+    }
+    return 0;
+}
+
+/* Take blocks for a file now rather than meet ENOSPC in the middle, where the file system has such
+ * a call; the file becomes no longer.  What is in the way goes.  0, or an errno. */
+static int take_blocks(const open_folder *open, const char *own, int fd, apr_off_t size,
+                       int *evicted)
+{
+    struct rlimit longest;
+
+    if (getrlimit(RLIMIT_FSIZE, &longest) == 0 && longest.rlim_cur != RLIM_INFINITY
+        && (rlim_t)size > longest.rlim_cur)
+        return EFBIG;
+    while (size > 0 && fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, size) != 0) {
+        int error = errno;
+
+        if (error == EOPNOTSUPP)
+            return 0;
+        if ((error == ENOSPC || error == EDQUOT) && image_folder_relieve(open, own))
+            ++*evicted;
+        else if (error != EINTR)
+            return error;
     }
     return 0;
 }
@@ -419,28 +447,20 @@ void image_folder_unlock(const open_folder *open)
     flock(open->fd, LOCK_UN);
 }
 
-int image_folder_make_room(const open_folder *open, const char *name, int fd, apr_off_t size)
+int image_folder_make_room(const open_folder *open, const char *name, int fd, apr_off_t size,
+                           int *evicted)
 {
-    int fits = image_folder_lock(open) ? evict_for(open, name, size) : -1;
-    int error = fits < 0 ? errno : fits ? take_blocks(fd, size) : 0;
+    int fits = image_folder_lock(open) ? evict_for(open, name, size, evicted) : -1;
+    int error = fits < 0 ? errno : fits ? take_blocks(open, name, fd, size, evicted) : 0;
 
     image_folder_unlock(open);
     if (error)
         image_folder_trouble(open, "can't make room for an image", error);
     else if (!fits)
-        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, open->r, "other fetches fill WaltVpnCacheSize "
-                      "%" APR_OFF_T_FMT ": an image is relayed", open->folder->size);
+        ap_log_error(APLOG_MARK, APLOG_INFO, 0, open->server, "other fetches fill "
+                     "WaltVpnCacheSize %" APR_OFF_T_FMT ": an image is relayed",
+                     open->folder->size);
     return fits && !error;
-}
-
-void image_folder_sweep(const image_folder *folder)
-{
-    int folder_fd = image_folder_descriptor(folder);
-
-    if (folder_fd < 0)
-        return;
-    sweep(folder_fd);
-    close(folder_fd);
 }
 
 apr_array_header_t *image_folder_list(apr_pool_t *p, const image_folder *folder)

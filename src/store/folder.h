@@ -4,7 +4,7 @@
 #ifndef WALT_VPN_STORE_FOLDER_H
 #define WALT_VPN_STORE_FOLDER_H
 
-#include "request/walt_vpn.h"
+#include "request/entrypoint.h"
 
 /* Length of an image's name: its SHA-256 in lower-case hexadecimal digits. */
 #define IMAGE_DIGEST_LENGTH 64
@@ -31,25 +31,24 @@ const char *image_folder_fault(apr_pool_t *p, const image_folder *folder);
 /* Make the folder if it is not there, owned by the user that the children run as. */
 apr_status_t image_folder_make(const image_folder *folder);
 
-/* Clear what fetches of dead processes left behind. */
-void image_folder_sweep(const image_folder *folder);
-
 /* ---- for whoever works on files in it */
 
 /* A descriptor of the folder, for the caller to close; -1, and errno: it can't be opened. */
 int image_folder_descriptor(const image_folder *folder);
 
-/* ---- for a request */
+/* ---- for a request, or a fetch */
 
-/* A folder that is open for a request. */
+/* A folder that is open. */
 typedef struct {
-    const request_rec *r;
+    const server_rec *server;   /* for the log */
+    int entrypoint;             /* the place of its counters */
+    apr_pool_t *pool;
     const image_folder *folder;
     int fd;                     /* -1: closed */
 } open_folder;
 
-/* 0: it can't be opened, which was said. */
-int image_folder_open(open_folder *open, const request_rec *r, const image_folder *folder);
+/* Open the folder of this entrypoint.  0: it can't be opened, which was said. */
+int image_folder_open(open_folder *open, apr_pool_t *pool, const walt_vpn_entrypoint *entrypoint);
 void image_folder_close(open_folder *open);
 
 /* The folder is in trouble, as what and errno tell: one warning, until it is over.  The caller
@@ -83,11 +82,16 @@ int image_folder_lock(const open_folder *open);
 void image_folder_unlock(const open_folder *open);
 
 /*
- * Make room for a file on its way, open under this name, of this many bytes: evict images, the
- * least recently used first, and take the blocks.  Being sent does an evicted image no harm: its
- * open files outlive its name.  0: it does not fit, or there is trouble, which was said.
+ * Make room for a file on its way, open under this name, of this many bytes: remove what fetches
+ * have left, evict images, the least recently used first, and take the blocks.  Being sent does an
+ * evicted image no harm: its open files outlive its name.  *evicted counts what went.  0: it does
+ * not fit, or there is trouble, which was said.
  */
-int image_folder_make_room(const open_folder *open, const char *name, int fd, apr_off_t size);
+int image_folder_make_room(const open_folder *open, const char *name, int fd, apr_off_t size,
+                           int *evicted);
+
+/* The disk is full: remove the one file that is to go first, other than this.  0: there is none. */
+int image_folder_relieve(const open_folder *open, const char *own);
 
 /* ---- for the status page and the metrics page */
 

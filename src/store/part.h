@@ -1,5 +1,5 @@
 /*
- * store/part.h: an image on its way into the folder.
+ * store/part.h: the file of an image on its way into the folder.
  */
 #ifndef WALT_VPN_STORE_PART_H
 #define WALT_VPN_STORE_PART_H
@@ -10,97 +10,75 @@
 
 #include <openssl/evp.h>
 
-/* How it stands with an image that is wanted. */
-typedef enum {
-    IMAGE_READY,                /* it is there, whole and verified */
-    IMAGE_MISSING,              /* the caller is to fetch it, alone among all processes */
-    IMAGE_GROWING,              /* it is being fetched, and the caller may be sent what is there */
-    IMAGE_BROKEN,               /* the fetch did not bring it */
-    IMAGE_NO_ROOM,              /* the folder can't take it: relay */
-    IMAGE_LATE                  /* not decided yet; of a wait: it lasted too long */
-} image_state;
+/* What a try brings is not what the file has: it goes on in a new file. */
+#define PART_DIFFERS (APR_OS_START_USERERR + 1)
 
-/* The file of an image on its way, as one request has it open.  In that request's pool. */
+/* The file as its fetch has it.  In the fetch's pool. */
 typedef struct {
     const open_folder *open;
     const char *digest;
-    int fd;                     /* -1: closed */
-    int place;                  /* of its fetch in the ledger; -1: none (yet) */
-    /* Of the one who fetches it: */
-    apr_off_t size;             /* bytes that it will have */
-    apr_off_t position;         /* bytes of this try so far */
-    apr_off_t known;            /* bytes of an earlier try in the file, which nodes may have */
-    apr_off_t written;          /* bytes of this try that the file has: those before the buffer's */
+    apr_pool_t *pool;
+    int fd;                     /* -1: closed; locked, which is a sign of life */
+    apr_off_t size;             /* bytes that it will have; 0: no room was made yet */
+    apr_off_t position;         /* bytes that the try has brought, and those that it began behind */
+    apr_off_t written;          /* bytes that are in the file */
     apr_time_t wrote;           /* when that became more */
-    apr_pool_t *scratch;        /* of the buffers; destroyed when all is written */
     char *buffer;               /* for what comes next */
     apr_size_t buffered;        /* bytes in it */
-    char *compared;             /* for what an earlier try brought */
-    EVP_MD_CTX *hash;           /* of all bytes of this try */
+    int evicted;                /* images that made room for it */
+    char *compared;             /* for what is in the file already */
+    EVP_MD_CTX *hash;           /* of the bytes in the file and in the buffer */
 } image_part;
 
-/* Begin with no file open. */
-void image_part_init(image_part *part, const open_folder *open, const char *digest);
+/*
+ * Open the file of this image, or make it, with what an earlier fetch has left in it: part->written
+ * bytes, whose digest this computes.  APR_EBUSY: a process that lets it go has it still; other
+ * errors are trouble with the folder, which was said.
+ */
+apr_status_t image_part_open(image_part *part, apr_pool_t *pool, const open_folder *open,
+                             const char *digest);
 
-/* Close what is open, and free what is needed for fetching.  It may be called again. */
+/* Close it, and leave it where it is. */
 void image_part_close(image_part *part);
 
-/* Open the file, making it if need be.  0, or an errno. */
-int image_part_open(image_part *part);
+/* The file is of no use to anybody: remove it. */
+void image_part_remove(image_part *part);
+
+/* Go on in a new file, with the first bytes of this one; the old file stays open for those who are
+ * sent it. */
+apr_status_t image_part_begin_anew(image_part *part, apr_off_t keep);
 
 /*
- * One look at a file that another may be fetching.  IMAGE_MISSING: it is the caller's now, locked;
- * IMAGE_GROWING: its size is known and there is a place in the ledger to follow it by.
+ * A try brings an image of this many bytes, from this byte on, which is 0 or what is written.
+ * Make room for it, and count in part->evicted what has to go.  APR_ENOSPC: there is none.
  */
-image_state image_part_look(image_part *part);
+apr_status_t image_part_begin(image_part *part, apr_off_t size, apr_off_t from);
 
-/* Somebody else has published it: let the file go that look() made the caller's. */
-void image_part_drop(image_part *part);
-
-/* The caller does not fetch it (any more), but another may: let it go with what is in it. */
-void image_part_leave(image_part *part);
-
-/* ---- for the one who fetches it */
-
-/* The caller begins to fetch it for this entrypoint, or goes on with a dead process's fetch. */
-void image_part_begin(image_part *part, int entrypoint);
-
-/* A try brings an image of this many bytes.  IMAGE_MISSING: there is room for it; IMAGE_NO_ROOM. */
-image_state image_part_reserve(image_part *part, apr_off_t size);
-
-/* The next bytes of this try. */
+/* The next bytes of this try.  PART_DIFFERS: they are not those that the file has behind
+ * part->position; other errors: the file can't be written. */
 apr_status_t image_part_take(image_part *part, const char *bytes, apr_size_t length);
 
-/* No more come for now: have what there is in the file, unless it is little. */
-apr_status_t image_part_pause(image_part *part);
+/* No more come for now: have what there is in the file, unless it is little and not urgent. */
+apr_status_t image_part_flush(image_part *part, int now);
 
-/* All bytes of this try have come: are they what the digest says? */
-int image_part_is_right(image_part *part);
+/* Are the bytes in the file, and in the buffer, the whole that the name says?  Writes the digest
+ * that they have into found (65 bytes). */
+int image_part_is_right(const image_part *part, char *found);
 
-/* This try has ended: is there a point in another one that begins again? */
-int image_part_can_try_again(const image_part *part);
+/* Give the file its name in the folder.  APR_ENOENT: somebody has removed it; other errors are
+ * trouble, which was said. */
+apr_status_t image_part_publish(image_part *part);
 
-/*
- * All bytes are right: give the file its name in the folder, and let whoever is sent the image have
- * the rest.  IMAGE_READY, or it was abandoned: IMAGE_NO_ROOM; IMAGE_BROKEN if somebody has removed
- * the file.
- */
-image_state image_part_publish(image_part *part);
-
-/* See to it that a published image lasts, which takes the disk a while, and close it.  A file that
- * was not written well after all is found out by its digest, after a loss of power too. */
+/* See to it that a published image lasts, which takes the disk a while.  A file that was not
+ * written well after all is found out by its digest, after a loss of power too. */
 void image_part_settle(image_part *part);
 
-/* The fetch failed: tell those who wait why (IMAGE_BROKEN or IMAGE_NO_ROOM). */
-void image_part_abandon(image_part *part, image_state why);
+/* Does the file still have its name? */
+int image_part_is_there(const image_part *part);
 
-/* Has this process no descriptor left, so that its fetch could not even connect? */
-int image_part_exhausted(const image_part *part);
-
-/* ---- for those who are sent what is there */
-
-/* Open the file once more, for reading, in pool.  APR_ENOENT: it has another name by now. */
-apr_status_t image_part_open_again(const image_part *part, apr_int32_t flags, apr_pool_t *pool,
-                                   apr_file_t **file);
+/* Open the file of a fetch under way, for reading, in pool.  APR_ENOENT: it has another name by
+ * now. */
+apr_status_t image_part_open_to_read(const open_folder *open, const char *digest,
+                                     apr_int32_t flags, apr_pool_t *pool, apr_file_t **file);
 
 #endif

@@ -14,11 +14,32 @@
 apr_status_t question_line_open(struct question_line **line, const char *url,
                                 apr_pool_t *process_pool);
 
-/*
- * Ask as walt_query_ask() does (without a begin), when it is this question's turn.  It may be given
- * the answer, or the failure, of another question that stood in the line at the same time.  0: its
- * turn did not come by the deadline, or too many threads wait; nothing was asked.
- */
-int question_line_ask(request_rec *r, walt_query *query, apr_time_t deadline);
+/* How it stands with a question. */
+typedef enum {
+    TURN_NOT_YET,
+    TURN_COME,                  /* to be asked now */
+    TURN_ANSWERED,              /* another has the answer */
+    TURN_FAILED                 /* another has failed, and this one would too */
+} turn_state;
+
+typedef struct question_turn question_turn;
+
+/* Come to the line of this entrypoint with a question for this path, on behalf of this client.  The
+ * turn is in pool, and ends with it at the latest. */
+question_turn *question_line_come(apr_pool_t *pool, const walt_vpn_entrypoint *entrypoint,
+                                  const apr_sockaddr_t *client, const char *path);
+
+/* Has the turn come, or need it not come any more?  It never waits; TURN_COME holds a place until
+ * the turn is taken or left. */
+turn_state question_line_look(question_turn *turn);
+
+/* Ask as walt_query_ask() does (without a begin), or be given what another was answered; the turn
+ * ends. */
+void question_line_take(question_turn *turn, walt_query *query);
+
+/* Go away without asking; it may be said again. */
+void question_line_leave(question_turn *turn);
+
+void question_line_register_hooks(void);
 
 #endif

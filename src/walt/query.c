@@ -1,61 +1,145 @@
 /*
  * walt/query.c: asking the WalT server for a file on the entrypoint's own account.
  *
- * A sub-request, so that mod_proxy, its worker and the administrator's settings for it serve this
- * as they serve what is relayed.  Its output ends in a filter that hands it to the asker; nothing
- * of it reaches the client, and a client that goes away does not end it.
+ * A question is a request that nobody sent: its record and that of a connection are made here, so
+ * that mod_proxy, its worker and the administrator's settings for it serve this as they serve what
+ * is relayed.  No client is part of it: not its header lines, of which some would break what others
+ * wait for, not its connection, whose end would be the question's, and not its thread.  So it lives
+ * in memory of its own.  Its output ends in a filter that hands it to the asker.
  */
 #include "walt/query.h"
 #include "report/watch.h"
+#include "walt/worker.h"
 
+#include "apr_portable.h"
 #include "apr_strings.h"
-#include "http_connection.h"
+#include "http_core.h"
 #include "http_protocol.h"
 #include "http_request.h"
+#include "mod_proxy.h"
 #include "util_filter.h"
 
-static ap_filter_rec_t *query_filter;
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* It is not there when mod_proxy is not: then configtest says so (site/directives.c). */
+#pragma weak proxy_hook_create_req
+
+static ap_filter_rec_t *query_filter, *no_body_filter;
 
 typedef enum { QUERY_HEAD, QUERY_BODY, QUERY_OVER } query_state;
 
-typedef struct {
+/* A question under way, on the stack of its asker's thread. */
+typedef struct walt_question {
     walt_query *query;
-    request_rec *asker;
     query_state state;
     apr_time_t began;
     int is_answered;            /* its head has come */
-    int is_gone;                /* the client of the asker is */
-} query_context;
+    /* What other threads use, under the mutex of those that are under way. */
+    volatile int is_interrupted;
+    int socket;                 /* a descriptor of our own for what leads to the WalT server; -1:
+                                 * none yet */
+    struct walt_question *next;
+} walt_question;
 
-/* Whether the asker's client is still there does not matter: mod_proxy, which would end the
- * question, is not to see that it is gone, whoever has noticed, until that is over. */
-static void hide_client(query_context *context)
+/* The questions of this process that are under way. */
+static struct {
+    pthread_mutex_t mutex;
+    walt_question *first;
+} under_way = { PTHREAD_MUTEX_INITIALIZER, NULL };
+
+/* ------------------------------------------------------------------ the end, from outside */
+
+static void enter(walt_question *question)
 {
-    conn_rec *c = context->asker->connection;
-
-    context->is_gone |= c->aborted;
-    c->aborted = 0;
+    pthread_mutex_lock(&under_way.mutex);
+    question->next = under_way.first;
+    under_way.first = question;
+    pthread_mutex_unlock(&under_way.mutex);
 }
 
-/* Note what the head of the reply says, before the sub-request's pool goes. */
-static apr_status_t take_head(const request_rec *r, query_context *context)
+static void leave(walt_question *question)
 {
-    walt_query *query = context->query;
-    apr_pool_t *pool = context->asker->pool;
+    walt_question **link = &under_way.first;
+
+    pthread_mutex_lock(&under_way.mutex);
+    while (*link != question)
+        link = &(*link)->next;
+    *link = question->next;
+    if (question->socket >= 0)
+        close(question->socket);
+    pthread_mutex_unlock(&under_way.mutex);
+}
+
+/* Who waits for bytes on this connection meets its end. */
+static void end_connection(const walt_question *question)
+{
+    if (question->socket >= 0)
+        (void)shutdown(question->socket, SHUT_RDWR);    /* or it has ended by itself */
+}
+
+void walt_query_interrupt_all(void)
+{
+    walt_question *question;
+
+    pthread_mutex_lock(&under_way.mutex);
+    for (question = under_way.first; question; question = question->next) {
+        question->is_interrupted = 1;
+        end_connection(question);
+    }
+    pthread_mutex_unlock(&under_way.mutex);
+}
+
+/*
+ * mod_proxy is about to wait for the reply to r, on the connection of answer.  That is its own to
+ * close, whenever it likes: what another thread may shut down is a duplicate.
+ */
+static int walt_vpn_create_req(request_rec *r, request_rec *answer)
+{
+    const walt_vpn_request *request = walt_vpn_request_of(r);
+    walt_question *question = request ? request->question : NULL;
+    apr_socket_t *socket = question ? ap_get_conn_socket(answer->connection) : NULL;
+    apr_os_sock_t descriptor;
+
+    if (!socket || apr_os_sock_get(&descriptor, socket) != APR_SUCCESS)
+        return DECLINED;
+    pthread_mutex_lock(&under_way.mutex);
+    if (question->socket >= 0)
+        close(question->socket);
+    question->socket = fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
+    if (question->is_interrupted)
+        end_connection(question);
+    pthread_mutex_unlock(&under_way.mutex);
+    return DECLINED;
+}
+
+/* Is the answer not wanted any more? */
+static int is_unwanted(const walt_question *question)
+{
+    return question->is_interrupted || (question->query->stop && *question->query->stop);
+}
+
+/* ------------------------------------------------------------------ the answer */
+
+/* Note what the head of the reply says, before the question's memory goes. */
+static apr_status_t take_head(const request_rec *r, walt_question *question)
+{
+    walt_query *query = question->query;
     const char *length = apr_table_get(r->headers_out, "Content-Length");
 
-    context->is_answered = 1;
-    boot_watch_answered(context->asker, query->file, context->began);
+    question->is_answered = 1;
+    boot_watch_answered(query->entrypoint, query->file, question->began);
     query->status = r->status;
-    query->headers = apr_table_clone(pool, r->headers_out);
-    query->content_type = apr_pstrdup(pool, r->content_type);
+    query->headers = apr_table_clone(query->pool, r->headers_out);
+    query->content_type = apr_pstrdup(query->pool, r->content_type);
     if (!length || !ap_parse_strict_length(&query->length, length))
         query->length = -1;
     return query->begin ? query->begin(query) : APR_SUCCESS;
 }
 
-static apr_status_t take_bucket(const request_rec *asker, walt_query *query,
-                                apr_bucket *bucket)
+static apr_status_t take_bucket(walt_query *query, apr_bucket *bucket)
 {
     const char *bytes;
     apr_size_t length;
@@ -63,7 +147,7 @@ static apr_status_t take_bucket(const request_rec *asker, walt_query *query,
 
     if (rv == APR_SUCCESS && length > 0) {
         query->received += (apr_off_t)length;
-        boot_watch_received(walt_vpn_request_of(asker), (apr_off_t)length);
+        boot_watch_received(query->entrypoint, (apr_off_t)length);
         rv = query->take(query, bytes, length);
     }
     return rv;
@@ -72,8 +156,8 @@ static apr_status_t take_bucket(const request_rec *asker, walt_query *query,
 /* Hand a brigade of the reply to the asker. */
 static apr_status_t take_brigade(ap_filter_t *f, apr_bucket_brigade *bb)
 {
-    query_context *context = f->ctx;
-    walt_query *query = context->query;
+    walt_question *question = f->ctx;
+    walt_query *query = question->query;
     apr_bucket *bucket;
     apr_status_t rv;
 
@@ -83,24 +167,22 @@ static apr_status_t take_brigade(ap_filter_t *f, apr_bucket_brigade *bb)
             query->status = ((ap_bucket_error *)bucket->data)->status;
             return APR_EGENERAL;
         }
-        if (AP_BUCKET_IS_EOC(bucket))
-            return APR_EGENERAL;
         /* mod_proxy_http flushes whenever the WalT server pauses. */
-        if (APR_BUCKET_IS_FLUSH(bucket) && context->state == QUERY_BODY && query->pause)
+        if (APR_BUCKET_IS_FLUSH(bucket) && question->state == QUERY_BODY && query->pause)
             query->pause(query);
         if (APR_BUCKET_IS_METADATA(bucket) && !APR_BUCKET_IS_EOS(bucket))
             continue;
-        if (context->state == QUERY_HEAD) {
-            if ((rv = take_head(f->r, context)) != APR_SUCCESS)
+        if (question->state == QUERY_HEAD) {
+            if ((rv = take_head(f->r, question)) != APR_SUCCESS)
                 return rv;
-            context->state = QUERY_BODY;
+            question->state = QUERY_BODY;
         }
         if (APR_BUCKET_IS_EOS(bucket)) {
             query->whole = query->length < 0 || query->received == query->length;
-            context->state = QUERY_OVER;
+            question->state = QUERY_OVER;
             return APR_SUCCESS;
         }
-        if ((rv = take_bucket(context->asker, query, bucket)) != APR_SUCCESS)
+        if ((rv = take_bucket(query, bucket)) != APR_SUCCESS)
             return rv;
     }
     return APR_SUCCESS;
@@ -108,55 +190,180 @@ static apr_status_t take_brigade(ap_filter_t *f, apr_bucket_brigade *bb)
 
 static apr_status_t filter_query(ap_filter_t *f, apr_bucket_brigade *bb)
 {
-    query_context *context = f->ctx;
+    walt_question *question = f->ctx;
     apr_status_t rv = APR_SUCCESS;
 
-    if (context->state != QUERY_OVER) {
-        rv = take_brigade(f, bb);
+    if (question->state != QUERY_OVER) {
+        rv = is_unwanted(question) ? APR_ECONNABORTED : take_brigade(f, bb);
         if (rv != APR_SUCCESS)
-            context->state = QUERY_OVER;
+            question->state = QUERY_OVER;
     }
     apr_brigade_cleanup(bb);
-    hide_client(context);
     return rv;
 }
 
-/* Let mod_proxy answer the sub-request, and note what came of it. */
-static void run(request_rec *sub, query_context *context)
+/* ------------------------------------------------------------------ the question */
+
+/* mod_proxy reads the body of any request that is no sub-request: there is none. */
+static apr_status_t filter_no_body(ap_filter_t *f, apr_bucket_brigade *bb, ap_input_mode_t mode,
+                                   apr_read_type_e block, apr_off_t readbytes)
 {
-    walt_query *query = context->query;
+    (void)mode;
+    (void)block;
+    (void)readbytes;
+    APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_eos_create(f->c->bucket_alloc));
+    return APR_SUCCESS;
+}
+
+/*
+ * Make the record of a connection that is none: from whom the question is asked for, or from the
+ * entrypoint itself, to the entrypoint.  It has no socket, and no place in the scoreboard.
+ */
+static apr_status_t make_connection(conn_rec **made, apr_pool_t *pool, const walt_query *query)
+{
+    conn_rec *c = apr_pcalloc(pool, sizeof(*c));
+    apr_status_t rv;
+
+    c->pool = pool;
+    c->base_server = (server_rec *)query->entrypoint->server;
+    c->bucket_alloc = apr_bucket_alloc_create(pool);
+    c->conn_config = ap_create_conn_config(pool);
+    c->notes = apr_table_make(pool, 5);
+    c->keepalive = AP_CONN_CLOSE;
+    c->outgoing = 1;            /* for modules that would take it for a client's */
+    rv = apr_sockaddr_info_get(&c->local_addr, "127.0.0.1", APR_INET, 0, 0, pool);
+    /* A copy, because a lookup of the client's name writes into it. */
+    if (rv == APR_SUCCESS)
+        rv = apr_sockaddr_info_copy(&c->client_addr,
+                                    query->client_addr ? query->client_addr : c->local_addr, pool);
+    c->local_ip = "127.0.0.1";
+    c->client_ip = query->client_addr ? apr_pstrdup(pool, query->client_ip) : c->local_ip;
+    *made = c;
+    return rv;
+}
+
+/* Its record says what it is to every hook of ours that meets it. */
+static void make_record(request_rec *r, walt_question *question)
+{
+    walt_vpn_request *request = walt_vpn_request_make(r);
+
+    request->entrypoint = question->query->entrypoint;
+    request->rest = question->query->rest;
+    request->question = question;
+    boot_request_judge(&request->boot, request->rest, NULL);
+    boot_watch_judged(r);
+}
+
+/* Make the record of the request, as httpd makes that of one that it reads. */
+static request_rec *make_request(conn_rec *c, walt_question *question)
+{
+    const walt_query *query = question->query;
+    request_rec *r = ap_create_request(c);
+
+    r->request_time = apr_time_now();
+    r->method = "GET";
+    r->method_number = M_GET;
+    r->protocol = "HTTP/1.1";
+    r->proto_num = HTTP_VERSION(1, 1);
+    r->uri = apr_pstrcat(r->pool, BOOT_PREFIX, query->rest, NULL);
+    r->unparsed_uri = apr_pstrdup(r->pool, r->uri);
+    r->parsed_uri.path = apr_pstrdup(r->pool, r->uri);
+    r->the_request = apr_pstrcat(r->pool, r->method, " ", r->uri, " ", r->protocol, NULL);
+    r->hostname = r->server->server_hostname;
+    apr_table_setn(r->headers_in, "Host", r->hostname);
+    if (query->from > 0)
+        apr_table_setn(r->headers_in, "Range",
+                       apr_psprintf(r->pool, "bytes=%" APR_OFF_T_FMT "-", query->from));
+    if (query->if_range)
+        apr_table_setn(r->headers_in, "If-Range", query->if_range);
+    /* Instead of those that httpd's core gave it, which would write the reply to a client. */
+    r->output_filters = r->proto_output_filters = NULL;
+    ap_add_output_filter_handle(query_filter, question, r, c);
+    ap_add_input_filter_handle(no_body_filter, NULL, r, c);
+    make_record(r, question);
+    return r;
+}
+
+/*
+ * Find what the configuration says of such a request, as ap_process_request_internal() does.  Only
+ * access control is left out: it is for clients, and one was let in before anything was asked.
+ */
+static int configure(request_rec *r)
+{
+    const core_dir_config *core;
+    int status = ap_run_map_to_storage(r);      /* mod_proxy's, which finds <Proxy> */
+
+    if (status == OK)
+        status = ap_location_walk(r);
+    if (status == OK)
+        status = ap_if_walk(r);
+    if (status != OK)
+        return status;
+    core = ap_get_core_module_config(r->per_dir_config);
+    if (core->log)
+        r->log = core->log;
+    status = ap_run_post_perdir_config(r);
+    return status == OK ? ap_run_fixups(r) : status;
+}
+
+/* Let mod_proxy answer.  Returns what it does. */
+static int run(request_rec *r, const walt_query *query)
+{
     int status;
 
-    /* mod_proxy leaves out a sub-request's If-Match and its like, but not these: what is asked
-     * for is the whole file. */
-    apr_table_unset(sub->headers_in, "Range");
-    apr_table_unset(sub->headers_in, "Request-Range");
-    ap_add_output_filter_handle(query_filter, context, sub, sub->connection);
-    /* Not ap_run_sub_req: it would end with an EOS what a handler failed to begin, and that looks
-     * like a reply without a body. */
-    hide_client(context);
-    status = ap_invoke_handler(sub);
-    hide_client(context);
+    walt_worker_take(r, query->entrypoint, 1, query->rest, NULL);
+    /* What is left to be reused might be reused already when it is interrupted. */
+    apr_table_setn(r->subprocess_env, "proxy-nokeepalive", "1");
+    if ((status = configure(r)) != OK)
+        return status;
+    /* To make a tunnel mod_proxy would need the client's socket. */
+    apr_table_unset(r->headers_in, "Upgrade");
+    status = ap_run_handler(r);
+    return status == DECLINED ? HTTP_INTERNAL_SERVER_ERROR : status;
+}
+
+/* Note what came of it, when mod_proxy is done. */
+static void conclude(const request_rec *r, walt_question *question, int status)
+{
+    walt_query *query = question->query;
+    int is_ended = is_unwanted(question);
+
     /* A reply without a length ends when the WalT server closes; where mod_proxy sees that late, it
      * passes on no EOS. */
-    if (status == OK && context->state == QUERY_BODY && query->length < 0)
-        query->whole = !context->is_gone;
-    /* What broke first says it best: on a connection that was kept, mod_proxy calls a reply that
-     * broke off before its head an error of its own. */
+    if (status == OK && question->state == QUERY_BODY && query->length < 0)
+        query->whole = !is_ended;
     if (ap_is_HTTP_ERROR(status) && !ap_is_HTTP_ERROR(query->status))
         query->status = status;
     if (!query->whole && !ap_is_HTTP_ERROR(query->status))
         query->status = HTTP_BAD_GATEWAY;
-    /* What mod_proxy itself refuses, such as "Max-Forwards: 0", says nothing of the WalT server. */
-    if (!context->is_answered && ap_is_HTTP_SERVER_ERROR(query->status))
-        boot_watch_unanswered(context->asker);
+    query->reason = apr_pstrdup(query->pool, apr_table_get(r->subprocess_env, "WALT_VPN_REASON"));
+    /* What mod_proxy itself refuses says nothing of the WalT server. */
+    if (!question->is_answered && !is_ended && ap_is_HTTP_SERVER_ERROR(query->status))
+        boot_watch_unanswered(query->entrypoint);
 }
 
-void walt_query_ask(request_rec *r, walt_query *query)
+/* Ask, in memory of its own: no thread but this one knows the pool. */
+static void ask(walt_question *question)
 {
-    walt_vpn_request *request = walt_vpn_request_of(r);
-    query_context context = { query, r, QUERY_HEAD, apr_time_now(), 0, 0 };
-    request_rec *sub;
+    walt_query *query = question->query;
+    apr_pool_t *pool;
+    conn_rec *c;
+
+    if (apr_pool_create_unmanaged_ex(&pool, apr_pool_abort_get(query->pool), NULL) != APR_SUCCESS)
+        return;
+    apr_pool_tag(pool, "walt_query");
+    if (make_connection(&c, pool, query) == APR_SUCCESS) {
+        request_rec *r = make_request(c, question);
+
+        conclude(r, question, run(r, query));
+    }
+    apr_pool_destroy(pool);
+}
+
+void walt_query_ask(walt_query *query)
+{
+    walt_question question = { .query = query, .state = QUERY_HEAD, .began = apr_time_now(),
+                               .socket = -1 };
 
     query->status = 0;
     query->whole = 0;
@@ -164,23 +371,21 @@ void walt_query_ask(request_rec *r, walt_query *query)
     query->received = 0;
     query->headers = NULL;
     query->content_type = NULL;
-
-    request->asked = query->rest;
-    sub = ap_sub_req_method_uri("GET", apr_pstrcat(r->pool, BOOT_PREFIX, query->rest, NULL), r,
-                                NULL);
-    request->asked = NULL;
-    if (sub->status == HTTP_OK)
-        run(sub, &context);
-    else
-        query->status = sub->status;
-    ap_destroy_sub_req(sub);
-    r->connection->aborted |= context.is_gone;
+    query->reason = NULL;
+    enter(&question);
+    if (!is_unwanted(&question))
+        ask(&question);
+    leave(&question);
+    if (query->status == 0)     /* it was not even begun */
+        query->status = HTTP_BAD_GATEWAY;
 }
 
 void walt_query_register_hooks(void)
 {
-    /* The first filter to see what the handler gives, ahead of any that a site sets: there are some
-     * that come before others of AP_FTYPE_RESOURCE. */
     query_filter = ap_register_output_filter("WALT_VPN_QUERY", filter_query, NULL,
-                                             AP_FTYPE_RESOURCE - 9);
+                                             AP_FTYPE_RESOURCE);
+    no_body_filter = ap_register_input_filter("WALT_VPN_NO_BODY", filter_no_body, NULL,
+                                              AP_FTYPE_PROTOCOL);
+    if (proxy_hook_create_req)
+        proxy_hook_create_req(walt_vpn_create_req, NULL, NULL, APR_HOOK_MIDDLE);
 }

@@ -10,8 +10,14 @@
 typedef struct walt_query walt_query;
 struct walt_query {
     /* Set by the asker. */
+    const walt_vpn_entrypoint *entrypoint;
+    apr_pool_t *pool;           /* for what the answer sets */
+    const apr_sockaddr_t *client_addr;  /* on whose behalf, for X-Forwarded-For; NULL: nobody's */
+    const char *client_ip;      /* the same address as text */
     const char *rest;           /* path behind /walt-vpn/; needs no escaping */
     boot_file file;             /* that it names */
+    apr_off_t from;             /* > 0: only the bytes from this one on are asked for */
+    const char *if_range;       /* the validator that this depends on; NULL: none */
     /* The head has arrived (status, length, headers are set); an error ends the query. */
     apr_status_t (*begin)(walt_query *query);
     /* The next bytes of the body; an error ends the query. */
@@ -19,22 +25,34 @@ struct walt_query {
     /* Nothing more has come for now; NULL: the asker does not mind. */
     void (*pause)(walt_query *query);
     void *data;                 /* the asker's own */
+    volatile int *stop;         /* not 0 as soon as the answer is not wanted any more: the question
+                                 * ends at the next bytes; NULL: it is always wanted */
 
     /* Set by the answer. */
     int status;                 /* HTTP status of the reply, or of the failure to get one */
-    int whole;                  /* the reply arrived to its last byte and was taken */
-    apr_off_t length;           /* Content-Length; -1: none */
+    int whole;                  /* the reply arrived to its last byte and was taken; that of a 206
+                                 * to the last byte of the range */
+    apr_off_t length;           /* Content-Length of the reply; -1: none */
     apr_off_t received;         /* bytes of the body so far */
-    apr_table_t *headers;       /* of the reply, in the asking request's pool */
+    apr_table_t *headers;       /* of the reply; NULL: no head came */
     const char *content_type;   /* likewise */
+    const char *reason;         /* of a failure, for WALT_VPN_REASON; NULL: the status says it */
 };
 
 /*
- * Ask by a sub-request of r through the entrypoint's worker; returns when the reply has been
- * taken, has failed, or has been refused by begin or take.  Whether the client of r is still
- * there does not matter.
+ * Ask the WalT server of the entrypoint through its worker, in this thread, which may be any of the
+ * process; returns when the reply has been taken, has failed, or is not wanted any more.  No
+ * client's connection is part of it.  Its memory goes before this returns, but for what is in
+ * query->pool.
  */
-void walt_query_ask(request_rec *r, walt_query *query);
+void walt_query_ask(walt_query *query);
+
+/*
+ * End the questions of this process that are under way, from any thread: those that wait for bytes
+ * at once, those that connect as soon as they have.  To the asker it looks as if the WalT server
+ * broke off, so that one that would ask again has to be stopped before.
+ */
+void walt_query_interrupt_all(void);
 
 void walt_query_register_hooks(void);
 

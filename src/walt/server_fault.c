@@ -40,17 +40,28 @@ int server_fault_no_signature(request_rec *r, const walt_vpn_request *request)
                       "a signature: probably another web server, or a captive portal in between. "
                       "Nodes get 404; look at what \"curl %s%s\" gives from here",
                       entrypoint->where, entrypoint->url,
-                      boot_signature_path(r->pool, request, "boot.sig"));
+                      boot_signature_path(r->pool, request->boot.node, "boot.sig"));
     boot_watch_answer(r, WALT_VPN_FAILED, "the WalT server's boot.sig is none");
     /* With any other status its firmware would take the body for the file, and only find out later
      * (facts.md 1). */
     return HTTP_NOT_FOUND;
 }
 
-/* mod_proxy gives 500 for a name that does not resolve.  It is said in its words which, and why. */
-static int say_unresolved(request_rec *asker, const walt_vpn_request *request)
+int server_fault_mismatch(request_rec *r, const walt_vpn_request *request, const char *vouched,
+                          const char *found)
 {
-    apr_pool_t *p = asker->pool;
+    boot_watch_answer(r, WALT_VPN_FAILED,
+                      apr_psprintf(r->pool, "boot.img on the WalT server is not the file that its "
+                                   "boot.sig vouches for (digest %.12s, signed %.12s); remove "
+                                   "boot.sig there and set the image up again", found,
+                                   vouched));
+    return headers_error(request, HTTP_NOT_FOUND);
+}
+
+/* mod_proxy gives 500 for a name that does not resolve.  It is said in its words which, and why. */
+static int say_unresolved(request_rec *r, const walt_vpn_request *request)
+{
+    apr_pool_t *p = r->pool;
     apr_sockaddr_t *address;
     char word[120];
     apr_status_t rv = walt_address_fault(request->entrypoint);
@@ -58,27 +69,27 @@ static int say_unresolved(request_rec *asker, const walt_vpn_request *request)
     if (rv == APR_SUCCESS)      /* mod_proxy has looked it up itself */
         rv = apr_sockaddr_info_get(&address, request->entrypoint->host, APR_UNSPEC,
                                    request->entrypoint->port, 0, p);
-    apr_table_setn(asker->subprocess_env, "WALT_VPN_REASON",
+    apr_table_setn(r->subprocess_env, "WALT_VPN_REASON",
                    apr_pstrcat(p, request->entrypoint->where, " does not resolve: ",
                                rv == APR_SUCCESS ? "it did not a moment ago"
                                                  : apr_strerror(rv, word, sizeof(word)), NULL));
     return HTTP_SERVICE_UNAVAILABLE;
 }
 
-/* mod_proxy is done with a request, and this is what becomes of it. */
+/* mod_proxy is done with a request, a client's or the entrypoint's own, and this is what becomes of
+ * it. */
 static int walt_vpn_request_status(int *status, request_rec *r)
 {
-    request_rec *asker = r->main ? r->main : r;
-    const walt_vpn_request *request = walt_vpn_request_of(asker);
+    const walt_vpn_request *request = walt_vpn_request_of(r);
     const char *notes = apr_table_get(r->notes, "error-notes");
 
     if (!request || !ap_is_HTTP_ERROR(*status))
         return DECLINED;
     if (*status == HTTP_INTERNAL_SERVER_ERROR && notes && strstr(notes, "DNS lookup"))
-        *status = say_unresolved(asker, request);
+        *status = say_unresolved(r, request);
     else if (*status == HTTP_SERVICE_UNAVAILABLE)
         walt_address_doubt(request->entrypoint);
-    if (!r->main)
+    if (!request->question)
         *status = headers_error(request, *status);
     return OK;
 }

@@ -1,5 +1,5 @@
 /*
- * walt/signature.c: asking the WalT server for a node's boot.sig.
+ * walt/signature.c: a node's boot.sig.
  *
  * Its first line is the digest of the node's image: what the image is known by, and the only thing
  * that tells the right file from another node's (facts.md 2).
@@ -19,6 +19,9 @@
 /* Room that a signature gets at first: it lasts as long as the node's download. */
 #define SIGNATURE_USUAL 1024
 
+/* How often is looked whose turn it is. */
+#define LOOK apr_time_from_msec(5)
+
 static apr_status_t take_signature(walt_query *query, const char *bytes, apr_size_t length)
 {
     boot_signature *signature = query->data;
@@ -30,7 +33,7 @@ static apr_status_t take_signature(walt_query *query, const char *bytes, apr_siz
 
         while (length > signature->room - signature->length)
             signature->room *= 2;
-        signature->text = apr_palloc(signature->pool, signature->room);
+        signature->text = apr_palloc(query->pool, signature->room);
         memcpy(signature->text, text, signature->length);
     }
     memcpy(signature->text + signature->length, bytes, length);
@@ -38,48 +41,73 @@ static apr_status_t take_signature(walt_query *query, const char *bytes, apr_siz
     return APR_SUCCESS;
 }
 
-int boot_signature_try_again(const request_rec *r, const walt_query *query, int tries)
+const char *boot_signature_path(apr_pool_t *pool, const char *node, const char *file)
 {
-    /* A refusal of the site's or the WalT server's is an answer; and when mod_proxy could not
-     * connect, that the WalT server is down is said at once. */
-    if (!ap_is_HTTP_SERVER_ERROR(query->status) || query->status == HTTP_SERVICE_UNAVAILABLE)
-        return 0;
-    if (tries >= BOOT_SIGNATURE_TRIES
-        || waiting_clock() - walt_vpn_request_of(r)->came >= LAST_TRY)
-        return 0;
-    apr_sleep(BOOT_SIGNATURE_PAUSE * tries);
-    return 1;
-}
+    char *name = apr_pstrdup(pool, node), *dot;
 
-const char *boot_signature_path(apr_pool_t *pool, const walt_vpn_request *request,
-                                const char *file)
-{
-    char *node = apr_pstrdup(pool, request->boot.node), *dot;
-
-    for (dot = node; (dot = strchr(dot, '.')); )
+    for (dot = name; (dot = strchr(dot, '.')); )
         *dot = '-';
-    return apr_pstrcat(pool, "per-ip/", node, "/", file, NULL);
+    return apr_pstrcat(pool, "per-ip/", name, "/", file, NULL);
 }
 
-int boot_signature_ask(request_rec *r, walt_query *query, boot_signature *signature, int *tries,
-                       apr_time_t deadline)
+void boot_signature_begin(boot_signature *signature, apr_pool_t *pool,
+                          const walt_vpn_entrypoint *entrypoint, const char *node,
+                          const apr_sockaddr_t *client_addr, const char *client_ip)
 {
-    memset(query, 0, sizeof(*query));
-    query->rest = boot_signature_path(r->pool, walt_vpn_request_of(r), "boot.sig");
+    walt_query *query = &signature->query;
+
+    memset(signature, 0, sizeof(*signature));
+    query->entrypoint = entrypoint;
+    query->pool = pool;
+    query->client_addr = client_addr;
+    query->client_ip = client_ip;
+    query->rest = boot_signature_path(pool, node, "boot.sig");
     query->file = BOOT_FILE_SIG;
     query->take = take_signature;
     query->data = signature;
-    if (!signature->text) {
-        signature->pool = r->pool;
-        signature->room = SIGNATURE_USUAL;
-        signature->text = apr_palloc(r->pool, SIGNATURE_USUAL);
-    }
+    signature->room = SIGNATURE_USUAL;
+    signature->text = apr_palloc(pool, SIGNATURE_USUAL);
+}
+
+void boot_signature_take(boot_signature *signature, question_turn *turn)
+{
+    signature->length = 0;
+    signature->tries++;
+    question_line_take(turn, &signature->query);
+}
+
+int boot_signature_ask(boot_signature *signature, apr_time_t deadline)
+{
+    walt_query *query = &signature->query;
+    apr_time_t came = waiting_clock();
+
     do {
-        signature->length = 0;
-        if (!question_line_ask(r, query, deadline))
-            return 0;
-        ++*tries;
-    } while (!query->whole && boot_signature_try_again(r, query, *tries));
+        question_turn *turn = question_line_come(query->pool, query->entrypoint,
+                                                 query->client_addr, query->rest);
+
+        while (question_line_look(turn) == TURN_NOT_YET) {
+            if (waiting_clock() >= deadline) {
+                question_line_leave(turn);
+                return 0;
+            }
+            apr_sleep(LOOK);
+        }
+        boot_signature_take(signature, turn);
+    } while (!query->whole && boot_signature_try_again(signature, came));
+    return 1;
+}
+
+int boot_signature_try_again(const boot_signature *signature, apr_time_t came)
+{
+    int status = signature->query.status;
+
+    /* A refusal of the site's or the WalT server's is an answer; and when mod_proxy could not
+     * connect, that the WalT server is down is said at once. */
+    if (!ap_is_HTTP_SERVER_ERROR(status) || status == HTTP_SERVICE_UNAVAILABLE)
+        return 0;
+    if (signature->tries >= BOOT_SIGNATURE_TRIES || waiting_clock() - came >= LAST_TRY)
+        return 0;
+    apr_sleep(BOOT_SIGNATURE_PAUSE * signature->tries);
     return 1;
 }
 
@@ -91,7 +119,7 @@ const char *boot_signature_digest(const boot_signature *signature)
     if (signature->length <= IMAGE_DIGEST_LENGTH
         || !apr_isspace(signature->text[IMAGE_DIGEST_LENGTH]))
         return NULL;
-    digest = apr_pstrmemdup(signature->pool, signature->text, IMAGE_DIGEST_LENGTH);
+    digest = apr_pstrmemdup(signature->query.pool, signature->text, IMAGE_DIGEST_LENGTH);
     for (i = 0; i < IMAGE_DIGEST_LENGTH; i++) {
         if (!apr_isxdigit(digest[i]))
             return NULL;

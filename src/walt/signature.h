@@ -1,10 +1,10 @@
 /*
- * walt/signature.h: asking the WalT server for a node's boot.sig.
+ * walt/signature.h: a node's boot.sig.
  */
 #ifndef WALT_VPN_WALT_SIGNATURE_H
 #define WALT_VPN_WALT_SIGNATURE_H
 
-#include "walt/query.h"
+#include "walt/line.h"
 
 /* How often a file is tried. */
 #define BOOT_SIGNATURE_TRIES 3
@@ -12,32 +12,35 @@
 /* Pause before a second try: a WalT server that has just broken off may be restarting. */
 #define BOOT_SIGNATURE_PAUSE apr_time_from_msec(100)
 
-/* A boot.sig on its way: its bytes, in pool. */
+/* A boot.sig on its way, with the question that brings it. */
 typedef struct {
-    apr_pool_t *pool;
-    char *text;                 /* NULL: no room was made yet */
+    walt_query query;
+    int tries;                  /* questions so far */
+    char *text;                 /* its bytes, in the question's pool */
     apr_size_t room;
     apr_size_t length;
 } boot_signature;
 
-/* The path of a file of this request's node, behind /walt-vpn/, in pool. */
-const char *boot_signature_path(apr_pool_t *pool, const walt_vpn_request *request,
-                                const char *file);
+/* The path of a file of this node, behind /walt-vpn/, in pool. */
+const char *boot_signature_path(apr_pool_t *pool, const char *node, const char *file);
 
-/*
- * Ask for the boot.sig of the node of r when it is its turn, again if need be.  query->whole: it
- * arrived.  *tries counts the questions of a request.  0: its turn did not come by the deadline.
- */
-int boot_signature_ask(request_rec *r, walt_query *query, boot_signature *signature, int *tries,
-                       apr_time_t deadline);
+/* Prepare to ask for the boot.sig of a node, on behalf of this client. */
+void boot_signature_begin(boot_signature *signature, apr_pool_t *pool,
+                          const walt_vpn_entrypoint *entrypoint, const char *node,
+                          const apr_sockaddr_t *client_addr, const char *client_ip);
+
+/* The turn has come: ask, or have the answer of another.  query.whole: it arrived. */
+void boot_signature_take(boot_signature *signature, question_turn *turn);
+
+/* Ask when it is this question's turn, in this thread, again if need be.  query.whole: it arrived.
+ * 0: its turn did not come by the deadline. */
+int boot_signature_ask(boot_signature *signature, apr_time_t deadline);
+
+/* May a question that failed be asked again for a request that came then, after a pause that this
+ * makes, and the node still be there? */
+int boot_signature_try_again(const boot_signature *signature, apr_time_t came);
 
 /* The digest in line 1 of a boot.sig, in lower case in its pool; NULL: there is none. */
 const char *boot_signature_digest(const boot_signature *signature);
-
-/*
- * May a failed question be asked again, after a pause that this makes, and the node still be
- * there?
- */
-int boot_signature_try_again(const request_rec *r, const walt_query *query, int tries);
 
 #endif

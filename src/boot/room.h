@@ -1,0 +1,18 @@
+/*
+ * boot/room.h: visits that wait, or are sent an image piece by piece.
+ */
+#ifndef WALT_VPN_BOOT_ROOM_H
+#define WALT_VPN_BOOT_ROOM_H
+
+#include "boot/visit.h"
+
+/*
+ * See a visit that is not over to its end: without a thread where the MPM and the request allow
+ * that, else in this one.  Returns what the handler returns; with SUSPENDED it touches neither
+ * request nor visit any more.
+ */
+int room_stay(visit *its);
+
+void room_register_hooks(void);
+
+#endif

@@ -1,0 +1,378 @@
+/*
+ * boot/visit.c: one request for boot.sig or boot.img, from its handler to its end.
+ *
+ * boot.sig is asked for, held until it is whole, and sent as the WalT server gave it.  boot.img is
+ * asked for only when no file with the digest in the node's current boot.sig is in the folder, once
+ * for all nodes that want it, which are sent it as it comes.
+ *
+ * Where the next step has to be waited for, the visit says so rather than wait: who holds a thread
+ * meanwhile, and who does not, is the business of boot/room.c.
+ */
+#include "boot/visit.h"
+#include "boot/fetch.h"
+#include "ledger/boots.h"
+#include "ledger/counters.h"
+#include "ledger/troubles.h"
+#include "reply/headers.h"
+#include "reply/relay.h"
+#include "report/watch.h"
+#include "request/times.h"
+#include "walt/server_fault.h"
+
+#include "apr_strings.h"
+#include "http_protocol.h"
+
+visit *visit_begin(request_rec *r, walt_vpn_request *request)
+{
+    visit *its = apr_pcalloc(r->pool, sizeof(*its));
+
+    its->r = r;
+    its->request = request;
+    its->hold.row = -1;
+    its->can_grow = request->boot.file == BOOT_FILE_IMG && image_sender_can_grow(r, request);
+    boot_signature_begin(&its->signature, r->pool, request->entrypoint, request->boot.node,
+                         r->useragent_addr, r->useragent_ip);
+    return its;
+}
+
+/* The visit is over with what the handler returns. */
+static visit_state end(visit *its, int status)
+{
+    its->status = status;
+    return its->state = VISIT_OVER;
+}
+
+/* The wait for a file was too long: the node is reset, and asks again. */
+static visit_state end_late(visit *its)
+{
+    int is_asking = its->state == VISIT_ASKS;
+
+    if (its->turn)
+        question_line_leave(its->turn);
+    its->turn = NULL;
+    boot_watch_send_away(its->r, its->request,
+                         is_asking ? "still waiting for its turn" : "still being fetched");
+    return end(its, relay_give_up(its->r, its->sender && its->sender->begun));
+}
+
+/* The WalT server does not deliver. */
+static visit_state end_failed(visit *its, int status)
+{
+    if (its->signature.query.reason)
+        apr_table_setn(its->r->subprocess_env, "WALT_VPN_REASON", its->signature.query.reason);
+    if (its->request->boot.file == BOOT_FILE_IMG && its->request->resume_from > 0)
+        boot_watch_answer(its->r, WALT_VPN_FAILED,
+                          "the rest can't be had from the WalT server now");
+    return end(its, headers_error(its->request, status));
+}
+
+/* ------------------------------------------------------------------ boot.sig */
+
+/* Send the boot.sig of the node as the WalT server gave it. */
+static visit_state send_signature(visit *its)
+{
+    const walt_query *query = &its->signature.query;
+    request_rec *r = its->r;
+    apr_bucket_brigade *bb;
+    const char *digest;
+
+    if (!query->whole)
+        return end_failed(its, query->status);
+    if (query->status == HTTP_OK) {
+        if (!(digest = boot_signature_digest(&its->signature)))
+            return end(its, server_fault_no_signature(r, its->request));
+        server_fault_is_over(r, its->request);
+        boot_watch_digest(r, digest);
+    }
+    r->status = query->status;
+    if (query->headers)
+        r->headers_out = apr_table_overlay(r->pool, query->headers, r->headers_out);
+    if (query->content_type)
+        ap_set_content_type(r, query->content_type);
+    ap_set_content_length(r, (apr_off_t)its->signature.length);
+    bb = apr_brigade_create(r->pool, r->connection->bucket_alloc);
+    if (!r->header_only)
+        apr_brigade_write(bb, NULL, NULL, its->signature.text, its->signature.length);
+    APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_eos_create(r->connection->bucket_alloc));
+    (void)ap_pass_brigade(r->output_filters, bb);       /* a client that is gone is no error */
+    return end(its, OK);
+}
+
+/* ------------------------------------------------------------------ boot.img */
+
+/* The fetch that the bytes came of which the node holds, unless they were proven; 0: none. */
+static apr_uint64_t held_fetch(const visit *its)
+{
+    return its->request->resume_from == 0 ? 0
+           : boots_held_fetch(its->request->entrypoint->place, its->request->boot.node,
+                              its->r->useragent_ip);
+}
+
+/* The image that the node needs is known.  Has it another digest than the boot.sig that this boot
+ * began with? */
+static int has_changed(const visit *its)
+{
+    return boots_changed(its->request->entrypoint->place, its->request->boot.node,
+                         its->r->useragent_ip, its->digest, its->request->resume_from > 0);
+}
+
+/* Send the image, which is in the folder. */
+static visit_state send_cached(visit *its, const image *found)
+{
+    boot_watch_answer(its->r, its->has_fetched ? WALT_VPN_FETCHED
+                              : its->has_waited ? WALT_VPN_WAITED : WALT_VPN_CACHED, NULL);
+    /* The thread is none that may wait for a node. */
+    if (its->is_suspended && its->can_grow) {
+        its->sender = image_sender_begin(its->r, its->request, found);
+        its->state = VISIT_SENDS;
+        return visit_feed(its);
+    }
+    return end(its, image_sender_send(its->r, its->request, found));
+}
+
+/* What the WalT server has is not the image that its boot.sig vouches for. */
+static visit_state end_mismatched(visit *its)
+{
+    const walt_vpn_entrypoint *entrypoint = its->request->entrypoint;
+    char found[IMAGE_DIGEST_LENGTH + 1] = "";
+
+    (void)fetches_mismatched(entrypoint->folder->root, its->digest, found);
+    return end(its, server_fault_mismatch(its->r, its->request, its->digest, found));
+}
+
+/* Is the fetch that is followed to be looked at? */
+static int is_fetch_ready(const visit *its)
+{
+    fetch_row row;
+
+    return !fetches_follow(its->hold, &row) || row.fate != FATE_UNDER_WAY
+           || (its->can_grow && row.size > 0);
+}
+
+static visit_state look_at_fetch(visit *its);
+
+/* Bytes have come of a fetch that this thread itself is at. */
+static void step(void *data)
+{
+    visit *its = data;
+
+    if (its->state == VISIT_FOLLOWS && is_fetch_ready(its))
+        (void)look_at_fetch(its);
+    if (its->state == VISIT_SENDS)
+        (void)visit_feed(its);
+}
+
+/* The fetch is this visit's to begin. */
+static void fetch_image(visit *its, fetch_hold hold)
+{
+    its->has_fetched = 1;
+    image_fetch(its->r, its->digest, hold, step, its);
+}
+
+/* Find the image in the folder, or follow its fetch, which is begun if need be. */
+static visit_state find_image(visit *its)
+{
+    const walt_vpn_entrypoint *entrypoint = its->request->entrypoint;
+    apr_uint64_t held = held_fetch(its);
+    fetch_claim claim;
+    image found;
+
+    if (held == FETCH_RELAYED)
+        return end(its, DECLINED);      /* relayed as before */
+    if (!held && image_cache_open(its->r, its->digest, &found) == APR_SUCCESS)
+        return send_cached(its, &found);
+    claim = fetches_claim(entrypoint->place, entrypoint->folder->root, its->digest, &its->hold);
+    if (held && (claim == CLAIM_NO_ROOM || claim == CLAIM_MISMATCH || held != its->hold.id)) {
+        if (claim == CLAIM_OURS)
+            fetches_end(its->hold, FATE_ORPHANED);
+        boot_watch_answer(its->r, WALT_VPN_REFUSED, REASON_FAILED_FETCH);
+        return end(its, HTTP_NOT_FOUND);
+    }
+    if (claim == CLAIM_MISMATCH)
+        return end_mismatched(its);
+    if (claim == CLAIM_NO_ROOM)
+        return end(its, DECLINED);
+    its->state = VISIT_FOLLOWS;
+    boot_watch_answer(its->r, claim == CLAIM_OURS ? WALT_VPN_FETCHED : WALT_VPN_STREAMED, NULL);
+    if (claim == CLAIM_OURS)
+        fetch_image(its, its->hold);
+    return its->state;
+}
+
+/* The answer for boot.sig has come: which image does the node need? */
+static visit_state choose_image(visit *its)
+{
+    const walt_query *query = &its->signature.query;
+    int resumes = its->request->resume_from > 0;
+
+    if (!query->whole)
+        return end_failed(its, query->status);
+    if (query->status != HTTP_OK || !(its->digest = boot_signature_digest(&its->signature)))
+        /* No digest: relay.  A node that holds cached bytes gets an error instead; they might be
+         * another image's. */
+        return !resumes || held_fetch(its) == FETCH_RELAYED ? end(its, DECLINED)
+                                                            : end_failed(its, query->status);
+    if (has_changed(its)) {
+        /* The rest of another image would only make it fail later, at its signature. */
+        if (resumes) {
+            boot_watch_answer(its->r, WALT_VPN_REFUSED, REASON_CHANGED);
+            return end(its, HTTP_NOT_FOUND);
+        }
+        /* Or one of the answers was one behind. */
+        if (its->signature.tries < BOOT_SIGNATURE_TRIES)
+            return its->state = VISIT_ASKS;
+    }
+    boot_watch_digest(its->r, its->digest);
+    return find_image(its);
+}
+
+/* The fetch has failed before the node was sent anything of it: ask again, if there is time. */
+static visit_state ask_again(visit *its)
+{
+    its->signature.query.status = HTTP_BAD_GATEWAY;
+    its->sender = NULL;
+    if (!boot_signature_try_again(&its->signature, its->request->came))
+        return end_failed(its, HTTP_BAD_GATEWAY);
+    return its->state = VISIT_ASKS;
+}
+
+/* The fetch is over, and the image is there; it may be gone again. */
+static visit_state find_published(visit *its)
+{
+    image found;
+
+    its->has_waited = 1;
+    if (image_cache_open(its->r, its->digest, &found) == APR_SUCCESS)
+        return send_cached(its, &found);
+    return ask_again(its);
+}
+
+/* The fetch that is followed is not as it was: what is to be done? */
+static visit_state look_at_fetch(visit *its)
+{
+    fetch_row row;
+
+    if (!fetches_follow(its->hold, &row))
+        row.fate = FATE_BROKEN;
+    switch (row.fate) {
+    case FATE_UNDER_WAY:
+        if (!its->can_grow || row.size == 0)
+            return its->state;
+        its->sender = image_sender_follow(its->r, its->request, its->hold, &row);
+        if (!its->sender) {     /* it has just ended, or no file can be opened: wait for it */
+            its->can_grow = 0;
+            return its->state;
+        }
+        its->state = VISIT_SENDS;
+        return visit_feed(its);
+    case FATE_ORPHANED:         /* of this visit's own: its node has another image by now */
+        return its->has_fetched ? ask_again(its) : find_image(its);
+    case FATE_PUBLISHED:
+        return find_published(its);
+    case FATE_NO_ROOM:
+        boot_watch_answer(its->r, WALT_VPN_RELAYED, NULL);
+        return end(its, DECLINED);
+    case FATE_MISMATCH:
+        return end_mismatched(its);
+    case FATE_GIVEN_UP:         /* it was tried as long as a node waits */
+        return end_failed(its, HTTP_BAD_GATEWAY);
+    default:
+        return ask_again(its);
+    }
+}
+
+/* The state of a sender, after it has advanced, as that of the visit. */
+static visit_state state_of(visit *its)
+{
+    const image_sender *sender = its->sender;
+
+    if (sender->state == SENDER_WAITS || sender->state == SENDER_HOLDS)
+        return its->state;
+    if (sender->state == SENDER_BROKEN && !sender->begun && its->request->resume_from == 0)
+        return its->state = VISIT_FOLLOWS;      /* which asks again */
+    return end(its, image_sender_end(its->sender));
+}
+
+/* Somebody is to go on with the fetch of which the node is being sent bytes: it may be this one. */
+static visit_state go_on_with_fetch(visit *its)
+{
+    const walt_vpn_entrypoint *entrypoint = its->request->entrypoint;
+    fetch_hold hold;
+
+    its->sender->is_orphaned = 0;
+    if (its->has_fetched) {     /* this one's node has another image by now, and nobody went on */
+        its->sender->state = SENDER_BROKEN;
+        return state_of(its);
+    }
+    if (fetches_claim(entrypoint->place, entrypoint->folder->root, its->digest, &hold)
+        == CLAIM_OURS)
+        fetch_image(its, hold);
+    return its->state;
+}
+
+/* ------------------------------------------------------------------ its steps */
+
+visit_state visit_feed(visit *its)
+{
+    (void)image_sender_advance(its->sender);
+    return state_of(its);
+}
+
+/* The turn has come: ask, and go on with the answer. */
+static visit_state ask(visit *its)
+{
+    question_turn *turn = its->turn;
+
+    its->turn = NULL;
+    boot_signature_take(&its->signature, turn);
+    if (!its->signature.query.whole
+        && boot_signature_try_again(&its->signature, its->request->came))
+        return its->state;
+    return its->request->boot.file == BOOT_FILE_SIG ? send_signature(its) : choose_image(its);
+}
+
+/* Stand in the line.  Has the turn come? */
+static int is_its_turn(visit *its)
+{
+    const walt_query *query = &its->signature.query;
+
+    if (!its->turn)
+        its->turn = question_line_come(its->r->pool, query->entrypoint, query->client_addr,
+                                       query->rest);
+    return question_line_look(its->turn) != TURN_NOT_YET;
+}
+
+int visit_is_ready(visit *its)
+{
+    if (its->state != VISIT_SENDS && waiting_clock() - its->request->came >= WAIT_MAX)
+        its->is_late = 1;
+    if (its->is_late)
+        return 1;
+    switch (its->state) {
+    case VISIT_ASKS:
+        return is_its_turn(its);
+    case VISIT_FOLLOWS:
+        return is_fetch_ready(its);
+    case VISIT_SENDS:
+        return its->sender->is_orphaned;
+    default:
+        return 1;
+    }
+}
+
+visit_state visit_go_on(visit *its)
+{
+    while (its->state != VISIT_OVER && visit_is_ready(its)) {
+        visit_state before = its->state;
+
+        if (its->is_late)
+            return end_late(its);
+        if (before == VISIT_ASKS)
+            ask(its);
+        else if (before == VISIT_FOLLOWS)
+            look_at_fetch(its);
+        else
+            go_on_with_fetch(its);
+    }
+    return its->state;
+}

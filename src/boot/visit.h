@@ -1,0 +1,49 @@
+/*
+ * boot/visit.h: one request for boot.sig or boot.img, from its handler to its end.
+ */
+#ifndef WALT_VPN_BOOT_VISIT_H
+#define WALT_VPN_BOOT_VISIT_H
+
+#include "boot/sender.h"
+#include "ledger/waiting.h"
+#include "walt/signature.h"
+
+typedef enum {
+    VISIT_ASKS,                 /* it is to ask the WalT server, when it is its turn */
+    VISIT_FOLLOWS,              /* it waits for an image, or for the beginning of one */
+    VISIT_SENDS,                /* it is sent the image piece by piece */
+    VISIT_OVER                  /* with what the handler returns in status */
+} visit_state;
+
+/* In r->pool.  One thread at a time works on it. */
+typedef struct {
+    request_rec *r;
+    walt_vpn_request *request;
+    visit_state state;
+    int status;
+    int is_late;                /* it is to end: its time is over, or its seat another's */
+    boot_signature signature;
+    question_turn *turn;        /* NULL: it does not stand in the line */
+    const char *digest;         /* of the image that the node needs; NULL: not known yet */
+    fetch_hold hold;            /* of the fetch that it follows */
+    image_sender *sender;       /* NULL: there is none yet */
+    int can_grow;               /* it can be sent an image piece by piece */
+    int has_waited;             /* another's fetch was waited for */
+    int has_fetched;            /* it has begun one itself */
+    int is_suspended;           /* its thread is none of the MPM's (any more) */
+} visit;
+
+/* A visit of r, which its handler has just got. */
+visit *visit_begin(request_rec *r, walt_vpn_request *request);
+
+/* Is there something to be done, other than feeding?  It takes no time, and never waits. */
+int visit_is_ready(visit *its);
+
+/* Do what can be done now, which may take the time of an answer of the WalT server's. */
+visit_state visit_go_on(visit *its);
+
+/* Send what is there of the image and what the node takes, without waiting, in the state
+ * VISIT_SENDS. */
+visit_state visit_feed(visit *its);
+
+#endif
