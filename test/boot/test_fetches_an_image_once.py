@@ -12,7 +12,7 @@ import wire
 from fetches import FOUR_PROCESSES, HALF, await_fetch, fetched, fetcher
 from fleet import Fleet
 from processes import wait_until
-from stand_in import VERSIONS
+from stand_in import RELEASED, VERSIONS
 
 pytestmark = pytest.mark.walt_versions(*VERSIONS)
 
@@ -131,6 +131,7 @@ def test_fetching_process_is_told_to_end(entrypoint, cache, walt):
     assert fetched(walt) == 2 and cache.parts() == []
 
 
+@pytest.mark.walt_versions(RELEASED)
 def test_every_process_that_takes_over_is_killed(entrypoint, cache, walt):
     """Twice -9, which is what a node's patience with lost connections lasts for: the second successor brings it."""
     httpd = entrypoint(cache=cache.path, server=FOUR_PROCESSES)

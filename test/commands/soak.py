@@ -10,6 +10,7 @@ hangs, the folder holds sound images and nothing else, and the processes that li
 descriptors or memory than before. The seed is printed: the same one makes the same plan, though not the same races.
 """
 
+import fcntl
 import argparse
 import collections
 import hashlib
@@ -55,6 +56,18 @@ LONGEST = 60
 # What the faults may leave in the error log; of httpd itself only that children are killed and that they are all busy.
 TOLERATED = [OF_A_TEST, "proxy", "was answered with [45]", "ended short", "is damaged: removed", "is not a signature",
              "AH10392", "AH03490", "AH00484", "AH00161", "images are relayed until this is mended"]
+
+
+def is_locked(path):
+    """Is a process at this file?"""
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 class Trouble(Exception):
@@ -278,12 +291,12 @@ class Soak:
     def judge_folder(self):
         """Nothing but sound images, and not more than fit."""
         def settled():
-            return not self.cache.parts()
-        # What a killed process was fetching is kept for a minute, in case a node goes on with it.
+            return not any(is_locked(self.cache.part(name)) for name in self.cache.parts())
+        # What a fetch has left is kept for the next one.
         wait_until(settled, 100, "the end of the last fetches (%s)" % self.cache.parts())
         if self.cache.bytes() > 5 * MIB:
             raise Trouble("the folder holds %d bytes" % self.cache.bytes())
-        strangers = [name for name in self.cache.names() if name[:64] not in self.cache.images()]
+        strangers = [name for name in self.cache.names() if name[:64] not in self.cache.images() + self.cache.parts()]
         if strangers:
             raise Trouble("left in the folder: %s" % strangers)
 

@@ -49,20 +49,6 @@ FOUR_THREADS = ("StartServers 1\nServerLimit 1\nThreadsPerChild 4\nMaxRequestWor
                 "\nAsyncRequestWorkerFactor 10")
 
 
-@pytest.mark.thorough
-def test_while_nodes_wait(clock, entrypoint, walt, cache):
-    """Those that crowd a process give way after 8 s all the same."""
-    ours = entrypoint(cache=cache.path, server=FOUR_THREADS)
-    ours.tolerate_log("AH00484|AH03490|AH10159|ended short|was answered with 504")
-    walt.fault("boot.img", "silence", seconds=14)
-    fleet = Fleet(ours, 4)
-    wait_until(lambda: len(walt.requests("boot.sig")) >= 8, what="the nodes' requests")
-    clock.shift(-HOUR)
-    ours.await_log("boot.img is still being fetched: the connection is reset", 12)
-    assert not cache.images(), "the fetch is over: nothing was shown"
-    assert all(boot.booted for boot in fleet.boots())
-
-
 @pytest.mark.parametrize("mpm", ["event", "worker"])
 @pytest.mark.thorough
 def test_while_a_node_is_silent(mpm, clock, entrypoint, walt, cache):

@@ -1,91 +1,79 @@
-"""A node that waits for another's fetch, or for its turn to be asked for, holds a thread: not for ever, and not so long that the
-rest of the server stands."""
+"""Who waits for another's fetch, or for its turn to be asked for, has a seat in the waiting room: half of the threads and of the
+connections stay free for the rest of the server, whoever has most seats gives way first, and nobody waits for ever."""
 
 import pytest
 
+import metrics
 import wire
 from boot_client import Outcome
 from fetches import fetched
 from fleet import Fleet
 from processes import wait_until
 from proxies import hasty
-from questions import ask, nodes as addresses
+from questions import Question, ask, nodes as addresses
 
 HALF = 1 << 19
-RESET = "boot.img is still being fetched: the connection is reset"
-ONE_PROCESS = ("StartServers 1\nServerLimit 1\nThreadsPerChild {0}\nMaxRequestWorkers {0}\nMinSpareThreads 1\nMaxSpareThreads {0}"
-               "\nAsyncRequestWorkerFactor 10")
-
-
-def begin(httpd, walt, nodes, seconds):
-    """A fetch that does not begin for so many seconds, and nodes that ask for its image: nothing is here that they could be sent."""
-    walt.fault("boot.img", "silence", seconds=seconds)
-    fleet = Fleet(httpd, nodes)
-    wait_until(lambda: len(walt.requests("boot.sig")) >= 2 * nodes, what="the nodes' requests")
-    return fleet
-
-
-@pytest.mark.thorough
-def test_crowded(entrypoint, cache, walt):
-    """More than half of a process's threads wait: after 8 s the first gives way, and other requests are answered."""
-    httpd = entrypoint(cache=cache.path, server=ONE_PROCESS.format(4))
-    httpd.tolerate_log("AH00484|AH03490|AH10159|ended short|was answered with 504")
-    fleet = begin(httpd, walt, 4, 11)
-    assert httpd.get("/walt-vpn/server", timeout=20).status == 200
-    assert RESET in httpd.error_log
-    assert not fleet.results and cache.images() == [], "the fetch is not over"
-    boots = fleet.boots()
-    assert all(boot.booted for boot in boots), boots
-    assert any(boot.resumes for boot in boots)
-    assert fetched(walt) == 1
-
-
-@pytest.mark.thorough
-def test_crowded_by_resumes(entrypoint, cache, walt):
-    """The same, logged as what it is, although an error that answers a resume is a 404."""
-    httpd = entrypoint(cache=cache.path, server=ONE_PROCESS.format(4) + '\nCustomLog @DIR@/reasons.log "%>s %{WALT_VPN_REASON}e"')
-    httpd.tolerate_log("AH00484|AH03490|AH10159")
-    walt.fault("boot.img", "silence", seconds=11)
-    resumes = [httpd.connect(timeout=30) for _ in range(4)]
-    for number, resume in enumerate(resumes):
-        resume.send(wire.request("/walt-vpn/per-ip/192-168-152-%d/boot.img" % number, httpd.server_name,
-                                 headers=[("Range", "bytes=1000-")]))
-    ends = [resume.rest() for resume in resumes]
-    sent_away = [end for end in ends if end.ended == "RST"]
-    assert sent_away and {end.status for end in ends if end not in sent_away} == {206}
-    with open(httpd.folder + "/reasons.log") as log:
-        assert [line for line in log if not line.startswith("206 ")] == ["504 still being fetched, so reset\n"] * len(sent_away)
-
-
-@pytest.mark.thorough
-def test_not_crowded(entrypoint, cache, walt):
-    """With threads to spare nobody is sent away, and other requests are answered at once."""
-    httpd = entrypoint(cache=cache.path, server=ONE_PROCESS.format(16))
-    fleet = begin(httpd, walt, 4, 9)
-    assert httpd.get("/walt-vpn/server", timeout=2).status == 200
-    boots = fleet.boots()
-    assert all(boot.booted and not boot.resumes for boot in boots), boots
-    assert RESET not in httpd.error_log
-    assert fetched(walt) == 1
-
-
+MIB = 1 << 20
+RESET = "is still being fetched: the connection is reset"
 TURN = "boot.(sig|img) is still waiting for its turn: the connection is reset"
+SMALL = ("StartServers 1\nServerLimit 1\nThreadsPerChild {0}\nMaxRequestWorkers {0}\nMinSpareThreads 1\nMaxSpareThreads {0}"
+         "\n")
+IMG = "/walt-vpn/per-ip/192-168-152-%d/boot.img"
 
 
-@pytest.mark.thorough
-def test_crowded_line(entrypoint, cache, walt):
-    """The same for those who wait for their turn, while the WalT server answers two of them late."""
-    httpd = entrypoint(cache=cache.path, server=ONE_PROCESS.format(4))
-    httpd.tolerate_log("AH00484|AH03490|AH10159|was answered with 504")
-    walt.fault("boot.sig", "silence", times=2, seconds=12)
-    fleet = Fleet(httpd, 5)
-    wait_until(lambda: walt.requests("boot.sig"), what="the first question")
-    assert httpd.get("/walt-vpn/server", timeout=20).status == 200
-    assert not fleet.results
-    httpd.await_log(TURN)
-    boots = fleet.boots()
-    assert all(boot.booted for boot in boots), boots
-    assert any(boot.resumes for boot in boots)
+def wait_in_line(httpd, walt, number, client, method="GET"):
+    """A client that waits for the image, whose fetch is silent."""
+    connection = wire.Wire(httpd.port, timeout=30, client=client)
+    connection.send(wire.request(IMG % number, httpd.server_name, method=method))
+    return connection
+
+
+@pytest.mark.parametrize("mpm", ["event", "worker"])
+def test_a_page_finds_a_thread(mpm, entrypoint, cache, walt):
+    """More clients than threads wait for an image; with the event MPM none of them holds one, else at most half of them do."""
+    httpd = entrypoint(cache=cache.path, server=SMALL.format(6) + ("AsyncRequestWorkerFactor 10" if mpm == "event" else ""), mpm=mpm)
+    httpd.tolerate_log("AH00484|AH03490|AH10159|ended short|was answered with 504")
+    walt.fault("boot.img", "silence", seconds=4)
+    waiting = [wait_in_line(httpd, walt, number, "127.0.0.%d" % (2 + number)) for number in range(10)]
+    wait_until(lambda: walt.requests("boot.img"), what="the fetch")
+    assert httpd.get("/walt-vpn/server", timeout=3).status == 200
+    assert not cache.images(), "the fetch is over: nothing was shown"
+    ends = [connection.rest() for connection in waiting]
+    assert {end.status for end in ends if end.ended != "RST"} == {200}
+    assert sum(end.ended == "RST" for end in ends) == (0 if mpm == "event" else 7)
+    if mpm == "worker":
+        httpd.await_log(RESET)
+
+
+def test_who_has_most_seats_gives_way(entrypoint, cache, walt):
+    """A stranger takes all of them; each node that comes has one of his, the newest first."""
+    httpd = entrypoint(cache=cache.path, server=SMALL.format(8), mpm="worker", vhost=metrics.LOCATION)
+    httpd.tolerate_log("AH00286|AH00287|ended short|was answered with 504")
+    walt.fault("boot.img", "silence", seconds=5)
+    stranger = []
+    for number in range(4):
+        stranger.append(wait_in_line(httpd, walt, 100 + number, "127.0.0.9"))
+        wait_until(lambda: metrics.scrape(httpd).sum("walt_vpn_waiting_threads") == len(stranger), what="his seat")
+    nodes = []
+    for number in range(2):
+        nodes.append(wait_in_line(httpd, walt, number, "127.0.0.%d" % (2 + number)))
+        assert stranger.pop().rest().ended == "RST"
+    assert [node.rest().status for node in nodes] == [200, 200]
+    assert [connection.rest().status for connection in stranger] == [200, 200]
+    httpd.await_log(RESET)
+
+
+def test_more_nodes_behind_one_address_than_seats(entrypoint, cache, walt):
+    """Who has none is reset, and boots when it comes again."""
+    httpd = entrypoint(cache=cache.path, server=SMALL.format(4), mpm="worker")
+    httpd.tolerate_log("AH00484|AH00286|AH00287|ended short|was answered with 504")
+    walt.fault("boot.img", "silence", at_byte=HALF, seconds=2)
+    boots = Fleet(httpd, 4).boots()
+    assert {boot.outcome for boot in boots} <= {Outcome.BOOTED, Outcome.GAVE_UP}
+    assert sum(boot.booted for boot in boots) >= 2
+    assert all(boot.booted for boot in Fleet(httpd, 4).boots())
+    assert fetched(walt) == 1
+    httpd.await_log(RESET)
 
 
 @pytest.mark.thorough
@@ -123,4 +111,14 @@ def test_link_that_stops_until_nodes_give_up(nodes, entrypoint, cache, walt):
     assert cache.images() == [] and len(cache.parts()) == 1
     wait_until(lambda: len(cache.images()) == 1, 20, "the image")
     assert all(boot.booted for boot in Fleet(httpd, nodes).boots())
-    assert fetched(walt) == 1
+
+
+def test_a_question_outlives_its_client(entrypoint, walt):
+    """Who hangs up holds up nobody, and leaves no seat behind."""
+    httpd = entrypoint(vhost=metrics.LOCATION)
+    walt.fault("boot.sig", "silence", times=8, seconds=1)
+    for number in range(8):
+        Question(httpd, "10.7.0.%d" % number, client="127.0.0.%d" % (2 + number)).connection.close()
+    wait_until(lambda: walt.requests("boot.sig"), what="the first question")
+    assert ask(httpd, addresses(1))[0].wait(20).reply.status == 200
+    wait_until(lambda: metrics.scrape(httpd).sum("walt_vpn_waiting_threads") == 0, what="empty seats")

@@ -1,4 +1,4 @@
-"""A .part file whose process is dead is cleared, one that is being written is not touched."""
+"""What a fetch has left is gone on with by the next one, also after a restart, and makes room for anything else."""
 
 import os
 import shutil
@@ -8,59 +8,71 @@ import pytest
 
 import metrics
 import status_page
-from boot_files import image_digest
+from boot_files import image_digest, image_pieces
 from fetches import ONE_PROCESS, fetched
 from fleet import Fleet
 from processes import wait_until
-from stand_in import VERSIONS
+from stand_in import COMING, VERSIONS
 
 pytestmark = pytest.mark.walt_versions(*VERSIONS)
 
 HALF = 1 << 19
+MIB = 1 << 20
 STRANGER = "0123456789abcdef" * 4
 
 
 @pytest.fixture
 def leave(cache):
-    """leave(name, bytes, mode): a file in the folder, as a process that is dead now would have left it."""
-    def make(name, size=1000, mode=0o600):
-        path = cache.path + ".left"     # beside the folder: a child that starts just now may be clearing it
+    """leave(name, bytes): a file in the folder, as a process that is dead now would have left it."""
+    def make(name, content=b"x" * 1000):
+        path = os.path.join(cache.path, name)
         with open(path, "wb") as file:
-            file.write(b"x" * size)
-        os.chmod(path, mode)
+            file.write(content)
+        os.chmod(path, 0o600)
         if os.getuid() == 0:
             shutil.chown(path, os.stat(cache.path).st_uid)
-        os.rename(path, os.path.join(cache.path, name))
     return make
 
 
-MARKS = {"being fetched": 0o600, "given up as broken": 0o610, "given up without room": 0o601}
+def beginning(size):
+    """Of the image that the WalT server has."""
+    return b"".join(image_pieces("default", 1))[:size]
 
 
-@pytest.mark.parametrize("mark", MARKS)
-def test_cleared_at_start(mark, entrypoint, cache, leave, node, walt):
-    """Whatever mark it bears; what is not ours stays."""
-    before = entrypoint(cache=cache.path)
-    assert node(before).boot().booted
-    before.stop()
-    leave(STRANGER + ".part", mode=MARKS[mark])
-    leave("notes.txt")
-    leave("abc.part")
+def test_is_gone_on_with(entrypoint, cache, leave, node, walt, walt_version):
+    """At its byte, where the WalT server knows ranges."""
     httpd = entrypoint(cache=cache.path)
-    wait_until(lambda: cache.parts() == [], what="the sweep")
-    assert cache.names() == sorted(["notes.txt", "abc.part", image_digest("default", 1) + ".img"])
+    leave(image_digest("default", 1) + ".part", beginning(3 * HALF // 2))
     assert node(httpd).boot().booted
-    assert fetched(walt) == 1
+    assert [request.sent for request in walt.requests("boot.img")] == [MIB - 3 * HALF // 2 if walt_version == COMING else MIB]
+    assert cache.parts() == [] and len(cache.images()) == 1
 
 
-@pytest.mark.parametrize("mark", MARKS)
-def test_taken_over(mark, entrypoint, cache, leave, walt):
-    """One that bears the name of the image that is wanted now is written from its start, and keeps nobody waiting."""
+def test_killed_with_everything(entrypoint, cache, walt, walt_version):
+    """The whole server dies of -9 in the middle of a fetch: the next one goes on."""
     httpd = entrypoint(cache=cache.path)
-    leave(image_digest("default", 1) + ".part", size=3 * HALF, mode=MARKS[mark])
-    assert all(boot.booted and boot.seconds < 5 for boot in Fleet(httpd, 8).boots())
-    assert fetched(walt) == 1
-    assert cache.parts() == []
+    walt.fault("boot.img", "silence", at_byte=HALF)
+    fleet = Fleet(httpd, 1, patience=1)
+    wait_until(lambda: [request.sent for request in walt.requests("boot.img")] == [HALF], what="half an image")
+    wait_until(lambda: cache.parts() and os.path.getsize(cache.part(cache.parts()[0])) > 0, what="something of it on the disk")
+    os.killpg(httpd.process.pid, signal.SIGKILL)
+    fleet.boots()
+    left = os.path.getsize(cache.part(cache.parts()[0]))
+    assert all(boot.booted for boot in Fleet(entrypoint(cache=cache.path), 3).boots())
+    assert walt.requests("boot.img")[1].sent == (MIB - left if walt_version == COMING else MIB)
+    assert cache.parts() == [] and len(cache.images()) == 1
+
+
+@pytest.mark.parametrize("size", [1000, 2 * MIB], ids=["shorter", "longer"])
+def test_what_is_not_of_the_image(size, entrypoint, cache, leave, walt):
+    """It bears the name, but its bytes are others: no node is sent them to the end, and all boot."""
+    httpd = entrypoint(cache=cache.path)
+    httpd.tolerate_log("ended short|answered with 404")
+    leave(image_digest("default", 1) + ".part", b"x" * size)
+    for _ in range(2):
+        boots = Fleet(httpd, 8).boots()
+    assert all(boot.booted for boot in boots), boots
+    assert cache.parts() == [] and len(cache.images()) == 1
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can make another user's file")
@@ -81,58 +93,48 @@ def test_foreign_part(kind, entrypoint, cache, node, walt):
 
 
 def test_a_fifo_holds_nobody_up(entrypoint, cache, node, walt):
-    """Whoever put one in the place of a .part: it goes at the next look, while httpd runs and when it starts."""
-    def put():
-        os.mkfifo(cache.part(STRANGER))
+    """Whoever put one in the place of a .part: it goes when room is needed, and in its own place at once."""
+    httpd = entrypoint(cache=cache.path)
+    for name in (STRANGER, image_digest("default", 1)):
+        os.mkfifo(cache.part(name))
         if os.getuid() == 0:
-            shutil.chown(cache.part(STRANGER), os.stat(cache.path).st_uid)
+            shutil.chown(cache.part(name), os.stat(cache.path).st_uid)
+    httpd.expect_log(r"\.part is not a file of the cache: removed")
+    assert node(httpd).boot().booted
+    assert len(cache.images()) == 1
 
-    first = entrypoint(cache=cache.path)
-    put()
-    assert node(first).boot().booted
-    assert cache.parts() == []
-    first.stop()
-    put()
-    second = entrypoint(cache=cache.path)
-    wait_until(lambda: cache.parts() == [], what="the sweep")
-    assert node(second).boot().booted
+
+def test_makes_room(entrypoint, cache, leave, node, walt):
+    """Before any image."""
+    httpd = entrypoint(cache=cache.path, server="WaltVpnCacheSize 3M")
+    kept = [walt.set_image(image=name) for name in ("one", "two") if node(httpd).boot() or True]
+    assert node(httpd).boot().booted
+    leave(STRANGER + ".part", b"x" * MIB)
+    last = walt.set_image(image="last")
+    assert node(httpd).boot().booted
+    assert cache.parts() == [] and last in cache.images() and kept[-1] in cache.images()
 
 
 def test_who_looks_clears_nothing(entrypoint, cache, leave, node, walt):
-    """The pages for people and for Prometheus tell what is in the folder; what is dead there goes when a fetch needs room."""
+    """The pages for people and for Prometheus tell what is in the folder: images."""
     httpd = entrypoint(cache=cache.path, server=ONE_PROCESS, vhost=status_page.LOCATION + "\n" + metrics.LOCATION,
                        modules=status_page.MODULES)
     assert httpd.get().status
     leave(STRANGER + ".part")
+    leave("notes.txt")
     assert status_page.look(httpd)[0].summary["Images in it"] == "0"
     assert metrics.scrape(httpd).sum("walt_vpn_cache_bytes") == 0
     assert cache.parts() == [STRANGER]
     assert node(httpd).boot().booted
-    assert cache.parts() == []
+    assert fetched(walt) == 1 and "notes.txt" in cache.names()
 
 
-def test_killed_with_everything(entrypoint, cache, walt):
-    """The whole server dies of -9 in the middle of a fetch: the next one starts clean."""
-    httpd = entrypoint(cache=cache.path)
-    walt.fault("boot.img", "silence", at_byte=HALF)
-    fleet = Fleet(httpd, 1, patience=1)
-    wait_until(lambda: [request.sent for request in walt.requests("boot.img")] == [HALF], what="half an image")
-    os.killpg(httpd.process.pid, signal.SIGKILL)
-    fleet.boots()
-    assert len(cache.parts()) == 1
-    entrypoint(cache=cache.path)
-    wait_until(lambda: cache.names() == [], what="the sweep")
-
-
-def test_living_fetch_is_left_alone(entrypoint, cache, walt, leave):
-    """New children sweep the folder while an old one fetches: its .part stays, a dead one goes."""
+def test_living_fetch_is_left_alone(entrypoint, cache, walt):
+    """New children come while an old one fetches: they follow it."""
     httpd = entrypoint(cache=cache.path)
     walt.fault("boot.img", "silence", at_byte=HALF, seconds=3)
     fleet = Fleet(httpd, 3)
     wait_until(lambda: [request.sent for request in walt.requests("boot.img")] == [HALF], what="half an image")
-    leave(STRANGER + ".part")
     httpd.graceful()
-    wait_until(lambda: STRANGER not in cache.parts(), what="the sweep")
-    assert cache.parts() == [image_digest("default", 1)]
-    assert all(boot.booted for boot in fleet.boots())
-    assert fetched(walt) == 1
+    assert all(boot.booted for boot in Fleet(httpd, 2, first=10).boots() + fleet.boots())
+    assert fetched(walt) == 1 and cache.parts() == []

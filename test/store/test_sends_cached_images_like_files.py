@@ -89,6 +89,7 @@ def test_several_ranges(cached):
 def test_connection_is_kept(entrypoint, cache, walt):
     """A client that is no node may ask again on the same connection, after a whole image and after a piece."""
     httpd = entrypoint(cache=cache.path, vhost="KeepAlive On")
+    assert httpd.get(IMG).body == CONTENT
     with httpd.connect() as connection:
         for headers, body in (([], CONTENT), ([("Range", "bytes=5-9")], CONTENT[5:10]), ([], CONTENT)):
             connection.send(wire.request(IMG, httpd.server_name, headers=headers, close=False))
