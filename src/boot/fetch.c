@@ -75,21 +75,16 @@ static void note_file(fetch *its)
 static apr_status_t begin_anew(fetch *its, apr_off_t keep)
 {
     apr_off_t size = its->part.size;
-    apr_status_t rv;
 
     its->hold = fetches_begin_anew(its->hold);
-    if (its->hold.row < 0 || (rv = image_part_begin_anew(&its->part, keep)) != APR_SUCCESS) {
-        its->fate = FATE_NO_ROOM;
-        return APR_ENOSPC;
-    }
     its->reached = keep;
-    if (size == 0)
-        return APR_SUCCESS;
-    if (image_part_begin(&its->part, size, keep) != APR_SUCCESS) {
+    if (its->hold.row < 0 || image_part_begin_anew(&its->part, keep) != APR_SUCCESS
+        || (size > 0 && image_part_begin(&its->part, size, keep) != APR_SUCCESS)) {
         its->fate = FATE_NO_ROOM;
         return APR_ENOSPC;
     }
-    note_file(its);
+    if (size > 0)
+        note_file(its);
     return APR_SUCCESS;
 }
 

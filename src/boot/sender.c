@@ -219,7 +219,7 @@ void image_sender_push(conn_rec *c)
 /* Most bytes that are passed on at a time. */
 static apr_off_t piece_of(const image_sender *sender)
 {
-    return apr_file_flags_get(sender->file) & APR_SENDFILE_ENABLED ? sender->size : PIECE_READ;
+    return (apr_file_flags_get(sender->file) & APR_SENDFILE_ENABLED) ? sender->size : PIECE_READ;
 }
 
 /* Pass the image on up to this byte, with its head if need be. */

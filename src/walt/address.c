@@ -141,7 +141,7 @@ static int is_in_order(const address_list *list)
 }
 
 /* Is mod_proxy to be told this, when it was told that? */
-static int is_new(const address_list *former, const address_list *found)
+static int has_changed(const address_list *former, const address_list *found)
 {
     return !are_same(former, found) || strcmp(best_of(former), best_of(found)) != 0
            || is_in_order(former) != is_in_order(found);
@@ -153,7 +153,7 @@ static void publish(name_row *row, const address_list *found, apr_status_t fault
     /* Without the book the lookup counts as lost, in a while. */
     if (book_open(&row->lock) == BOOK_CLOSED)
         return;
-    if (is_new(&row->list, found))
+    if (has_changed(&row->list, found))
         row->serial++;
     row->list = *found;
     row->fault = fault;
