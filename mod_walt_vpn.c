@@ -58,22 +58,6 @@ static apr_off_t resumed_byte(const char *range)
     return from;
 }
 
-/* Is this header line one in the sense of RFC 9110?  For apr_table_do: 0 ends the walk. */
-static int is_header_line(void *data, const char *name, const char *value)
-{
-    static const char token[] = "!#$%&'*+-.^_`|~0123456789"
-                                "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-
-    (void)data;
-    if (*name == '\0' || name[strspn(name, token)] != '\0')
-        return 0;
-    for (; *value; value++) {
-        if (apr_iscntrl(*value) && *value != '\t')
-            return 0;
-    }
-    return 1;
-}
-
 /* Why this request gets an error from us and which; OK: it gets none. */
 static int refusal(request_rec *r, const walt_vpn_request *request, const char **why)
 {
@@ -100,7 +84,7 @@ static int refusal(request_rec *r, const walt_vpn_request *request, const char *
     if (strspn(r->method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != strlen(r->method))
         return HTTP_NOT_IMPLEMENTED;
     *why = REASON_HEADER;
-    if (!apr_table_do(is_header_line, NULL, r->headers_in, NULL))
+    if (!apr_table_do(headers_is_line, NULL, r->headers_in, NULL))
         return HTTP_BAD_REQUEST;
     *why = REASON_LARGE_ENROLL;
     if (boot->file == BOOT_FILE_ENROLL && length && apr_atoi64(length) > BOOT_ENROLL_MAX)

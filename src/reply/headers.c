@@ -8,6 +8,7 @@
 #include "reply/headers.h"
 #include "ledger/troubles.h"
 
+#include "apr_lib.h"
 #include "apr_strings.h"
 #include "http_core.h"
 #include "http_protocol.h"
@@ -60,11 +61,28 @@ int headers_are_for_firmware(const walt_vpn_request *request)
            || request->boot.fault;
 }
 
-static int find_long_line(void *data, const char *name, const char *value)
+int headers_is_line(void *data, const char *name, const char *value)
+{
+    static const char token[] = "!#$%&'*+-.^_`|~0123456789"
+                                "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+    (void)data;
+    if (*name == '\0' || name[strspn(name, token)] != '\0')
+        return 0;
+    for (; *value; value++) {
+        if (apr_iscntrl(*value) && *value != '\t')
+            return 0;
+    }
+    return 1;
+}
+
+static int find_unfit_line(void *data, const char *name, const char *value)
 {
     apr_array_header_t *long_lines = data;      /* the names of those found */
 
-    if (strlen(name) + strlen(": ") + strlen(value) > HEADER_LINE_MAX)
+    /* What is no header line httpd answers with an error of its own, which firmware can't read. */
+    if (strlen(name) + strlen(": ") + strlen(value) > HEADER_LINE_MAX
+        || !headers_is_line(NULL, name, value))
         APR_ARRAY_PUSH(long_lines, const char *) = name;
     return 1;
 }
@@ -74,13 +92,14 @@ static void drop_long_lines(request_rec *r, apr_table_t *headers)
     apr_array_header_t *long_lines = apr_array_make(r->pool, 2, sizeof(const char *));
     int i;
 
-    apr_table_do(find_long_line, long_lines, headers, NULL);
+    apr_table_do(find_unfit_line, long_lines, headers, NULL);
     for (i = 0; i < long_lines->nelts; i++) {
         const char *name = APR_ARRAY_IDX(long_lines, i, const char *);
 
         if (!troubles_met_before(apr_pstrcat(r->pool, "header ", name, NULL), 0))
-            ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "header %s: line of 200 bytes or more "
-                          "is left out of replies to nodes, whose firmware can't read it", name);
+            ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "header %s: line of 200 bytes or more, "
+                          "or none, is left out of replies to nodes, whose firmware can't read it",
+                          name);
         apr_table_unset(headers, name);
     }
 }

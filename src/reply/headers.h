@@ -27,6 +27,9 @@ int headers_resume(request_rec *r, apr_off_t length);
  */
 int headers_error(const walt_vpn_request *request, int status);
 
+/* Is this header line one in the sense of RFC 9110?  For apr_table_do: 0 ends the walk. */
+int headers_is_line(void *data, const char *name, const char *value);
+
 /* The head of the reply to r, an error's too, is tidied for firmware when it passes. */
 void headers_add_filter(request_rec *r);
 

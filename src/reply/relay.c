@@ -103,27 +103,69 @@ static int is_redirect(int status)
     return ap_is_HTTP_REDIRECT(status) && status != HTTP_NOT_MODIFIED;
 }
 
+/*
+ * Is this a reply that nobody asked for: one without a body where there should be a file, a piece
+ * or its refusal where none was asked for, or another piece than was?  Firmware would take it for
+ * the file, or append it (facts.md 1).
+ */
+static int is_unasked(const request_rec *r, const walt_vpn_request *request)
+{
+    const char *range = apr_table_get(r->headers_out, "Content-Range");
+    int asked = request->resume_from > 0 || request->other_range;
+
+    if (!headers_are_for_firmware(request))
+        return 0;
+    switch (r->status) {
+    case HTTP_NO_CONTENT:
+    case HTTP_RESET_CONTENT:
+        return 1;
+    case HTTP_NOT_MODIFIED:
+        return !apr_table_get(r->headers_in, "If-None-Match")
+               && !apr_table_get(r->headers_in, "If-Modified-Since");
+    case HTTP_RANGE_NOT_SATISFIABLE:
+        return !asked;
+    case HTTP_PARTIAL_CONTENT:
+        return !asked || (request->resume_from > 0 && range
+                          && apr_strtoi64(range + strcspn(range, "0123456789"), NULL, 10)
+                             != request->resume_from);
+    default:
+        return 0;
+    }
+}
+
+/* Why this reply, whose body has this length (-1: it has none), is not for its client, and the
+ * status of the error instead; NULL: it is. */
+static const char *fault_of(const request_rec *r, const walt_vpn_request *request,
+                            apr_off_t length, int *status)
+{
+    *status = HTTP_BAD_GATEWAY;
+    if (headers_are_for_firmware(request) && is_redirect(r->status))
+        return "the WalT server redirects";
+    if (is_unasked(r, request))
+        return "what answers is not what was asked for";
+    if (is_no_rest(r, request, length))
+        return "what answers is not the rest of the file";
+    *status = r->status;
+    return ap_is_HTTP_ERROR(r->status) && headers_error(request, r->status) != r->status
+           ? "the WalT server reports an error" : NULL;
+}
+
 /* Read the head that mod_proxy_http left in r and decide how to relay the body. */
 static apr_status_t begin_relay(ap_filter_t *f, relay *state, const walt_vpn_request *request)
 {
     request_rec *r = f->r;
-    const char *length = apr_table_get(r->headers_out, "Content-Length");
+    const char *length = apr_table_get(r->headers_out, "Content-Length"), *fault;
+    int status;
 
     state->held = apr_brigade_create(r->pool, f->c->bucket_alloc);
     state->length = -1;
-    if (headers_are_for_firmware(request) && is_redirect(r->status)) {
-        boot_watch_answer(r, WALT_VPN_FAILED, "the WalT server redirects");
-        return HTTP_BAD_GATEWAY;
-    }
-    if (ap_is_HTTP_ERROR(r->status) && headers_error(request, r->status) != r->status) {
-        boot_watch_answer(r, WALT_VPN_FAILED, "the WalT server reports an error");
-        return r->status;
-    }
     if (length && !ap_parse_strict_length(&state->length, length))
         state->length = -1;
-    if (is_no_rest(r, request, state->length)) {
-        boot_watch_answer(r, WALT_VPN_FAILED, "what answers is not the rest of the file");
-        return HTTP_BAD_GATEWAY;
+    if ((fault = fault_of(r, request, state->length, &status))) {
+        boot_watch_answer(r, WALT_VPN_FAILED, fault);
+        if (!ap_is_HTTP_ERROR(r->status))
+            r->status = HTTP_OK;        /* not one that has no body: there will be another one */
+        return status;
     }
     /* A relayed reply to a range is made here.  httpd's byterange filter would answer every form
      * of range, but only for a reply that comes whole in one brigade. */
@@ -137,9 +179,7 @@ static apr_status_t begin_relay(ap_filter_t *f, relay *state, const walt_vpn_req
         return APR_SUCCESS;
     }
     if (request->resume_from > 0 && r->status == HTTP_OK && state->length >= 0) {
-        int status = headers_resume(r, state->length);
-
-        if (status != OK)
+        if ((status = headers_resume(r, state->length)) != OK)
             return status;
         state->skip = request->resume_from;
     }
