@@ -76,8 +76,8 @@ static int may_go_on(const boot_row *boot, const char *client, int resumed)
     switch (boot->state) {
     case BOOT_RUNNING:
         return resumed || strcmp(boot->client, client) == 0;
-    case BOOT_DONE:
-        return resumed && age_of(boot) < BOOT_FORGOTTEN;
+    case BOOT_DONE:             /* a stranger does not make it one that ended short */
+        return resumed && age_of(boot) < BOOT_FORGOTTEN && strcmp(boot->client, client) == 0;
     case BOOT_SIGNED:
     case BOOT_SHORT:
         return age_of(boot) < BOOT_FORGOTTEN;
@@ -113,6 +113,22 @@ static boot_row *find_boot(int entrypoint, const char *node, const char *client,
     if (found)
         count_short(found);
     return found;
+}
+
+/* Is anything written down of this node, at this address or with NULL at any? */
+static int is_known(int entrypoint, const char *node, const char *client)
+{
+    int i;
+
+    for (i = 0; i < BOOT_ROWS; i++) {
+        const boot_row *boot = &shared->rows[i];
+
+        if (boot->state != BOOT_FREE && boot->entrypoint == entrypoint
+            && strcmp(boot->node, node) == 0
+            && (!client || strcmp(boot->client, client) == 0))
+            return 1;
+    }
+    return 0;
 }
 
 /* The row for a boot to be: a free one, or that of the boot untouched for longest.  NULL: all are
@@ -236,6 +252,9 @@ static boot_row *boot_for(int entrypoint, const char *node, const char *client, 
         boot->state = BOOT_SHORT;
         boot = NULL;
     }
+    /* Who resumes from elsewhere what the node has long got is not the node. */
+    if (!boot && from > 0 && is_known(entrypoint, node, NULL))
+        return NULL;
     return boot ? boot : begin_boot(entrypoint, node, client, digest);
 }
 
@@ -388,6 +407,17 @@ static int copy_of_boot(int entrypoint, const char *node, const char *client, in
         *copy = *found;
     book_close(&shared->lock);
     return found != NULL;
+}
+
+int boots_know(int entrypoint, const char *node, const char *client)
+{
+    int are_known;
+
+    if (book_open(&shared->lock) == BOOK_CLOSED)
+        return 0;
+    are_known = is_known(entrypoint, node, client);
+    book_close(&shared->lock);
+    return are_known;
 }
 
 int boots_changed(int entrypoint, const char *node, const char *client, const char *digest,

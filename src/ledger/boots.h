@@ -80,6 +80,9 @@ void boots_progress(boot_hold hold, apr_off_t position);
  * another request of the node has taken over. */
 int boots_end(boot_hold hold, int whole, boot_row *copy);
 
+/* Has this node had a boot.sig, at this address or with NULL at any? */
+int boots_know(int entrypoint, const char *node, const char *client);
+
 /* Has the node begun the boot that this download, new or resumed, is part of with a boot.sig of
  * another digest? */
 int boots_changed(int entrypoint, const char *node, const char *client, const char *digest,

@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* Counts the changes of what the bytes mean. */
-#define LAYOUT 1
+#define LAYOUT 2
 
 /* Most nodes that are remembered. */
 #define ROWS 256
@@ -35,9 +35,11 @@ apr_status_t failures_open(apr_pool_t *process_pool)
     return is_new ? book_make(&shared->lock) : APR_SUCCESS;
 }
 
-/* Whoever asks for many nodes that do not exist crowds out his own first: a node tries again. */
+/* Whoever asks for many nodes that do not exist crowds out his own first. */
 static int goes_before(const failure *a, const failure *b)
 {
+    if (a->is_known != b->is_known)
+        return b->is_known;
     return a->times != b->times ? a->times < b->times : a->last < b->last;
 }
 
@@ -64,7 +66,8 @@ static failure *row_for(int entrypoint, const char *node)
     return place;
 }
 
-void failures_note(int entrypoint, const char *node, const char *client, const char *what)
+void failures_note(int entrypoint, const char *node, int is_known, const char *client,
+                   const char *what)
 {
     apr_time_t now = apr_time_now();
     failure *row;
@@ -75,9 +78,11 @@ void failures_note(int entrypoint, const char *node, const char *client, const c
     if (!is_of(row, entrypoint, node)) {
         row->entrypoint = entrypoint;
         apr_cpystrn(row->node, node, sizeof(row->node));
+        row->is_known = 0;
         row->times = 0;
         row->since = now;
     }
+    row->is_known |= is_known;
     apr_cpystrn(row->client, client, sizeof(row->client));
     apr_cpystrn(row->trouble, what, sizeof(row->trouble));
     row->times++;

@@ -13,6 +13,7 @@ typedef struct {
     char node[16];              /* with dots; "": a free row */
     char client[46];            /* the address that it came from last */
     char trouble[320];          /* the last one, in words */
+    int is_known;               /* it has had a boot.sig: no stranger has made it up */
     unsigned times;             /* how often it had trouble */
     apr_time_t since;           /* when it began */
     apr_time_t last;            /* when that was */
@@ -22,8 +23,10 @@ typedef struct {
  * post_config. */
 apr_status_t failures_open(apr_pool_t *process_pool);
 
-/* The node was not given its file, or not all of it: what happened, in words. */
-void failures_note(int entrypoint, const char *node, const char *client, const char *what);
+/* The node was not given its file, or not all of it: what happened, in words.  One that is known is
+ * not forgotten for one that is not. */
+void failures_note(int entrypoint, const char *node, int is_known, const char *client,
+                   const char *what);
 
 /* The node has booted. */
 void failures_are_over(int entrypoint, const char *node);

@@ -10,8 +10,10 @@
 
 #include "apr_hash.h"
 
+#include <string.h>
+
 /* Counts the changes of what the bytes mean. */
-#define LAYOUT 1
+#define LAYOUT 2
 
 /* Different troubles that are remembered; a new one takes the place of an old one when all are
  * taken. */
@@ -25,7 +27,8 @@ typedef struct {
 
 typedef struct {
     book lock;
-    row troubles[ROWS];
+    row troubles[ROWS];         /* of the folder, the WalT server, the configuration */
+    row nodes[ROWS];            /* of nodes, invented ones too: they crowd out none of those */
     row refusals[ROWS];
     apr_time_t passing;         /* when a kind of trouble that passes was met last; 0: never */
 } table;
@@ -84,9 +87,16 @@ static unsigned count(row *rows, const char *who, unsigned kind)
     return before;
 }
 
+/* Where the troubles of these are counted. */
+static row *rows_of(const char *who)
+{
+    return strncmp(who, TROUBLE_OF_NODE, strlen(TROUBLE_OF_NODE)) == 0 ? shared->nodes
+                                                                      : shared->troubles;
+}
+
 unsigned troubles_met_before(const char *who, unsigned kind)
 {
-    return count(shared->troubles, who, kind);
+    return count(rows_of(who), who, kind);
 }
 
 unsigned troubles_refused_before(const char *what)
@@ -104,14 +114,15 @@ int troubles_may_have_passed(apr_interval_time_t pause)
 
 int troubles_of(const char *who)
 {
+    const row *rows = rows_of(who);
     apr_uint32_t hash = hash_of(who);
     int i, kind = -1;
 
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return kind;
     for (i = 0; kind < 0 && i < ROWS; i++) {
-        if (shared->troubles[i].met && shared->troubles[i].who == hash)
-            kind = (int)shared->troubles[i].kind;
+        if (rows[i].met && rows[i].who == hash)
+            kind = (int)rows[i].kind;
     }
     book_close(&shared->lock);
     return kind;
@@ -119,6 +130,7 @@ int troubles_of(const char *who)
 
 unsigned troubles_forget(const char *who)
 {
+    row *rows = rows_of(who);
     apr_uint32_t hash = hash_of(who);
     unsigned met = 0;
     int i;
@@ -126,9 +138,9 @@ unsigned troubles_forget(const char *who)
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return 0;
     for (i = 0; i < ROWS; i++) {
-        if (shared->troubles[i].who == hash) {
-            met += shared->troubles[i].met;
-            shared->troubles[i].met = 0;
+        if (rows[i].who == hash) {
+            met += rows[i].met;
+            rows[i].met = 0;
         }
     }
     book_close(&shared->lock);

@@ -10,6 +10,10 @@
 /* Kinds of trouble from this one on may be over when nobody has met them for a while. */
 #define TROUBLE_PASSING 2048
 
+/* With this begins the name of who is a node: others' troubles are never forgotten for those of
+ * nodes. */
+#define TROUBLE_OF_NODE "node "
+
 /* Find the table that an earlier call, before a restart, made, or make it; called in
  * post_config. */
 apr_status_t troubles_open(apr_pool_t *process_pool);

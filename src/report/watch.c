@@ -83,16 +83,21 @@ void boot_watch_answer(request_rec *r, walt_vpn_answer answer, const char *reaso
         apr_table_unset(r->subprocess_env, "WALT_VPN_REASON");
 }
 
-/* A client that repeats a request is refused each time; that is said once. */
+/*
+ * A client that repeats a request is refused each time; that is said once.  Another site's page may
+ * have a browser ask for anything, so what a browser asks is said in words that fail2ban does not
+ * look for: it would ban the page's reader, with all nodes behind the same address.
+ */
 void boot_watch_refused(request_rec *r, int status, const char *reason)
 {
+    int is_browsers = apr_table_get(r->headers_in, "Accept-Language") != NULL;
     unsigned before = troubles_refused_before(apr_pstrcat(r->pool, r->useragent_ip, " ",
                                                              reason, " ", r->unparsed_uri, NULL));
 
     walt_vpn_request_of(r)->is_strangers = 1;
     boot_watch_answer(r, WALT_VPN_REFUSED, reason);
-    ap_log_rerror(APLOG_MARK, before ? APLOG_DEBUG : APLOG_INFO, 0, r, "refused with %d: %s: %s",
-                  status, reason, r->unparsed_uri);
+    ap_log_rerror(APLOG_MARK, before ? APLOG_DEBUG : APLOG_INFO, 0, r, "%srefused with %d: %s: %s",
+                  is_browsers ? "a browser's request is " : "", status, reason, r->unparsed_uri);
 }
 
 void boot_watch_received(const walt_vpn_entrypoint *entrypoint, apr_off_t bytes)
@@ -475,7 +480,7 @@ static const char *node_at(const request_rec *r, const walt_vpn_request *request
 /* Under which the troubles of a node are known: two WalT servers have nodes of the same address. */
 static const char *troubled_node(apr_pool_t *p, int entrypoint, const char *node)
 {
-    return apr_pstrcat(p, "node ", node, " of ", counters_at(entrypoint)->url, NULL);
+    return apr_pstrcat(p, TROUBLE_OF_NODE, node, " of ", counters_at(entrypoint)->url, NULL);
 }
 
 /* Kinds of trouble: an error for boot.sig is its status, one for boot.img lies above that. */
@@ -492,7 +497,8 @@ static void warn_of_node(request_rec *r, const walt_vpn_request *request, unsign
 {
     int place = request->entrypoint->place;
 
-    failures_note(place, request->boot.node, r->useragent_ip, what);
+    failures_note(place, request->boot.node, boots_know(place, request->boot.node, NULL),
+                  r->useragent_ip, what);
     if (!troubles_met_before(troubled_node(r->pool, place, request->boot.node), kind))
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s: %s", node_at(r, request), what);
 }
@@ -511,8 +517,13 @@ static void warn_of_error(request_rec *r, const walt_vpn_request *request)
 {
     const char *reason = apr_table_get(r->subprocess_env, "WALT_VPN_REASON");
     int is_image = request->boot.file == BOOT_FILE_IMG;
+    int place = request->entrypoint->place;
 
-    boots_failed(request->entrypoint->place, request->boot.node, r->useragent_ip, r->status);
+    /* What a stranger asks for in a node's name is no trouble of the node's. */
+    if (request->resume_from > 0 && boots_know(place, request->boot.node, NULL)
+        && !boots_know(place, request->boot.node, r->useragent_ip))
+        return;
+    boots_failed(place, request->boot.node, r->useragent_ip, r->status);
     if (!is_image && !request->sent_away && !r->header_only)
         counters_of(r)->boots[RESULT_UNSIGNED]++;
     warn_of_node(r, request, (unsigned)r->status + (is_image ? TROUBLE_IMG : 0),
@@ -667,7 +678,7 @@ static void walt_vpn_child_status(server_rec *s, pid_t pid, ap_generation_t gene
         const char *what = ended_short(p, (apr_off_t)boot.position, boot.size,
                                        "the httpd process that sent it has ended");
 
-        failures_note(boot.entrypoint, boot.node, boot.client, what);
+        failures_note(boot.entrypoint, boot.node, 1, boot.client, what);
         if (!troubles_met_before(troubled_node(p, boot.entrypoint, boot.node), TROUBLE_SHORT))
             ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s, "node %s (%s): %s", boot.node,
                          boot.client, what);
