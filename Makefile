@@ -12,7 +12,7 @@
 #                                     (PORT=8080 NODE=ip WALT_SERVER=host[:port] or WALT_VERSION=coming)
 #   make test           build, and test everything
 #   make test-firmware  boot iPXE, UEFI and Linux in QEMU through it, and resume with curl, wget and others
-#   make bench          how fast, beside the same: tables (SECTIONS="storm cold behind slow bulk small growth chain signatures")
+#   make bench          how fast, beside the same: tables  (SECTIONS="storm cut"; all: test/bench/bench.py)
 #   make picture        docs/status.png: the status page during a storm of nodes
 #   make compare        it and the configurations that WalT documents: a table of who does what
 #   make static         cppcheck
@@ -128,7 +128,7 @@ compare:
 # Its programs in C are no part of the module.
 bench:
 	@test/install build run compare bench
-	@$(MAKE) --no-print-directory --silent all build/bench/walt build/bench/nodes
+	@$(MAKE) --no-print-directory --silent all build/bench/walt build/bench/nodes build/bench/slow_link
 	@$(PYTHON) test/bench/bench.py $(SECTIONS)
 
 build/bench/%: test/bench/%.c test/bench/image.c test/bench/image.h

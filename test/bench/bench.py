@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Measures this module beside the configurations that WalT documents, and prints tables in Markdown.
 
-    make bench [SECTIONS="storm cold behind slow bulk small growth chain signatures"]
+    make bench [SECTIONS="storm cold behind shared cut strangers slow bulk small growth chain signatures"]
 
 Everything is on loopback, with one WalT server, the same nodes and Debian's settings for all. What the nodes check is said in
 nodes.c. Times depend on the machine, which is named above the tables; what carries over are the ratios.
@@ -24,10 +24,14 @@ sys.path.insert(0, os.path.join(HERE, "..", "helpers"))
 import processes
 from boot_client import BootClient
 from boot_files import image_pieces
-from contestants import ALL, BUILT, HAPROXY, NGINX, PROXY_PASS, Cached, FilesOnDisk, Images, Walt, allow_descriptors
+from contestants import (ALL, BUILT, HAPROXY, NGINX, PROXY_PASS, Cached, FilesOnDisk, Images, SlowLink, Walt,
+                         allow_descriptors)
+from cut import cut
 from httpd import Httpd, httpd_binary
 from proxies import program
-from stand_in import WaltServer
+from stand_in import COMING, RELEASED, WaltServer
+from strangers import strangers
+from tables import milliseconds, say, table
 from usage import Peak, cpu_seconds
 
 MIB = 1 << 20
@@ -36,14 +40,11 @@ SLOW = 64 * 1024        # bytes a second of a slow node
 SLOW_SECONDS = 10       # that it is slow; then it hurries, so that the run ends
 PROGRAM = os.path.join(BUILT, "nodes")
 SIGNED_MIB = 48         # of an image whose signature is to be computed
+RESTART = 5             # seconds that a board takes to start over
 REBOOT_LIMIT = 90       # seconds after which who has not booted on it is not waited for
 
 # For a thousand slow nodes. Each of httpd's children takes threads + factor * idle threads connections.
 THOUSAND = "StartServers 4\nAsyncRequestWorkerFactor 20"
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
 
 
 class Bench:
@@ -123,18 +124,6 @@ def median_of(results, key):
     return statistics.median(result[key] for result in results)
 
 
-def table(heads, rows):
-    print("\n| %s |" % " | ".join(heads))
-    print("|---" * len(heads) + "|")
-    for row in rows:
-        print("| %s |" % " | ".join(row))
-    print(flush=True)
-
-
-def milliseconds(seconds):
-    return "%.2g" % (seconds * 1000) if seconds < 0.1 else "%.0f" % (seconds * 1000)
-
-
 def probe_cells(result):
     probes = result["probes"]
     answered = probes["asked"] > probes["failed"]
@@ -194,6 +183,22 @@ def behind(bench):
     print("\n## Behind a slow link: an image of 24 MiB that is new, 0.4 MB/s to the WalT server (%.0f s for one fetch)" % fetch)
     table(["nodes", "", "booted", "s until the last", "to a fetch", "resumes", "not booted after %.0f s" % (2 * fetch),
            "MiB across the link", "failed probes", "p50 ms", "max ms"], rows)
+
+
+def shared(bench):
+    """The same over a link that all replies share in the order in which they come."""
+    rows, images, fetch = [], bench.images(1, 24), 24 * MIB / 0.4e6
+    for version in (RELEASED, COMING):
+        for nodes in (40, 200):
+            with Walt(images, version=version) as walt, SlowLink(walt, images, rate=0.4e6, queue=256 * 1024) as link:
+                result = bench.boot(Cached, link, nodes, probe_seconds=1.3 * fetch, limit=2.5 * fetch, restart=RESTART)
+            rows.append([version, "%d" % nodes, "%d" % result["booted"], "%.1f" % result["median_first_byte"],
+                         "%.1f" % result["last"], "%d" % result["restarts"], "%d" % result["resumes"], "%.0f" % result["mib"]]
+                        + probe_cells(result))
+    print("\n## Shared: an image of 24 MiB that is new, 0.4 MB/s to the WalT server (%.0f s for one fetch), where each reply, however "
+          "small, queues behind up to 256 KiB of the image (0.65 s)" % fetch)
+    table(["WalT", "nodes", "booted", "median s until the first byte of boot.img", "s until the last", "boots started over",
+           "resumes", "MiB across the link", "failed probes", "p50 ms", "max ms"], rows)
 
 
 FACTOR = "AsyncRequestWorkerFactor 10"
@@ -377,7 +382,8 @@ def signatures(bench):
     print("%s: %s.\n" % (Cached.title, "; ".join(ratios)))
 
 
-SECTIONS = {section.__name__: section for section in (storm, cold, behind, slow, bulk, small, growth, chain, signatures)}
+SECTIONS = {section.__name__: section for section in (
+    storm, cold, behind, shared, cut, strangers, slow, bulk, small, growth, chain, signatures)}
 
 
 def version(*command):

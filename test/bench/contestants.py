@@ -10,7 +10,8 @@ import subprocess
 
 import processes
 from httpd import PROJECT, Httpd
-from proxies import SEED, WaltVpn
+from proxies import SEED, Nginx, WaltVpn
+from stand_in import RELEASED
 
 BUILT = os.path.join(PROJECT, "build", "bench")
 
@@ -44,17 +45,16 @@ class Images:
         return [word for path in self.paths for word in ("--image", path)]
 
 
-class Walt:
-    """walt.c, behind a link of this many bytes a second (0: no limit). Has what WaltServer has for proxies."""
+class Program:
+    """One of the programs in C that listens on a port. Has what WaltServer has for proxies."""
 
-    def __init__(self, images, rate=0):
+    def __init__(self, images, name, *options):
         self.images = images
-        self.process = processes.spawn([os.path.join(BUILT, "walt")] + images.options, stdin=subprocess.PIPE,
+        self.process = processes.spawn([os.path.join(BUILT, name), *map(str, options)], stdin=subprocess.PIPE,
                                        stdout=subprocess.PIPE, universal_newlines=True, bufsize=1)
         self.port = int(self.process.stdout.readline().split()[1])
         self.location = "127.0.0.1:%d" % self.port
         self.url = "http://" + self.location
-        self.process.stdin.write("rate %d\n" % rate)
 
     def mib_sent(self):
         """Since it was asked last."""
@@ -66,6 +66,22 @@ class Walt:
 
     def __exit__(self, *_):
         processes.end(self.process)
+
+
+class Walt(Program):
+    """walt.c, which plays that version of WalT, behind a link of this many bytes a second (0: no limit) that is fair to all."""
+
+    def __init__(self, images, rate=0, version=RELEASED):
+        super().__init__(images, "walt", "--version", version, *images.options)
+        self.process.stdin.write("rate %d\n" % rate)
+
+
+class SlowLink(Program):
+    """slow_link.c in front of such a server or an entrypoint, with its options: what is behind it can't be seen."""
+
+    def __init__(self, behind, images, **options):
+        super().__init__(images, "slow_link", "--to", behind.port,
+                         *(word for name, value in options.items() for word in ("--" + name, value)))
 
 
 class FilesOnDisk(Httpd):
@@ -98,6 +114,33 @@ class Cached(WaltVpn):
 
     def __init__(self, folder, walt, server="", **options):
         super().__init__(folder, walt, server="WaltVpnCacheSize 4G\n" + server, cache=os.path.join(folder, "images"), **options)
+
+
+class NginxSlice(Nginx):
+    """What an expert might write in place of the documented lines: images are cached, and fetched in slices of 1 MiB, so that one
+    that broke off is not fetched from its beginning."""
+
+    title = "NGINX, slice and cache"
+
+    def configuration(self):
+        text = super().configuration()
+        cache = "proxy_cache_path %s/cache keys_zone=walt:1m max_size=4g use_temp_path=off;\n" % self.folder
+        lines = """\
+        location ~ ^/walt-vpn/per-ip/[^/]+/boot\\.img$ {
+            slice               1m;
+            proxy_cache         walt;
+            proxy_cache_key     $uri$slice_range;
+            proxy_cache_valid   200 206 10m;
+            proxy_cache_lock    on;
+            proxy_cache_lock_age 60s;
+            proxy_cache_lock_timeout 60s;
+            proxy_set_header    Range $slice_range;
+            proxy_http_version  1.1;
+            proxy_pass          %s;
+        }
+""" % self.walt.url
+        text = text.replace("    server {\n", "    %s    server {\n" % cache)
+        return text.replace("        location ^~ /walt-vpn/ {", lines + "        location /walt-vpn/ {")
 
 
 NGINX, HAPROXY, PROXY_PASS = SEED

@@ -6,6 +6,7 @@
  * holds the same connections.
  *
  *     nodes boot ...     --nodes N, at once [--rate BYTES [--hurry S]] [--patience S] [--limit S]
+ *                        [--restart S]: a boot that fails starts over after S seconds
  *     nodes load ...     --clients N, again and again: --what server|sig|img|boot --seconds S
  *     nodes probe ...    /walt-vpn/server every 100 ms, until standard input ends
  *     everywhere         --port PORT --host NAME --image FILE [--image FILE]... as given to walt
@@ -21,7 +22,8 @@
  * from the entrypoint for a connection, which is more than 1 MiB on loopback.
  *
  * A node resumes as the firmware does: after a reset, or patience seconds without a byte, at most
- * twice without new data.  Prints one line of JSON.
+ * twice without new data.  Whatever else fails a boot makes a board start over, but for a clean
+ * close before the last byte: there it hangs.  Prints one line of JSON.
  */
 #define _GNU_SOURCE
 #include "image.h"
@@ -55,7 +57,8 @@
 
 typedef enum { FILE_SERVER, FILE_SIG, FILE_IMG } file;
 
-typedef enum { NODE_CONNECTING, NODE_HEAD, NODE_BODY, NODE_BOOTED, NODE_FAILED } node_state;
+typedef enum { NODE_CONNECTING, NODE_HEAD, NODE_BODY, NODE_PAUSING, NODE_BOOTED,
+               NODE_FAILED } node_state;
 
 typedef struct {
     unsigned number;
@@ -80,6 +83,7 @@ static struct {
     const char *host;
     int nodes;
     double rate, hurry, patience, limit, seconds;
+    double restart;             /* boot: seconds until a failed one starts over; 0: it does not */
     file first, last;           /* files of an exchange */
     int again;                  /* load: a client that is done begins anew */
     int discard;
@@ -93,7 +97,7 @@ static int poller, unfinished;
 static char buffer[BUFFER];
 
 /* What load counts. */
-static unsigned long long done, failed, resumed, received;
+static unsigned long long done, failed, resumed, restarted, received;
 static double *latencies;
 static size_t latency_count, latency_room;
 
@@ -160,6 +164,8 @@ static int connect_to_entrypoint(int is_slow)
 
 static void fail(node *n, const char *why);
 
+static const char hangs[] = "a clean close before the last byte: the board hangs";
+
 /* Open the connection for n->file; what n->got says is there already. */
 static void begin_file(node *n)
 {
@@ -187,9 +193,24 @@ static void fail(node *n, const char *why)
 {
     hang_up(n);
     n->why = why;
+    if (option.restart > 0 && why != hangs) {
+        n->state = NODE_PAUSING;
+        n->byte_at = seconds_now();
+        restarted++;
+        return;
+    }
     n->state = NODE_FAILED;
     failed++;
     unfinished--;
+}
+
+/* The boot that failed a while ago starts over; it is the same one for those who wait for it. */
+static void start_over(node *n)
+{
+    n->file = option.first;
+    n->got = 0;
+    n->resumes = 0;
+    begin_file(n);
 }
 
 /* The connection broke, or nothing came for too long: try to go on where it stopped. */
@@ -333,7 +354,7 @@ static void receive(node *n, size_t most)
             return;
         }
         if (got == 0) {
-            fail(n, "a clean close before the last byte: the board hangs");
+            fail(n, hangs);
             return;
         }
         n->byte_at = seconds_now();
@@ -387,8 +408,10 @@ static void tick(int group)
         if (option.rate > 0 && n->file == FILE_IMG
             && (n->state == NODE_HEAD || n->state == NODE_BODY))
             receive(n, (size_t)(option.rate * READ_EVERY));
-        if (n->state < NODE_BOOTED && now - n->byte_at > option.patience)
+        if (n->state < NODE_PAUSING && now - n->byte_at > option.patience)
             resume(n, "nothing came any more");
+        else if (n->state == NODE_PAUSING && now - n->byte_at > option.restart)
+            start_over(n);
     }
 }
 
@@ -460,6 +483,19 @@ static const char *first_reason(void)
     return "";
 }
 
+/* The median of the seconds to the first byte of boot.img, of those who had one. */
+static double median_first_byte(void)
+{
+    int i;
+
+    latency_count = 0;
+    for (i = 0; i < option.nodes; i++) {
+        if (nodes[i].first_byte > 0)
+            note_latency(nodes[i].first_byte);
+    }
+    return quantile(0.5);
+}
+
 static void boot(void)
 {
     double began = seconds_now(), last_first_byte = 0;
@@ -476,10 +512,11 @@ static void boot(void)
             last_first_byte = nodes[i].first_byte;
     }
     printf("{\"booted\": %llu, \"served\": %d, \"failed\": %llu, \"late\": %d, \"resumes\": %llu, "
-           "\"seconds\": %.3f, \"first\": %.3f, \"median\": %.3f, \"last\": %.3f, "
-           "\"last_first_byte\": %.3f, \"why\": \"%s\"}\n", done, served, failed,
-           unfinished, resumed, seconds_now() - began, quantile(0), quantile(0.5), quantile(1),
-           last_first_byte, first_reason());
+           "\"restarts\": %llu, \"seconds\": %.3f, \"first\": %.3f, \"median\": %.3f, "
+           "\"last\": %.3f, \"last_first_byte\": %.3f, ", done, served, failed, unfinished, resumed,
+           restarted, seconds_now() - began, quantile(0), quantile(0.5), quantile(1),
+           last_first_byte);
+    printf("\"median_first_byte\": %.3f, \"why\": \"%s\"}\n", median_first_byte(), first_reason());
 }
 
 static void load(void)
@@ -567,6 +604,8 @@ static int take_option(const char *name, const char *value)
         option.hurry = atof(value);
     else if (strcmp(name, "--patience") == 0)
         option.patience = atof(value);
+    else if (strcmp(name, "--restart") == 0)
+        option.restart = atof(value);
     else if (strcmp(name, "--limit") == 0)
         option.limit = atof(value);
     else if (strcmp(name, "--seconds") == 0)

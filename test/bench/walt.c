@@ -3,11 +3,12 @@
  *
  * The one of the tests (walt_server.py) behaves like the real one, but Python needs a processor
  * core for what a link of 1 Gb/s carries.  This one answers the three requests of a boot as facts
- * about the real server say: Content-Length, no ETag, Range ignored, head and body written
- * separately.  All connections share the link, a piece each in turn; a small reply goes at once, as
- * fair queueing on a real link would have it.
+ * about the real server say (facts.md 2): Content-Length, no ETag, head and body written
+ * separately.  The released version of WalT knows no Range; the coming one sends both files with
+ * Last-Modified, and the first range that it is asked for.  All connections share the link, a piece
+ * each in turn; a small reply goes at once, as fair queueing on a real link would have it.
  *
- *     walt --image FILE [--image FILE]...
+ *     walt [--version released|coming] --image FILE [--image FILE]...
  *
  * Node 10.0.A.B boots image number (256 A + B) modulo the number of images.  It says "port N", and
  * then obeys lines on its standard input until that ends:
@@ -52,6 +53,7 @@ struct connection {
 static image images[IMAGES_MAX];
 static char signatures[IMAGES_MAX][700];
 static int image_count;
+static int is_coming;           /* the version of WalT */
 static connection *connections[DESCRIPTORS_MAX];
 static connection *queue_first, *queue_last;
 static int poller;
@@ -104,13 +106,14 @@ static void drop(connection *c)
 }
 
 /* What is asked for, as body and length; NULL: not found. */
-static const char *content(const char *head, size_t *length)
+static const char *content(const char *head, size_t *length, int *is_sig)
 {
     unsigned a, b;
     char name[9];
     int i;
 
-    if (sscanf(head, "GET /walt-vpn/per-ip/10-0-%u-%u/%8s ", &a, &b, name) == 3) {
+    head = strchr(head, ' ') ? strchr(head, ' ') + 1 : "";      /* behind the method */
+    if (sscanf(head, "/walt-vpn/per-ip/10-0-%u-%u/%8s ", &a, &b, name) == 3) {
         i = (int)(image_of_node(images, image_count, a * 256 + b) - images);
         if (strcmp(name, "boot.img") == 0) {
             image_requests++;
@@ -119,37 +122,81 @@ static const char *content(const char *head, size_t *length)
         }
         other_requests++;
         *length = strlen(signatures[i]);
-        return strcmp(name, "boot.sig") == 0 ? signatures[i] : NULL;
+        *is_sig = strcmp(name, "boot.sig") == 0;
+        return *is_sig ? signatures[i] : NULL;
     }
     other_requests++;
     *length = strlen("walt.example.org\n");
-    return strncmp(head, "GET /walt-vpn/server ", 21) == 0 ? "walt.example.org\n" : NULL;
+    return strncmp(head, "/walt-vpn/server ", 17) == 0 ? "walt.example.org\n" : NULL;
+}
+
+/* The first byte and the number of bytes that "bytes=N-" or "bytes=N-M" asks for: 1; 0: no range
+ * is asked for; -1: none of these bytes is there.  Nobody here asks for another form. */
+static int range_of(const char *head, size_t size, size_t *first, size_t *length)
+{
+    const char *field = strcasestr(head, "\r\nrange: bytes=");
+    size_t last = size - 1;
+
+    if (!field)
+        return 0;
+    if (sscanf(field + 15, "%zu-%zu", first, &last) < 1 || *first >= size || last < *first)
+        return -1;
+    *length = (last < size ? last + 1 : size) - *first;
+    return 1;
+}
+
+/* Write the head of the reply for what c->body and c->left say, whole or in part; its length. */
+static int make_head(connection *c, char *head, int is_file, int is_sig)
+{
+    static const char missing[] = "not found\n";
+    const char *status = c->body ? "200 OK" : "404 Not Found";
+    char more[200] = "";
+    size_t size = c->left, first = 0;
+    int ranged = 0;
+
+    if (!c->body) {
+        c->body = missing;
+        c->left = strlen(missing);
+    }
+    else if (is_coming && is_file) {
+        ranged = range_of(c->head, size, &first, &c->left);
+        sprintf(more, "Last-Modified: Sat, 01 Aug 2026 10:00:00 GMT\r\nAccept-Ranges: bytes\r\n");
+    }
+    if (ranged > 0) {
+        status = "206 Partial Content";
+        c->body += first;
+        sprintf(more + strlen(more), "Content-Range: bytes %zu-%zu/%zu\r\n", first,
+                first + c->left - 1, size);
+    }
+    else if (ranged < 0) {
+        status = "416 Requested Range Not Satisfiable";
+        c->left = 0;
+        more[0] = '\0';
+    }
+    return sprintf(head, "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n%s%s\r\n",
+                   status,
+                   is_coming && is_sig ? "application/pgp-signature" : "text/html; charset=UTF-8",
+                   c->left, more, c->keep ? "" : "Connection: close\r\n");
 }
 
 /* Answer the request whose head is whole; 0: the connection is of no use any more. */
 static int answer(connection *c)
 {
-    static const char missing[] = "not found\n";
-    char head[256];
-    int head_length;
+    char head[512];
+    int head_length, is_sig = 0;
 
-    c->body = content(c->head, &c->left);
+    c->body = content(c->head, &c->left, &is_sig);
     c->keep = strstr(c->head, " HTTP/1.1\r\n") && !strcasestr(c->head, "\r\nconnection: close\r\n");
-    head_length = sprintf(head, "HTTP/1.1 %s\r\nContent-Type: text/html; charset=UTF-8\r\n"
-                          "Content-Length: %zu\r\n%s\r\n", c->body ? "200 OK" : "404 Not Found",
-                          c->body ? c->left : strlen(missing),
-                          c->keep ? "" : "Connection: close\r\n");
-    if (!c->body) {
-        c->body = missing;
-        c->left = strlen(missing);
-    }
+    head_length = make_head(c, head, strstr(c->head, "/per-ip/") != NULL, is_sig);
+    if (strncmp(c->head, "HEAD ", 5) == 0)
+        c->left = 0;
     if (send(c->fd, head, (size_t)head_length, MSG_NOSIGNAL) != head_length)
         return 0;
     if (c->left >= PIECE) {
         enqueue(c);
         return 1;
     }
-    if (send(c->fd, c->body, c->left, MSG_NOSIGNAL) != (ssize_t)c->left)
+    if (c->left > 0 && send(c->fd, c->body, c->left, MSG_NOSIGNAL) != (ssize_t)c->left)
         return 0;
     bytes_written += c->left;
     tokens -= (double)c->left;
@@ -292,13 +339,17 @@ int main(int argc, char **argv)
     int i, listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     for (i = 1; i + 1 < argc && image_count < IMAGES_MAX; i += 2) {
+        if (strcmp(argv[i], "--version") == 0) {
+            is_coming = strcmp(argv[i + 1], "coming") == 0;
+            continue;
+        }
         images[image_count] = image_load(argv[i + 1]);
         make_signature(image_count++);
     }
     if (image_count == 0 || bind(listener, (struct sockaddr *)&address, length) != 0
         || listen(listener, 4096) != 0
         || getsockname(listener, (struct sockaddr *)&address, &length) != 0) {
-        fprintf(stderr, "usage: walt --image FILE [--image FILE]...\n");
+        fprintf(stderr, "usage: walt [--version coming] --image FILE [--image FILE]...\n");
         return 2;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
