@@ -3,7 +3,7 @@
 fails in all its ways and changes its images; children of httpd that are killed; graceful restarts; a cache that is too
 small, and damaged, on a disk that fails now and then.
 
-    test/commands/soak.py [--seconds 120] [--seed N] [--mpm event]
+    test/commands/soak.py [--seconds 120] [--seed N] [--mpm event] [--walt-version coming]
 
 Afterwards: as long as nobody changed a byte, no node got another one than its image's; after that, none that booted did. None
 hangs, the folder holds sound images and nothing else, and the processes that lived through a quiet part of it have no more
@@ -34,7 +34,7 @@ from fleet import Fleet
 from httpd import OF_A_TEST, log_objections
 from processes import descriptors, wait_until
 from proxies import WaltVpn, hasty
-from stand_in import WaltServer
+from stand_in import VERSIONS, WaltServer
 
 MIB = 1 << 20
 NODES = 16
@@ -77,10 +77,12 @@ class Trouble(Exception):
 class Soak:
     """One run."""
 
-    def __init__(self, seconds, seed, mpm, say=print):
+    def __init__(self, seconds, seed, mpm, version=None, say=print):
+        """version: of WalT, by default as the seed will have it."""
         self.seconds = seconds
         self.seed = seed
         self.mpm = mpm
+        self.version = version or self.random("version").choice(VERSIONS)
         self.say = say
         self.over = threading.Event()
         self.outcomes = collections.Counter()
@@ -319,9 +321,9 @@ class Soak:
         os.mkdir(place)
         self.cache = CacheFolder(os.path.join(folder, "images"))
         self.disk = FlakyDisk(folder, self.cache.path)
-        self.say("soak of %g s on %s, seed %s" % (self.seconds, self.mpm, self.seed))
+        self.say("soak of %g s on %s, %s version of WalT, seed %s" % (self.seconds, self.mpm, self.version, self.seed))
         try:
-            with mock.patch.dict(os.environ, self.disk.environment), WaltServer() as self.walt, \
+            with mock.patch.dict(os.environ, self.disk.environment), WaltServer(version=self.version) as self.walt, \
                     WaltVpn(place, self.walt, cache=self.cache.path, mpm=self.mpm, vhost=hasty(self.walt.location),
                             server="WaltVpnCacheSize 5M\n" + SERVER[self.mpm]) as self.httpd:
                 quiet = max(2, int(self.seconds / 4))
@@ -361,9 +363,10 @@ def main():
     options.add_argument("--seconds", type=float, default=120, help="length, roughly (default %(default)s)")
     options.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32), help="default: any, printed")
     options.add_argument("--mpm", choices=sorted(SERVER), default="event")
+    options.add_argument("--walt-version", choices=VERSIONS, help="default: either, as the seed will have it")
     options = options.parse_args()
     try:
-        Soak(options.seconds, options.seed, options.mpm).run()
+        Soak(options.seconds, options.seed, options.mpm, options.walt_version).run()
     except (Trouble, TimeoutError) as trouble:
         sys.exit("TROUBLE with seed %d: %s" % (options.seed, trouble))
     print("no wrong byte, no node hung, nothing left behind")
