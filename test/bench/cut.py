@@ -4,7 +4,6 @@
 """
 
 import contextlib
-import os
 import threading
 import time
 
