@@ -71,109 +71,46 @@ static const char *complain(const cmd_parms *cmd, const char *value, const char 
     return apr_psprintf(cmd->pool, "%s \"%s\": %s", cmd->cmd->name, value, fault);
 }
 
-/* Is this a DNS name: labels of letters, digits, '-' and '_', an optional dot at the end? */
-static int is_dns_name(const char *host)
-{
-    const char *label = host;
-
-    if (strlen(host) > 253)
-        return 0;
-    for (;;) {
-        const char *end = label;
-
-        while (apr_isalnum(*end) || *end == '-' || *end == '_')
-            end++;
-        if (end == label || end - label > 63)
-            return 0;
-        if (*end == '\0' || (end[0] == '.' && end[1] == '\0'))
-            return 1;
-        if (*end != '.')
-            return 0;
-        label = end + 1;
-    }
-}
-
-static const char host_form[] = "write a host name, an IPv4 address or a bracketed IPv6 address, "
-                                "and :port if it is not 80";
-
-/* What is wrong with a "host[:port]" at first sight, before it is taken apart; NULL: nothing. */
-static const char *sight_fault(apr_pool_t *pool, const char *value)
-{
-    if (*value == '\0')
-        return apr_psprintf(pool, "the value is empty; %s", host_form);
-    if (strpbrk(value, " \t\r\n"))
-        return apr_psprintf(pool, "there is a space in it; %s", host_form);
-    if (ap_strstr_c(value, "://"))
-        return "this is a URL; write the host alone, without http:// and without a path";
-    if (ap_strchr_c(value, '@'))
-        return "user information has no place here; write what stands behind the '@'";
-    if (ap_strchr_c(value, '/'))
-        return "a path has no place here (it is always /walt-vpn/); write what stands before "
-               "the '/'";
-    return NULL;
-}
-
 /* Is host written as an address? */
 static int is_address(const char *host)
 {
     return ap_strchr_c(host, ':') || strspn(host, "0123456789.") == strlen(host);
 }
 
-/* Take the host from a "host[:port]" into *host, in pool, without brackets; *end is set behind it.
- * Returns NULL, or what is wrong. */
-static const char *take_host(apr_pool_t *pool, const char *value, char **host, const char **end)
+/* Is this a DNS name: labels of letters, digits, '-' and '_', an optional dot at the end? */
+static int is_dns_name(const char *host)
 {
-    unsigned char address[sizeof(struct in6_addr)];
+    apr_size_t length = 0;
 
-    if (*value == '[') {
-        if (!(*end = ap_strchr_c(value, ']')))
-            return "the IPv6 address is not closed; add a ']' behind it";
-        *host = apr_pstrmemdup(pool, value + 1, (apr_size_t)(*end - value) - 1);
-        ++*end;
-        return inet_pton(AF_INET6, *host, address) == 1 ? NULL
-               : "what stands in the brackets is not an IPv6 address; mend it, or write the "
-                 "server's name";
+    if (strlen(host) > 253)
+        return 0;
+    for (; *host; host += length + (host[length] == '.')) {
+        length = strspn(host, "abcdefghijklmnopqrstuvwxyz0123456789-_");
+        if (length < 1 || length > 63 || (host[length] && host[length] != '.'))
+            return 0;
     }
-    *end = ap_strchr_c(value, ':');
-    if (*end && ap_strchr_c(*end + 1, ':'))
-        return apr_psprintf(pool, "an IPv6 address needs brackets; write [%s]", value);
-    if (!*end)
-        *end = value + strlen(value);
-    *host = apr_pstrmemdup(pool, value, (apr_size_t)(*end - value));
-    if (!is_dns_name(*host))
-        return apr_psprintf(pool, "\"%s\" is not a host name; %s", *host, host_form);
-    if (is_address(*host) && inet_pton(AF_INET, *host, address) != 1)
-        return apr_psprintf(pool, "\"%s\" is not an IPv4 address; %s", *host, host_form);
-    return NULL;
+    return length > 0;
 }
 
 /*
  * Split "host[:port]" into *host (lower case, in pool, without brackets) and *port (80 unless
- * said).  Returns NULL, or what is wrong and what to write instead.
+ * said); 0: it is none.  APR takes any word for a host, and the low bits of a number for a port.
  */
-static const char *split_host_port(apr_pool_t *pool, const char *value, char **host,
-                                   apr_port_t *port)
+static int split_host_port(apr_pool_t *pool, const char *value, char **host, apr_port_t *port)
 {
-    const char *colon, *fault = sight_fault(pool, value);
-    apr_int64_t number = -1;
-    char *rest;
+    const char *colon = ap_strrchr_c(value, ':');
+    unsigned char address[sizeof(struct in_addr)];
+    char *zone;
 
-    if (fault || (fault = take_host(pool, value, host, &colon)))
-        return fault;
+    if (*value == '\0' || (colon && strspn(colon + 1, "0123456789") > 5)
+        || apr_parse_addr_port(host, &zone, port, value, pool) != APR_SUCCESS || !*host || zone)
+        return 0;
     ap_str_tolower(*host);
-    *port = 80;
-    if (*colon == '\0')
-        return NULL;
-    if (*colon == ':' && apr_isdigit(colon[1])) {
-        number = apr_strtoi64(colon + 1, &rest, 10);
-        if (*rest)
-            number = -1;
-    }
-    if (number < 1 || number > 65535)
-        return apr_psprintf(pool, "\"%s\" is not a port; write a number from 1 to 65535 behind a "
-                            "':', or nothing for port 80", colon);
-    *port = (apr_port_t)number;
-    return NULL;
+    if (*port == 0)
+        *port = 80;
+    if (*value == '[')
+        return 1;
+    return is_dns_name(*host) && (!is_address(*host) || inet_pton(AF_INET, *host, address) == 1);
 }
 
 /* A complaint when the directive stands in a section narrower than a server; else NULL. */
@@ -194,14 +131,11 @@ static const char *set_server(cmd_parms *cmd, void *dummy, int argc, char *const
 {
     walt_vpn_config *config = entrypoint_config(cmd->server);
     walt_vpn_entrypoint *entrypoint = apr_pcalloc(cmd->pool, sizeof(*entrypoint));
-    const char *value = argc > 0 ? argv[0] : "";        /* httpd drops an empty "" */
+    const char *value = argc > 1 ? cmd->directive->args : argc ? argv[0] : "";
     const char *fault;
     char *host = NULL;
 
     (void)dummy;
-    if (argc > 1)
-        return complain(cmd, cmd->directive->args, "it takes one value, host[:port], as in "
-                        "WaltVpnServer walt.lab.example.org");
     if ((fault = refuse_section(cmd, value)))
         return fault;
     if (config->entrypoint)
@@ -210,8 +144,10 @@ static const char *set_server(cmd_parms *cmd, void *dummy, int argc, char *const
                                      "%s:%d; remove one of the two", config->entrypoint->value,
                                      config->entrypoint->directive->filename,
                                      config->entrypoint->directive->line_num));
-    if ((fault = split_host_port(cmd->pool, value, &host, &entrypoint->port)))
-        return complain(cmd, value, fault);
+    if (argc > 1 || !split_host_port(cmd->pool, value, &host, &entrypoint->port))
+        return complain(cmd, value, "this is no host[:port]; write a host name, an IPv4 address or "
+                        "an IPv6 address in brackets, without http:// and without a path, and "
+                        ":port if it is not 80");
     entrypoint->value = value;
     entrypoint->server = cmd->server;
     entrypoint->host = host;

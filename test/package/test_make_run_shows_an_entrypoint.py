@@ -247,7 +247,7 @@ def test_a_busy_port(run):
 @pytest.mark.parametrize("arguments, words", [
     (["--port", "99999"], "not a port"),
     (["--walt-server", "walt.example.org", "--walt-version", "coming"], "--walt-version is that of the stand-in"),
-    (["--walt-server", "http://walt.example.org"], "this is a URL; write the host alone"),
+    (["--walt-server", "http://walt.example.org"], "this is no host[:port]; write a host name"),
 ])
 def test_a_wrong_argument(arguments, words, run):
     """Ends with a sentence that says what is wrong, and leaves nothing behind."""

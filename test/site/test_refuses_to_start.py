@@ -10,48 +10,49 @@ from httpd import DidNotStart
 PROXIES = ("proxy", "proxy_http")
 OURS = PROXIES + ("walt_vpn",)
 
-# A value of WaltVpnServer, what the message must say of it, why.
+# A value of WaltVpnServer, why.
 MALFORMED = [
-    ('http://walt.example.org', ["this is a URL", "write the host alone"], "a URL"),
-    ('https://walt.example.org/walt-vpn/', ["this is a URL", "without http:// and without a path"], "a whole URL"),
-    ('walt.example.org/walt-vpn/', ["a path has no place here", "before the '/'"], "a path"),
-    ('walt.example.org/', ["a path has no place here"], "a slash"),
-    ('root@walt.example.org', ["user information has no place here", "behind the '@'"], "user information"),
-    ('"walt .example.org"', ["there is a space in it", "write a host name"], "a space"),
-    ('"walt.example.org "', ["there is a space in it"], "a space at the end"),
-    ('walt.example.org 8080', ["it takes one value, host[:port]"], "two values"),
-    ('', ["the value is empty", "write a host name"], "no value"),
-    ('""', ["the value is empty", "write a host name"], "an empty value"),
-    ('walt.example.org:0', ['":0" is not a port', "from 1 to 65535"], "port 0"),
-    ('walt.example.org:65536', ['":65536" is not a port', "from 1 to 65535"], "a port too high"),
-    ('walt.example.org:99999999999999999999999', ["is not a port"], "a port beyond all numbers"),
-    ('walt.example.org:-1', ["is not a port"], "a negative port"),
-    ('walt.example.org:+80', ["is not a port"], "a port with a sign"),
-    ('walt.example.org:http', ["is not a port"], "a port by name"),
-    ('walt.example.org:80x', ["is not a port"], "a port with a tail"),
-    ('walt.example.org:', ['":" is not a port', "or nothing for port 80"], "a colon without a port"),
-    (':80', ["is not a host name"], "a port alone"),
-    ('[2001:db8::1', ["is not closed", "add a ']'"], "an unclosed IPv6 address"),
-    ('2001:db8::1', ["needs brackets", "write [2001:db8::1]"], "a bare IPv6 address"),
-    ('::1', ["needs brackets", "write [::1]"], "a bare IPv6 address for this machine"),
-    ('[walt.example.org]', ["not an IPv6 address"], "a name in brackets"),
-    ('[]', ["not an IPv6 address"], "empty brackets"),
-    ('[::1]80', ["is not a port"], "no colon behind the brackets"),
-    ('[::1]:x', ["is not a port"], "a bad port behind the brackets"),
-    ('[fe80::1%eth0]', ["not an IPv6 address"], "an IPv6 address with a zone"),
-    ('192.0.2.256', ["is not an IPv4 address"], "a byte too large"),
-    ('192.0.2', ["is not an IPv4 address"], "three bytes"),
-    ('192.0.2.1.5', ["is not an IPv4 address"], "five bytes"),
-    ('walt..example.org', ["is not a host name"], "an empty label"),
-    ('.example.org', ["is not a host name"], "a dot at the beginning"),
-    ('*.example.org', ["is not a host name"], "a wildcard"),
-    ('walt,example.org', ["is not a host name"], "a comma"),
-    ('walt?x', ["is not a host name"], "a query"),
-    ('walt|example', ["is not a host name"], "a bar"),
-    ('walt!.example.org', ["is not a host name"], "a character that DNS does not have"),
-    ('x' * 64 + '.example.org', ["is not a host name"], "a label too long"),
-    ('.'.join(['x' * 50] * 6), ["is not a host name"], "a name too long"),
-    ('${WALT}', ["is not a host name"], "a variable that is not defined"),
+    ('http://walt.example.org', "a URL"),
+    ('https://walt.example.org/walt-vpn/', "a whole URL"),
+    ('walt.example.org/walt-vpn/', "a path"),
+    ('walt.example.org/', "a slash"),
+    ('root@walt.example.org', "user information"),
+    ('"walt .example.org"', "a space"),
+    ('"walt.example.org "', "a space at the end"),
+    ('walt.example.org 8080', "two values"),
+    ('', "no value"),
+    ('""', "an empty value"),
+    ('walt.example.org:0', "port 0"),
+    ('walt.example.org:65536', "a port too high"),
+    ('walt.example.org:99999999999999999999999', "a port beyond all numbers"),
+    ('walt.example.org:4294967376', "a port that is 80 in 32 bits"),
+    ('walt.example.org:-1', "a negative port"),
+    ('walt.example.org:+80', "a port with a sign"),
+    ('walt.example.org:http', "a port by name"),
+    ('walt.example.org:80x', "a port with a tail"),
+    ('walt.example.org:', "a colon without a port"),
+    (':80', "a port alone"),
+    ('[2001:db8::1', "an unclosed IPv6 address"),
+    ('2001:db8::1', "a bare IPv6 address"),
+    ('::1', "a bare IPv6 address for this machine"),
+    ('[walt.example.org]', "a name in brackets"),
+    ('[]', "empty brackets"),
+    ('[::1]80', "no colon behind the brackets"),
+    ('[::1]:x', "a bad port behind the brackets"),
+    ('[fe80::1%eth0]', "an IPv6 address with a zone"),
+    ('192.0.2.256', "a byte too large"),
+    ('192.0.2', "three bytes"),
+    ('192.0.2.1.5', "five bytes"),
+    ('walt..example.org', "an empty label"),
+    ('.example.org', "a dot at the beginning"),
+    ('*.example.org', "a wildcard"),
+    ('walt,example.org', "a comma"),
+    ('walt?x', "a query"),
+    ('walt|example', "a bar"),
+    ('walt!.example.org', "a character that DNS does not have"),
+    ('x' * 64 + '.example.org', "a label too long"),
+    ('.'.join(['x' * 50] * 6), "a name too long"),
+    ('${WALT}', "a variable that is not defined"),
 ]
 
 OTHER_DIRECTIVES = [
@@ -135,12 +136,12 @@ def line_of(ours, marked):
     return (found[0] if found else None), re.escape(ours.conf)
 
 
-@pytest.mark.parametrize("value, pieces, why", MALFORMED, ids=[row[2] for row in MALFORMED])
-def test_value_of_walt_vpn_server(value, pieces, why, httpd):
+@pytest.mark.parametrize("value, why", MALFORMED, ids=[row[1] for row in MALFORMED])
+def test_value_of_walt_vpn_server(value, why, httpd):
     """A value that is no host[:port]."""
     said = refusal(httpd, "WaltVpnServer " + value, marked="WaltVpnServer")
-    for piece in pieces + ["WaltVpnServer", value.strip('"')]:
-        assert piece in said
+    assert 'WaltVpnServer "%s": this is no host[:port]; write a host name, an IPv4 address or an IPv6 address in brackets, ' \
+           'without http:// and without a path, and :port if it is not 80' % value.strip('"') in said
 
 
 @pytest.mark.parametrize("directive, value, pieces, why", OTHER_DIRECTIVES, ids=["%s: %s" % (row[0], row[3]) for row in OTHER_DIRECTIVES])
