@@ -36,76 +36,58 @@ static void warn(const server_rec *s, const char *where, const char *fault)
                  fault);
 }
 
-static void warn_of(const walt_vpn_entrypoint *entrypoint, const char *fault)
-{
-    warn(entrypoint->server, entrypoint->where, fault);
-}
-
-/* All entrypoints, const walt_vpn_entrypoint *, in p; httpd has virtual hosts last to first. */
-static apr_array_header_t *entrypoints_of(apr_pool_t *p, const server_rec *s)
-{
-    apr_array_header_t *entrypoints = apr_array_make(p, 1, sizeof(const walt_vpn_entrypoint *));
-
-    for (; s; s = s->next) {
-        if (entrypoint_of(s))
-            APR_ARRAY_PUSH(entrypoints, const walt_vpn_entrypoint *) = entrypoint_of(s);
-    }
-    return entrypoints;
-}
-
-/* Warn of one entrypoint; no_address: what the resolver says of its WalT server, or NULL. */
+/* Say of an entrypoint that it is one, if requests for its name reach it, and warn of it;
+ * no_address: what the resolver says of its WalT server, or NULL. */
 static void check(apr_pool_t *p, server_rec *main_server, const walt_vpn_entrypoint *entrypoint,
                   const char *no_address)
 {
-    const apr_array_header_t *faults = name_check_faults(p, main_server, entrypoint);
+    apr_array_header_t *faults = apr_array_make(p, 4, sizeof(const char *));
+    const char *places = name_check(p, main_server, entrypoint, faults);
+    const server_rec *s = entrypoint->server;
     int i;
 
-    for (i = 0; i < faults->nelts; i++)
-        warn_of(entrypoint, APR_ARRAY_IDX(faults, i, const char *));
+    if (places && !is_configtest())
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s, "%s is the WalT VPN HTTP entrypoint of %s at "
+                     "%s, exposing %s", s->server_hostname, entrypoint->url, places,
+                     entrypoint->boot_only ? "what nodes boot from"
+                                           : "everything below " BOOT_PREFIX);
     if (no_address)
-        warn_of(entrypoint, no_address);
+        APR_ARRAY_PUSH(faults, const char *) = no_address;
     if (entrypoint->exposed_unsaid)
-        warn_of(entrypoint, "everything below " BOOT_PREFIX " is exposed; write WaltVpnExpose "
-                "boot, which is all that nodes need, or WaltVpnExpose all if more is meant to be");
+        APR_ARRAY_PUSH(faults, const char *) =
+            "everything below " BOOT_PREFIX " is exposed; write WaltVpnExpose boot, which is all "
+            "that nodes need, or WaltVpnExpose all if more is meant to be";
+    for (i = 0; i < faults->nelts; i++)
+        warn(s, entrypoint->where, APR_ARRAY_IDX(faults, i, const char *));
 }
 
-/* Where there is no entrypoint, nothing is left over either. */
+/* Warn of all entrypoints, and of what is left over: where there is none, nothing is. */
 static void check_all(apr_pool_t *p, server_rec *main_server)
 {
-    const apr_array_header_t *entrypoints = entrypoints_of(p, main_server);
-    const apr_array_header_t *no_address, *leftovers;
+    apr_array_header_t *entrypoints = apr_array_make(p, 1, sizeof(const walt_vpn_entrypoint *));
+    unsigned seconds = is_configtest() ? CONFIGTEST_LOOKUP : START_LOOKUP;
+    const walt_vpn_entrypoint **its;
+    const apr_array_header_t *leftovers;
+    apr_proc_t *lookups;
+    const server_rec *s;
     int i;
 
+    for (s = main_server; s; s = s->next) {
+        if (entrypoint_of(s))
+            APR_ARRAY_PUSH(entrypoints, const walt_vpn_entrypoint *) = entrypoint_of(s);
+    }
     if (entrypoints->nelts == 0)
         return;
-    no_address = resolver_check_faults(p, entrypoints,
-                                       is_configtest() ? CONFIGTEST_LOOKUP : START_LOOKUP);
+    its = (const walt_vpn_entrypoint **)entrypoints->elts;
+    lookups = apr_pcalloc(p, sizeof(*lookups) * (apr_size_t)entrypoints->nelts);
+    for (i = 0; i < entrypoints->nelts; i++)
+        resolver_check_begin(p, its[i], seconds, &lookups[i]);
+    /* In the order in which they are written: httpd has virtual hosts last to first. */
     for (i = entrypoints->nelts; i-- > 0;)
-        check(p, main_server, APR_ARRAY_IDX(entrypoints, i, const walt_vpn_entrypoint *),
-              APR_ARRAY_IDX(no_address, i, const char *));
+        check(p, main_server, its[i], resolver_check_end(p, its[i], seconds, &lookups[i]));
     leftovers = leftover_check_faults(p);
     for (i = 0; i < leftovers->nelts; i++)
         warn(main_server, "", APR_ARRAY_IDX(leftovers, i, const char *));
-}
-
-/* Say of each entrypoint that it is one, if requests for its name reach it. */
-static void announce(apr_pool_t *p, server_rec *main_server)
-{
-    const apr_array_header_t *entrypoints = entrypoints_of(p, main_server);
-    int i;
-
-    for (i = entrypoints->nelts; i-- > 0;) {
-        const walt_vpn_entrypoint *entrypoint = APR_ARRAY_IDX(entrypoints, i,
-                                                              const walt_vpn_entrypoint *);
-        const server_rec *s = entrypoint->server;
-        const char *ports = name_check_ports(p, main_server, entrypoint);
-
-        if (ports)
-            ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s, "%s is the WalT VPN HTTP entrypoint of %s "
-                         "on %s, exposing %s", s->server_hostname, entrypoint->url, ports,
-                         entrypoint->boot_only ? "what nodes boot from"
-                                               : "everything below " BOOT_PREFIX);
-    }
 }
 
 /* For configtest, which goes no further; nobody has asked for it with "httpd -S". */
@@ -121,10 +103,8 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
     (void)pconf;
     (void)plog;
     /* At start the configuration is read twice; say it for the pass that stays. */
-    if (ap_state_query(AP_SQ_MAIN_STATE) != AP_SQ_MS_CREATE_PRE_CONFIG) {
-        announce(ptemp, main_server);
+    if (ap_state_query(AP_SQ_MAIN_STATE) != AP_SQ_MS_CREATE_PRE_CONFIG)
         check_all(ptemp, main_server);
-    }
     return OK;
 }
 

@@ -16,172 +16,97 @@
 
 static const char segment[] = "walt-vpn";       /* BOOT_PREFIX without its slashes */
 
-/* Where a directive stands. */
-typedef struct {
-    const char *path;           /* of the <Location> around it, as written; NULL: none */
-    int is_pattern;             /* that is a regular expression */
-    int has_condition;          /* a RewriteCond before it says /walt-vpn/ */
-} surroundings;
-
-/* Is this path /walt-vpn or below it? */
-static int is_path_of_ours(const char *path)
-{
-    return *path == '/' && strncmp(path + 1, segment, sizeof(segment) - 1) == 0
-           && (path[sizeof(segment)] == '/' || path[sizeof(segment)] == '\0');
-}
-
-/* Is this the URL of such a path?  A host of that name is none. */
-static int is_url_of_ours(const char *url)
-{
-    const char *path = ap_strstr_c(url, "://");
-
-    path = path ? ap_strchr_c(path + 3, '/') : NULL;
-    return path && is_path_of_ours(path);
-}
-
 static int is_of_a_name(char c)
 {
     return apr_isalnum(c) || c == '-' || c == '_';
 }
 
-/* Does this regular expression ask for such a path?  "!^/walt-vpn/", "(?!walt-vpn)" ask for
- * others. */
-static int is_pattern_of_ours(apr_pool_t *p, const char *pattern)
+/* Is this a path, a URL, or a pattern, of /walt-vpn/?  A host of that name is none, and neither are
+ * "!^/walt-vpn/" and "(?!walt-vpn/)", which ask for others. */
+static int is_word_of_ours(char *word)
 {
-    char *plain = apr_pstrdup(p, pattern);
-    const char *found, *before;
-    char *to = plain;
+    const char *from = word, *found, *before;
+    char *to = word;
 
-    for (; *pattern; pattern++) {
-        if (*pattern != '\\')
-            *to++ = *pattern;
+    do {                        /* "walt\-vpn" is the same */
+        if (*from != '\\')
+            *to++ = *from;
+    } while (*from++);
+    found = *word == '!' ? NULL : ap_strstr_c(word, segment);
+    if (!found || is_of_a_name(found[sizeof(segment) - 1]))
+        return 0;
+    if (found == word || found[-1] != '/')
+        return found == word || (found[-1] != '!' && !is_of_a_name(found[-1]));
+    before = found - 1;
+    return before == word || !strchr("!/", before[-1]);
+}
+
+/* Does one of these words say /walt-vpn/? */
+static int says_ours(apr_pool_t *p, const char *args)
+{
+    while (*args) {
+        if (is_word_of_ours(ap_getword_conf(p, &args)))
+            return 1;
     }
-    *to = '\0';
-    if (*plain == '!' || !(found = ap_strstr_c(plain, segment)))
-        return 0;
-    before = found > plain && found[-1] == '/' ? found - 1 : found;
-    return (before == plain || (before[-1] != '!' && !is_of_a_name(before[-1])))
-           && !is_of_a_name(found[sizeof(segment) - 1]);
+    return 0;
 }
 
-/* Does what stands around a directive say /walt-vpn/? */
-static int is_around_ours(apr_pool_t *p, const surroundings *around)
+/* Does this directive pass requests on?  A ProxyPass to "!" does not, nor a RewriteRule without
+ * "[P]", or "proxy", among its flags. */
+static int passes_on(apr_pool_t *p, const ap_directive_t *directive)
 {
-    return around->path && (around->is_pattern ? is_pattern_of_ours(p, around->path)
-                                               : is_path_of_ours(around->path));
-}
+    const char *name = directive->directive, *args = directive->args;
+    char *last = NULL, *flag, *state;
 
-/* Is this ProxyPass, or ProxyPassMatch, about /walt-vpn/?  "!" for a target passes nothing on. */
-static int is_proxypass_of_ours(apr_pool_t *p, const char *args, int is_pattern,
-                                const surroundings *around)
-{
-    const char *path = around->path ? NULL : ap_getword_conf(p, &args);
-    const char *target = ap_getword_conf(p, &args);
-
-    if (strcmp(target, "!") == 0)
-        return 0;
-    return is_url_of_ours(target) || is_around_ours(p, around)
-           || (path && (is_pattern ? is_pattern_of_ours(p, path) : is_path_of_ours(path)));
-}
-
-/* Is P, or proxy, among these flags of a rule: "[P,L]"? */
-static int passes_on(apr_pool_t *p, const char *flags)
-{
-    char *list = apr_pstrdup(p, *flags == '[' ? flags + 1 : flags), *state;
-    const char *flag;
-
-    for (flag = apr_strtok(list, ", ]", &state); flag; flag = apr_strtok(NULL, ", ]", &state)) {
+    if (ap_cstr_casecmp(name, "SetHandler") == 0)
+        return ap_cstr_casecmpn(ap_getword_conf(p, &args), "proxy:", 6) == 0;
+    while (*args) {
+        last = ap_getword_conf(p, &args);
+        if (ap_cstr_casecmpn(name, "ProxyPass", 9) == 0 && strcmp(last, "!") == 0)
+            return 0;
+    }
+    if (ap_cstr_casecmp(name, "RewriteRule") != 0 || !last)
+        return ap_cstr_casecmp(name, "ProxyPass") == 0
+               || ap_cstr_casecmp(name, "ProxyPassMatch") == 0;
+    for (flag = apr_strtok(last, "[, ]", &state); flag; flag = apr_strtok(NULL, "[, ]", &state)) {
         if (ap_cstr_casecmp(flag, "P") == 0 || ap_cstr_casecmp(flag, "proxy") == 0)
             return 1;
     }
     return 0;
 }
 
-static int is_rule_of_ours(apr_pool_t *p, const char *args, const surroundings *around)
-{
-    const char *pattern = ap_getword_conf(p, &args);
-    const char *target = ap_getword_conf(p, &args);
-
-    return passes_on(p, ap_getword_conf(p, &args))
-           && (is_url_of_ours(target) || is_pattern_of_ours(p, pattern) || around->has_condition
-               || is_around_ours(p, around));
-}
-
-static int is_condition_of_ours(apr_pool_t *p, const char *args)
-{
-    (void)ap_getword_conf(p, &args);    /* what is matched */
-    return is_pattern_of_ours(p, ap_getword_conf(p, &args));
-}
-
-static int is_handler_of_ours(apr_pool_t *p, const char *args, const surroundings *around)
-{
-    const char *handler = ap_getword_conf(p, &args);
-
-    return ap_cstr_casecmpn(handler, "proxy:", 6) == 0
-           && (is_url_of_ours(handler) || is_around_ours(p, around));
-}
-
-/* Does this directive pass on what is below /walt-vpn/? */
-static int is_leftover(apr_pool_t *p, const ap_directive_t *directive, const surroundings *around)
-{
-    const char *name = directive->directive, *args = directive->args;
-
-    if (ap_cstr_casecmp(name, "ProxyPass") == 0)
-        return is_proxypass_of_ours(p, args, 0, around);
-    if (ap_cstr_casecmp(name, "ProxyPassMatch") == 0)
-        return is_proxypass_of_ours(p, args, 1, around);
-    if (ap_cstr_casecmp(name, "RewriteRule") == 0)
-        return is_rule_of_ours(p, args, around);
-    return ap_cstr_casecmp(name, "SetHandler") == 0 && is_handler_of_ours(p, args, around);
-}
-
-/* What stands around the directives of this section, itself inside of others. */
-static surroundings inside(apr_pool_t *p, const ap_directive_t *section,
-                           const surroundings *around)
-{
-    surroundings within = *around;
-    const char *args = section->args;
-    apr_size_t length = strlen(args);
-
-    within.has_condition = 0;
-    if (ap_cstr_casecmpn(section->directive, "<Location", 9) != 0)
-        return within;
-    if (length && args[length - 1] == '>')
-        args = apr_pstrmemdup(p, args, length - 1);
-    within.path = ap_getword_conf(p, &args);
-    within.is_pattern = ap_cstr_casecmp(section->directive, "<LocationMatch") == 0;
-    if (strcmp(within.path, "~") == 0) {
-        within.path = ap_getword_conf(p, &args);
-        within.is_pattern = 1;
-    }
-    return within;
-}
-
-/* Add what of these directives, and of those inside them, passes on what is below /walt-vpn/. */
-static void walk(apr_pool_t *p, const ap_directive_t *directive, surroundings around,
+/* Add what of these directives, and of those inside them, passes on what is below /walt-vpn/; in a
+ * <Location> that says so, what passes anything on. */
+static void walk(apr_pool_t *p, const ap_directive_t *directive, int is_inside,
                  apr_array_header_t *faults)
 {
+    int on_condition = 0;       /* a RewriteCond before it says so */
+
     for (; directive; directive = directive->next) {
+        const char *name = directive->directive;
+        int is_ours = says_ours(p, directive->args);
+        int is_rule = ap_cstr_casecmp(name, "RewriteRule") == 0;
+
         if (directive->first_child)
-            walk(p, directive->first_child, inside(p, directive, &around), faults);
-        else if (is_leftover(p, directive, &around))
+            walk(p, directive->first_child,
+                 is_inside || (is_ours && ap_cstr_casecmpn(name, "<Location", 9) == 0), faults);
+        else if ((is_ours || is_inside || (is_rule && on_condition)) && passes_on(p, directive))
             APR_ARRAY_PUSH(faults, const char *) =
                 apr_psprintf(p, "%s %s (%s:%d): it passes requests below " BOOT_PREFIX " on to the "
                              "WalT server unguarded, under every name that is no entrypoint's; "
-                             "take it out", directive->directive, directive->args,
-                             directive->filename, directive->line_num);
-        if (ap_cstr_casecmp(directive->directive, "RewriteCond") == 0)
-            around.has_condition |= is_condition_of_ours(p, directive->args);
-        else if (ap_cstr_casecmp(directive->directive, "RewriteRule") == 0)
-            around.has_condition = 0;
+                             "take it out", name, directive->args, directive->filename,
+                             directive->line_num);
+        if (is_rule)
+            on_condition = 0;
+        else if (ap_cstr_casecmp(name, "RewriteCond") == 0)
+            on_condition |= is_ours;
     }
 }
 
 apr_array_header_t *leftover_check_faults(apr_pool_t *p)
 {
     apr_array_header_t *faults = apr_array_make(p, 1, sizeof(const char *));
-    surroundings none = { NULL, 0, 0 };
 
-    walk(p, ap_conftree, none, faults);
+    walk(p, ap_conftree, 0, faults);
     return faults;
 }

@@ -7,17 +7,11 @@
 #include "request/entrypoint.h"
 
 /*
- * What would keep requests for a name of this entrypoint from it, with the places of both and what
- * to change: an array of const char *, in p; empty: nothing.  Once the configuration is read.
+ * Once the configuration is read: add to faults, const char * in p, what would keep requests for a
+ * name of this entrypoint from it, and what to change.  Returns the addresses and ports at which
+ * requests for its ServerName do reach it, as in "*:80", in p; NULL: none.
  */
-apr_array_header_t *name_check_faults(apr_pool_t *p, server_rec *main_server,
-                                      const walt_vpn_entrypoint *entrypoint);
-
-/*
- * The ports on which requests for its ServerName do reach it, as in "port 80" or "ports 80, 8080",
- * in p; NULL: none.
- */
-const char *name_check_ports(apr_pool_t *p, server_rec *main_server,
-                             const walt_vpn_entrypoint *entrypoint);
+const char *name_check(apr_pool_t *p, server_rec *main_server,
+                       const walt_vpn_entrypoint *entrypoint, apr_array_header_t *faults);
 
 #endif

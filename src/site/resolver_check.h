@@ -6,12 +6,14 @@
 
 #include "request/entrypoint.h"
 
-/*
- * What the resolver says of the WalT server of each of these entrypoints, an array of const
- * walt_vpn_entrypoint *: an array of const char *, in p, of the same length; NULL in it: nothing is
- * wrong.  Takes no longer than this many seconds, whatever the resolver does.
- */
-apr_array_header_t *resolver_check_faults(apr_pool_t *p, const apr_array_header_t *entrypoints,
-                                          int seconds);
+#include "apr_thread_proc.h"
+
+/* Have a process look the name of a WalT server up, for so many seconds at most. */
+void resolver_check_begin(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint,
+                          unsigned seconds, apr_proc_t *process);
+
+/* Wait for its end.  Returns what is wrong, in p; NULL: the name has an address. */
+const char *resolver_check_end(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint,
+                               unsigned seconds, apr_proc_t *process);
 
 #endif

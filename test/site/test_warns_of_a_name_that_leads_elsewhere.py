@@ -16,8 +16,9 @@ NAMELESS = "<VirtualHost *:80>\nDocumentRoot @DIR@/htdocs\n</VirtualHost>\n"
 ENTRY = "<VirtualHost %s>\nServerName entry.example.org\nWaltVpnServer 192.0.2.7\nWaltVpnExpose boot\n%s\n</VirtualHost>\n"
 PLAIN = ENTRY % ("*:80", "")
 
-FIRST = "which goes by this name too (ServerName or ServerAlias) and is read first; take the name out there, " \
-        "or have the entrypoint read first (sites-enabled is read in the order of the names)"
+FIRST = "which goes by this name too and is read first; give it a ServerName and ServerAlias of its own, or have the entrypoint " \
+        "read first"
+SPECIFIC = "which is more specific; have the entrypoint in a <VirtualHost> that names %s"
 
 # The sites, lines outside of them, the names that lead astray, at which places, the site that gets them (counted from 0), what
 # is said of it, and why.
@@ -41,29 +42,25 @@ ASTRAY = [
     (OTHER % "ServerAlias entry.example.org" + PLAIN, "Listen 127.0.0.2:80\nListen [::1]:80", "entry.example.org",
      "127.0.0.2:80, [::1]:80", 0, FIRST, "on all addresses that are listened on"),
     (NAMELESS + PLAIN, "ServerName entry.example.org\nListen 80", "entry.example.org", "*:80", 0,
-     "which has no ServerName and so goes by the main server's; give it a ServerName of its own",
-     "a default site without a name"),
+     FIRST, "a default site without a name, which goes by the main server's"),
     ("<VirtualHost *:80>\nServerName entry.example.org\nWaltVpnServer 192.0.2.8\nWaltVpnExpose boot\n</VirtualHost>\n" + PLAIN,
      "Listen 80", "entry.example.org", "*:80", 0,
-     "another entrypoint of this name (WaltVpnServer 192.0.2.8) that is read first; remove one of the two", "two entrypoints"),
+     FIRST, "two entrypoints"),
     ("<VirtualHost 127.0.0.2:80>\nServerName other.example.org\n</VirtualHost>\n" + ENTRY % ("*:80",
      "ServerAlias a.example.org"),
      "Listen 127.0.0.2:80\nListen 127.0.0.3:80", "entry.example.org, a.example.org", "127.0.0.2:80", 0,
-     "which is more specific; write <VirtualHost *:80 127.0.0.2:80> for the entrypoint, or in place of * the addresses alone "
-     "at which nodes come", "an address"),
+     SPECIFIC % "127.0.0.2:80", "an address"),
     ("<VirtualHost 127.0.0.2:80>\nServerName entry.example.org\n</VirtualHost>\n" + ENTRY % ("127.0.0.2:80 *:80", ""),
      "Listen 80",
      "entry.example.org", "127.0.0.2:80", 0, FIRST, "at an address of loopback, which it names"),
     ("<VirtualHost [::1]:80>\nServerName other.example.org\n</VirtualHost>\n" + PLAIN, "Listen [::1]:80\nListen 127.0.0.3:80",
      "entry.example.org", "[::1]:80", 0,
-     "which is more specific; write <VirtualHost *:80 [::1]:80> for the entrypoint, or in place of "
-     "* the addresses alone at which nodes come", "an address of IPv6"),
+     SPECIFIC % "[::1]:80", "an address of IPv6"),
     (OTHER % "" + ENTRY % ("*:*", ""), "Listen 80", "entry.example.org", "*:80", 0,
-     "which is more specific; write <VirtualHost *:* *:80> for the entrypoint", "a port, to any port"),
+     SPECIFIC % "*:80", "a port, to any port"),
     (OTHER % "", "ServerName entry.example.org\nWaltVpnServer 192.0.2.7\nWaltVpnExpose boot\nListen 80", "entry.example.org",
      "*:80", 0,
-     "ahead of the main server; move WaltVpnServer and its ServerName into a <VirtualHost *:80>",
-     "virtual hosts, to the main server"),
+     SPECIFIC % "*:80", "virtual hosts, to the main server"),
     (OTHER % "" + ENTRY % ("*:80", "ServerAlias [2001:db8::7] 2001:db8::8"), "Listen 80", "[2001:db8::7]", "*:80", 0,
      "as httpd does not know the name in this form; write 2001:db8::7", "an IPv6 address in brackets"),
     (OTHER % "" + ENTRY % ("*:80", "ServerAlias a.example.org."), "Listen 80", "a.example.org.", "*:80", 0,
@@ -151,7 +148,7 @@ def test_a_name_that_httpd_refuses(name, httpd):
     assert "a connection" not in lines and "a request" not in lines
     assert [line for line in lines if "WaltVpnServer" in line] == [
         "WaltVpnServer 192.0.2.7 (%s): requests for %s at *:80 go to nobody, as httpd refuses such a name with 400 "
-        "(HttpProtocolOptions Strict); use one of letters, digits, hyphens and dots whose last part begins with a letter"
+        "(HttpProtocolOptions Strict); use letters, digits, hyphens and dots, and a letter where its last part begins"
         % (ours.place("WaltVpnServer"), name)]
 
 
@@ -201,15 +198,16 @@ def test_it_is_so(httpd, walt):
     ours.restart()
     assert ours.get("/walt-vpn/server", host="entry.example.org").status == 200
     assert len(re.findall(warning, ours.error_log)) == 2
-    assert "entry.example.org is the WalT VPN HTTP entrypoint of http://%s/walt-vpn/ on port %d, " % (walt.location,
-                                                                                                      ours.port) \
-        in ours.error_log
+    assert "entry.example.org is the WalT VPN HTTP entrypoint of http://%s/walt-vpn/ at 127.0.0.1:%d, " % (
+        walt.location, ours.port) in ours.error_log
 
 
-def test_the_notice_names_all_ports(httpd):
+def test_the_notice_names_all_places(httpd):
     """Those where it is true, once each."""
     ours = httpd("<VirtualHost *:@PORT@>\nServerName entry.example.org\nWaltVpnServer 127.0.0.77\n</VirtualHost>\n"
                  "<VirtualHost 127.0.0.3:@PORT@>\nServerName other.example.org\n</VirtualHost>",
                  server="Listen 127.0.0.2:@PORT@\nListen 127.0.0.3:@PORT@")
     ours.tolerate_log("which is more specific")
-    assert "entrypoint of http://127.0.0.77/walt-vpn/ on port %d, exposing" % ours.port in ours.error_log
+    assert "entrypoint of http://127.0.0.77/walt-vpn/ at " in ours.error_log
+    places = re.search("walt-vpn/ at (.*), exposing", ours.error_log).group(1).split(", ")
+    assert sorted(places) == ["127.0.0.%d:%d" % (n, ours.port) for n in (1, 2)]

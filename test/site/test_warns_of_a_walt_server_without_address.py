@@ -17,8 +17,8 @@ import processes
 SITE = "<VirtualHost *:80>\nServerName %s.example.org\nWaltVpnServer %s\nWaltVpnExpose boot\n</VirtualHost>\n"
 REMEDY = 'no node boots until it has one; try "getent hosts %s", and mend the name, write the address in its place, ' \
          'or add it to /etc/hosts'
-SILENT = "this machine's resolver has not found an address of it within %d s; " + REMEDY
 FOUND_NONE = "this machine's resolver finds no address of it (%s); " + REMEDY
+SILENT = FOUND_NONE.replace("%s", "it did not answer within %d s", 1)
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def test_notice(value, url, httpd):
     """One notice at start, and one at each reload, says which name is the entrypoint of which WalT server."""
     ours = httpd("WaltVpnServer " + value)
     ours.tolerate_log(NO_ADDRESS)
-    notice = r"walt_vpn:notice.* entrypoint\.example\.org is the WalT VPN HTTP entrypoint of %s on port %d, exposing everything" \
+    notice = r"walt_vpn:notice.* entrypoint\.example\.org is the WalT VPN HTTP entrypoint of %s at 127\.0\.0\.1:%d, exposing everything" \
              % (re.escape(url), ours.port)
     assert len(re.findall(notice, ours.error_log)) == 1
     ours.graceful()
