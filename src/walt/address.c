@@ -140,8 +140,8 @@ static int is_in_order(const address_list *list)
     return list->is_proven && list->best == 0;
 }
 
-/* Is mod_proxy to be told this, when it was told that? */
-static int has_changed(const address_list *former, const address_list *found)
+/* Is mod_proxy to be told what was found, where it was told the former list? */
+static int differs(const address_list *former, const address_list *found)
 {
     return !are_same(former, found) || strcmp(best_of(former), best_of(found)) != 0
            || is_in_order(former) != is_in_order(found);
@@ -153,9 +153,10 @@ static void publish(name_row *row, const address_list *found, apr_status_t fault
     /* Without the book the lookup counts as lost, in a while. */
     if (book_open(&row->lock) == BOOK_CLOSED)
         return;
-    if (has_changed(&row->list, found))
+    if (found->count && differs(&row->list, found))
         row->serial++;
-    row->list = *found;
+    if (found->count)           /* what was known once is never forgotten */
+        row->list = *found;
     row->fault = fault;
     if (is_over)
         row->ended = apr_time_now();
