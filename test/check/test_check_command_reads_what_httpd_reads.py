@@ -107,7 +107,7 @@ def test_a_configuration_that_httpd_refuses(check, httpd):
     status, text = check(at=ours)
     assert status == 1
     assert text.splitlines()[0] == "WALT-VPN CRITICAL: httpd refuses its configuration, and would not start with it"
-    assert "write the host alone, without http://" in text
+    assert "WaltVpnServer" in text and "http://x/" in text
     assert '-> mend that, and see what "%s -t" says' % " ".join(ours.command()) in text
 
 

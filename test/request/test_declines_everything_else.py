@@ -58,7 +58,7 @@ def test_another_virtual_host(httpd, walt):
     ours = httpd("<VirtualHost *:@PORT@>\nServerName first.example.org\n</VirtualHost>\n"
                  "<VirtualHost *:@PORT@>\nServerName second.example.org\nWaltVpnServer %s\n</VirtualHost>" % walt.location,
                  server="WaltVpnServer %s" % walt.location)
-    ours.expect_log("requests for localhost at .*, ahead of the main server")
+    ours.expect_log("requests for localhost at .* go to the <VirtualHost> at")
     assert ours.get("/walt-vpn/server", host="first.example.org").status == 404
     assert ours.get("/walt-vpn/server", host="localhost").status == 404
     assert walt.requests() == []
