@@ -34,7 +34,7 @@ def test_fleet_on_a_cold_cache(nodes, entrypoint, cache, walt):
     walt.rate(2 << 20)
     assert all(boot.booted for boot in Fleet(httpd, nodes).boots())
     assert fetched(walt) == 1
-    assert nodes == 1 or len(processes_that_answered(httpd)) > 1
+    wait_until(lambda: nodes == 1 or len(processes_that_answered(httpd)) > 1, what="log lines of two processes")
     assert cache.parts() == [] and len(cache.images()) == 1
     assert all(boot.booted for boot in Fleet(httpd, nodes).boots())
     assert fetched(walt) == 1

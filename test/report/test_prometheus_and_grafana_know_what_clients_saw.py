@@ -47,9 +47,11 @@ def storm(ours, walt):
     walt.fault("boot.img", "rst", at_byte=3 * MIB)
     boots = Fleet(ours, 12).boots()
     walt.set_image("192.168.4.1", "another", mib=4)
-    walt.fault("boot.img", "flip", at_byte=MIB)
+    walt.fault("boot.img", "flip", at_byte=3 * MIB)
+    walt.rate(4 * MIB)          # so that the node has most of the image when the wrong bit comes to light
     for _ in range(2):          # what the flipped bit spoils starts over
         boots += Fleet(ours, ["192.168.4.1"]).boots()
+    walt.rate(None)
     boots += Fleet(ours, ["192.168.5.%d" % number for number in range(1, 7)], lost_links={"boot.img": [3 * MIB]}).boots()
     walt.fault("192-168-6-[0-9]*/boot.sig", "status", status=404, times=None)
     failed = Fleet(ours, ["192.168.6.%d" % number for number in range(1, 4)]).boots()
