@@ -143,18 +143,6 @@ void promise_reset(request_rec *r)
     (void)ap_pass_brigade(r->proto_output_filters, bb);
 }
 
-void promise_reset_now(request_rec *r)
-{
-    struct sockaddr nobody = { .sa_family = AF_UNSPEC };
-    apr_socket_t *socket = r->connection->master ? NULL : ap_get_conn_socket(r->connection);
-    apr_os_sock_t descriptor;
-
-    /* A TCP socket that is taken away from its peer tells it so with a reset. */
-    if (socket && apr_os_sock_get(&descriptor, socket) == APR_SUCCESS)
-        (void)connect(descriptor, &nobody, sizeof(nobody));
-    promise_reset(r);
-}
-
 void promise_register_hooks(void)
 {
     ap_hook_pre_close_connection(walt_vpn_pre_close_connection, NULL, NULL, APR_HOOK_MIDDLE);

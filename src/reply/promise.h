@@ -24,9 +24,6 @@ void promise_end_reading(request_rec *r);
  * closed. */
 void promise_reset(request_rec *r);
 
-/* The reset at once, by a thread that goes on with other things and closes the connection later. */
-void promise_reset_now(request_rec *r);
-
 void promise_register_hooks(void);
 
 #endif

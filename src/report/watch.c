@@ -203,7 +203,8 @@ static int place_of_reason(const char *reason)
 
 /* ------------------------------------------------------------------ marks */
 
-apr_off_t boot_watch_on_its_way(conn_rec *c)
+/* Bytes that the kernel took for this connection and that the other end does not have yet. */
+static apr_off_t on_its_way(conn_rec *c)
 {
     int bytes = 0;
     apr_socket_t *socket = c->master ? NULL : ap_get_conn_socket(c);
@@ -302,7 +303,7 @@ static void pass_mark(void *data)
     watch *watch = mark->owner->watch;
 
     if (watch && !mark->owner->c->aborted) {
-        apr_off_t waiting = watch->hold.row < 0 ? 0 : boot_watch_on_its_way(mark->owner->c);
+        apr_off_t waiting = watch->hold.row < 0 ? 0 : on_its_way(mark->owner->c);
 
         watch->written = mark->at;
         watch->arrived = mark->at > waiting ? mark->at - waiting : 0;

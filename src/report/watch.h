@@ -43,9 +43,6 @@ void boot_watch_digest(request_rec *r, const char *digest);
 /* What is sent in this reply comes of this fetch; 0: it is verified. */
 void boot_watch_fetch(walt_vpn_request *request, apr_uint64_t fetch);
 
-/* Bytes that the kernel took for this connection and that the other end does not have yet. */
-apr_off_t boot_watch_on_its_way(conn_rec *c);
-
 /* This many bytes of the WalT server's have come in. */
 void boot_watch_received(const walt_vpn_entrypoint *entrypoint, apr_off_t bytes);
 
