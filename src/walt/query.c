@@ -11,6 +11,7 @@
 #include "report/watch.h"
 #include "walt/worker.h"
 
+#include "apr_optional_hooks.h"
 #include "apr_portable.h"
 #include "apr_strings.h"
 #include "http_core.h"
@@ -23,9 +24,6 @@
 #include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-/* It is not there when mod_proxy is not: then configtest says so (site/directives.c). */
-#pragma weak proxy_hook_create_req
 
 static ap_filter_rec_t *query_filter, *no_body_filter;
 
@@ -386,6 +384,6 @@ void walt_query_register_hooks(void)
                                              AP_FTYPE_RESOURCE);
     no_body_filter = ap_register_input_filter("WALT_VPN_NO_BODY", filter_no_body, NULL,
                                               AP_FTYPE_PROTOCOL);
-    if (proxy_hook_create_req)
-        proxy_hook_create_req(walt_vpn_create_req, NULL, NULL, APR_HOOK_MIDDLE);
+    /* Optional, because mod_proxy may be missing: then configtest says so (site/directives.c). */
+    APR_OPTIONAL_HOOK(proxy, create_req, walt_vpn_create_req, NULL, NULL, APR_HOOK_MIDDLE);
 }

@@ -1,0 +1,20 @@
+"""An httpd that is told to end ends at once, although the WalT server is silent in the middle of an image."""
+
+import pytest
+
+import wire
+from fetches import HALF, await_fetch
+from stand_in import VERSIONS
+
+
+@pytest.mark.walt_versions(*VERSIONS)
+def test_fetch_is_silent(entrypoint, cache, walt):
+    """httpd writes AH00045 into its error log when a child does not end, which no test tolerates."""
+    httpd = entrypoint(cache=cache.path)
+    httpd.tolerate_log("proxy_http:error")
+    walt.fault("boot.img", "silence", at_byte=HALF)
+    with httpd.connect() as node:
+        node.send(wire.request("/walt-vpn/per-ip/192-168-152-7/boot.img", httpd.server_name))
+        await_fetch(walt)
+        httpd.stop()
+    assert len(cache.parts()) == 1 and not cache.images()
