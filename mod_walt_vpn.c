@@ -168,8 +168,9 @@ static int is_entrypoint(void *data, conn_rec *c, server_rec *s)
 /*
  * A process that begins to end (graceful restart, MaxConnectionsPerChild) may have taken a
  * connection that the event MPM did not count yet when it looked whether there are any.  Nobody
- * then finishes what is left to the MPM or to the feeder, and the process ends with it.  So at the
- * address of an entrypoint the thread itself serves such a connection to its end.
+ * then finishes what is left to the MPM or to the keeper of the room (boot/room.c), and the process
+ * ends with it.  So at the address of an entrypoint the thread itself serves such a connection to
+ * its end.
  */
 static int walt_vpn_pre_connection(conn_rec *c, void *socket)
 {

@@ -162,7 +162,7 @@ static const char *const reasons[] = {
     /* mod_walt_vpn.c */
     REASON_DISGUISE, REASON_NOT_EXPOSED, REASON_METHOD, REASON_HEADER, REASON_LARGE_ENROLL,
     REASON_LARGE_CHUNKED, REASON_BODY,
-    /* boot/files.c */
+    /* boot/visit.c */
     REASON_CHANGED, REASON_FAILED_FETCH,
     /* here */
     REASON_CONFIGURATION
@@ -222,7 +222,7 @@ typedef struct watch {
     int begun;                  /* its head has passed */
     int counted;                /* among the answers of its entrypoint, */
     walt_vpn_answer counted_as; /* as this one */
-    boot_hold hold;           /* of the boot that it is part of; place -1: of none */
+    boot_hold hold;             /* of the boot that it is part of; place -1: of none */
     apr_off_t from;             /* first byte of the file that is sent */
     apr_off_t announced;        /* bytes of body that the head announces; -1: it does not */
     apr_off_t passed;           /* bytes of body that have passed on */
@@ -370,12 +370,11 @@ static void begin_watch(request_rec *r, watch *watch)
         return;
     watch->from = r->status == HTTP_OK ? 0 : request->resume_from;
     watch->hold = boots_start(request->entrypoint->place, request->boot.node,
-                                    r->useragent_ip, request->digest,
-                                    watch->from + watch->announced, watch->from,
-                                    request->answer,
-                                    request->answer == WALT_VPN_RELAYED
-                                    && request->entrypoint->folder ? FETCH_RELAYED
-                                                                   : request->fetch);
+                              r->useragent_ip, request->digest,
+                              watch->from + watch->announced, watch->from,
+                              request->answer,
+                              request->answer == WALT_VPN_RELAYED
+                              && request->entrypoint->folder ? FETCH_RELAYED : request->fetch);
     count_answer(watch, request->answer);       /* an image takes its time */
 }
 

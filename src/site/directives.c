@@ -461,8 +461,7 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
             rv = walt_address_open(pconf, main_server->process->pool, entrypoint);
         if (rv != APR_SUCCESS)
             return refuse_for_memory(main_server, rv);
-        entrypoint->place = counters_place(s->server_hostname, entrypoint->url,
-                                                         &is_new);
+        entrypoint->place = counters_place(s->server_hostname, entrypoint->url, &is_new);
         if (is_new)
             boot_memory_recall(ptemp, entrypoint);
         if (entrypoint->place < 0)

@@ -6,7 +6,6 @@
 #include "request/entrypoint.h"
 #include "store/digest.h"
 
-
 /* A child ends: what it knows of boots is kept. */
 static apr_status_t keep_boots(void *main_server)
 {
