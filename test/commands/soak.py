@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Everything at once, for as long as you like: nodes that boot, lose their links, are slow or go away; a WalT server that
 fails in all its ways and changes its images; children of httpd that are killed; graceful restarts; a cache that is too
-small, and damaged, on a disk that fails now and then.
+small, and damaged, on a disk that fails now and then, with and without sendfile; a stranger's floods.
 
     test/commands/soak.py [--seconds 120] [--seed N] [--mpm event] [--walt-version coming]
 
@@ -18,6 +18,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -55,7 +56,7 @@ LONGEST = 60
 
 # What the faults may leave in the error log; of httpd itself only that children are killed and that they are all busy.
 TOLERATED = [OF_A_TEST, "proxy", "was answered with [45]", "ended short", "is damaged: removed", "is not a signature",
-             "AH10392", "AH03490", "AH00484", "AH00161", "images are relayed until this is mended"]
+             "AH10392", "AH03490", "AH00484", "AH00161", "AH10159", "images are relayed until this is mended"]
 
 
 def is_locked(path):
@@ -83,6 +84,7 @@ class Soak:
         self.seed = seed
         self.mpm = mpm
         self.version = version or self.random("version").choice(VERSIONS)
+        self.sendfile = self.random("sendfile").choice(["On", "Off"])
         self.say = say
         self.over = threading.Event()
         self.outcomes = collections.Counter()
@@ -131,6 +133,24 @@ class Soak:
             self.over.wait(chance.random() / 5)
 
     # Everybody else
+
+    def flood(self, chance):
+        """A stranger, whose address is no node's, asks for what takes time, more often than there are threads, and waits a
+        little."""
+        self.deeds["a request of a flood"] += 60
+        connections = []
+        for _ in range(60):
+            method, file = chance.choice([("HEAD", "boot.img"), ("GET", "boot.sig"), ("GET", "boot.img")])
+            try:
+                connections.append(socket.create_connection(("127.0.0.1", self.httpd.port), 2, ("127.0.0.66", 0)))
+                connections[-1].send(b"%s /walt-vpn/per-ip/192-168-%d-%d/%s HTTP/1.1\r\nHost: %s\r\n\r\n" % (
+                    method.encode(), chance.choice([0, 9]), chance.randint(1, NODES), file.encode(),
+                    self.httpd.server_name.encode()))
+            except OSError:
+                pass        # httpd is busy, or restarts
+        self.over.wait(chance.random() / 2)
+        for connection in connections:
+            connection.close()
 
     def change_images(self, chance):
         who = chance.choice(["*", "192.168.0.%d" % chance.randint(1, NODES)])
@@ -238,7 +258,7 @@ class Soak:
         for number in range(1, NODES + 1):
             self.walt.set_image("192.168.0.%d" % number, *IMAGES[number % len(IMAGES)])
         self.storm(seconds, [(self.break_walt, 20), (self.kill_child, 1), (self.restart_gracefully, 1), (self.remove_image, 4),
-                             (self.walt_goes_down, 1), (self.disk_fails, 10)])
+                             (self.walt_goes_down, 1), (self.disk_fails, 10), (self.flood, 2)])
 
     def storm_of_lies(self, seconds):
         """Also images change, between their signature and their bytes, too, and bytes do, on their way and in the folder: a node
@@ -246,7 +266,7 @@ class Soak:
         self.harmless += (Outcome.CORRUPT,)
         self.storm(seconds, [(self.change_images, 6), (self.break_walt, 17), (self.let_walt_lie, 13), (self.kill_child, 1),
                              (self.restart_gracefully, 1), (self.damage_image, 3), (self.remove_image, 1),
-                             (self.walt_goes_down, 1), (self.disk_fails, 3)])
+                             (self.walt_goes_down, 1), (self.disk_fails, 3), (self.flood, 2)])
 
     def storm(self, seconds, plan):
         deeds = [deed for deed, weight in plan for _ in range(weight)]
@@ -321,11 +341,12 @@ class Soak:
         os.mkdir(place)
         self.cache = CacheFolder(os.path.join(folder, "images"))
         self.disk = FlakyDisk(folder, self.cache.path)
-        self.say("soak of %g s on %s, %s version of WalT, seed %s" % (self.seconds, self.mpm, self.version, self.seed))
+        self.say("soak of %g s on %s, %s version of WalT, EnableSendfile %s, seed %s" % (
+            self.seconds, self.mpm, self.version, self.sendfile, self.seed))
         try:
             with mock.patch.dict(os.environ, self.disk.environment), WaltServer(version=self.version) as self.walt, \
                     WaltVpn(place, self.walt, cache=self.cache.path, mpm=self.mpm, vhost=hasty(self.walt.location),
-                            server="WaltVpnCacheSize 5M\n" + SERVER[self.mpm]) as self.httpd:
+                            server="WaltVpnCacheSize 5M\nEnableSendfile %s\n%s" % (self.sendfile, SERVER[self.mpm])) as self.httpd:
                 quiet = max(2, int(self.seconds / 4))
                 self.sign_images()
                 self.quiet_boots(quiet)
