@@ -6,7 +6,7 @@ import pytest
 
 import wire
 from boot_files import image_digest, image_pieces
-from fetches import fetched
+from fetches import HALF, fetched
 from fleet import Fleet
 from link import Link
 from proxies import WaltVpn
@@ -84,6 +84,33 @@ def test_what_has_changed_meanwhile(breaking, walt, node):
     assert boots[0].booted or boots[0].outcome.name == "HTTP_ERROR", boots
     walt.rate(None)
     assert node(httpd).boot().image_sha256 == new
+
+
+HEAD = "HTTP/1.1 206 Partial Content\r\nContent-Length: %d\r\n%sConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize("length, lines, is_right", [
+    (HALF, "Content-Range: bytes %d-%d/%d\r\n" % (HALF, MIB - 1, MIB), True),
+    (HALF, "Content-Range: bytes %d-%d/%d\r\n" % (HALF - 1, MIB - 2, MIB - 1), False),
+    (HALF + 1, "Content-Range: bytes %d-%d/%d\r\n" % (HALF - 1, MIB - 1, MIB), False),
+    (HALF, "Content-Range: bytes %d-%d/%d\r\n" % (HALF, MIB - 2, MIB), False),
+    (HALF - 1, "Content-Range: bytes %d-%d/%d\r\n" % (HALF, MIB - 1, MIB), False),
+    (HALF + 1, "Content-Range: bytes %d-%d/%d\r\n" % (HALF, MIB, MIB + 1), False),
+    (HALF, "Content-Range: bytes %d-%d/*\r\n" % (HALF, MIB - 1), False),
+    (HALF, "", False),
+    (HALF, "Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Range: bytes %d-%d/%d\r\n" % (HALF, MIB - 1, MIB), False)],
+    ids=["right", "other rest", "other start", "no end", "other length", "other size", "no size", "nothing said", "other file"])
+def test_what_is_not_the_rest(length, lines, is_right, entrypoint, cache, walt, node):
+    """Nothing of a 206 that is not what was asked for is in the file: the next question is for all of it. (It breaks off behind
+    one byte.)"""
+    httpd = entrypoint(cache=cache.path)
+    httpd.tolerate_log("proxy")
+    walt.fault("boot.img", "fin", at_byte=HALF)
+    byte = image_pieces("default", 1)[0][HALF:HALF + 1].decode("latin-1")
+    walt.fault("boot.img", "raw", reply=HEAD % (length, lines) + byte)
+    assert node(httpd).boot().booted
+    asked = [request.header("Range") for request in walt.requests("boot.img")]
+    assert asked == [None, "bytes=%d-" % HALF, "bytes=%d-" % (HALF + 1) if is_right else None]
 
 
 def test_without_a_folder(breaking, walt):
