@@ -15,6 +15,7 @@
 #include "apr_thread_mutex.h"
 #include "apr_thread_proc.h"
 #include "ap_mpm.h"
+#include "mpm_common.h"
 
 /* Most threads at once: the image fetches and questions of this process, and the ends of its
  * requests. */
@@ -123,18 +124,24 @@ int crew_is_possible(void)
     return mutex != NULL;
 }
 
+/* From now on nobody begins anything, and no answer is waited for. */
+static void begin_to_leave(void)
+{
+    apr_thread_mutex_lock(mutex);
+    crew_is_leaving = 1;
+    apr_thread_mutex_unlock(mutex);
+    walt_query_end_all();
+}
+
 /* The process ends: so does all that the crew is at. */
 static apr_status_t leave(void *data)
 {
     member *one;
 
     (void)data;
-    apr_thread_mutex_lock(mutex);
-    crew_is_leaving = 1;
+    begin_to_leave();
     one = crew;
     crew = NULL;
-    apr_thread_mutex_unlock(mutex);
-    walt_query_interrupt_all();
     while (one) {
         member *next = one->next;
 
@@ -158,7 +165,17 @@ static void walt_vpn_child_init(apr_pool_t *pchild, server_rec *main_server)
         apr_pool_pre_cleanup_register(pchild, NULL, leave);
 }
 
+/* The process is told to end at once.  First it waits for its threads, which would wait for the
+ * WalT server. */
+static void walt_vpn_child_stopping(apr_pool_t *pchild, int graceful)
+{
+    (void)pchild;
+    if (mutex && !graceful)
+        begin_to_leave();
+}
+
 void crew_register_hooks(void)
 {
+    ap_hook_child_stopping(walt_vpn_child_stopping, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_init(walt_vpn_child_init, NULL, NULL, APR_HOOK_MIDDLE);
 }

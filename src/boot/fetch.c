@@ -252,7 +252,6 @@ static int try_once(fetch *its, walt_query *query)
     query->begin = begin_image;
     query->take = take_image;
     query->pause = pause_image;
-    query->stop = &crew_is_leaving;
     query->data = its;
     its->from_start = 0;
     walt_query_ask(query);

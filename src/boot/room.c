@@ -472,7 +472,7 @@ static void stay_here(visit *its)
     while (visit_go_on(its) != VISIT_OVER) {
         if (its->state == VISIT_SENDS && visit_feed(its) == VISIT_OVER)
             break;
-        if (!wait_a_moment(its, &taken)) {
+        if (crew_is_leaving || !wait_a_moment(its, &taken)) {
             its->r->connection->aborted = 1;
             its->state = VISIT_OVER;
             its->status = OK;

@@ -36,7 +36,6 @@ typedef struct walt_question {
     apr_time_t began;
     int is_answered;            /* its head has come */
     /* What other threads use, under the mutex of those that are under way. */
-    volatile int is_interrupted;
     int socket;                 /* a descriptor of our own for what leads to the WalT server; -1:
                                  * none yet */
     struct walt_question *next;
@@ -46,7 +45,8 @@ typedef struct walt_question {
 static struct {
     pthread_mutex_t mutex;
     walt_question *first;
-} under_way = { PTHREAD_MUTEX_INITIALIZER, NULL };
+    volatile int are_over;      /* the process ends: no answer is wanted any more */
+} under_way = { PTHREAD_MUTEX_INITIALIZER, NULL, 0 };
 
 /* ------------------------------------------------------------------ the end, from outside */
 
@@ -78,15 +78,14 @@ static void end_connection(const walt_question *question)
         (void)shutdown(question->socket, SHUT_RDWR);    /* or it has ended by itself */
 }
 
-void walt_query_interrupt_all(void)
+void walt_query_end_all(void)
 {
     walt_question *question;
 
     pthread_mutex_lock(&under_way.mutex);
-    for (question = under_way.first; question; question = question->next) {
-        question->is_interrupted = 1;
+    under_way.are_over = 1;
+    for (question = under_way.first; question; question = question->next)
         end_connection(question);
-    }
     pthread_mutex_unlock(&under_way.mutex);
 }
 
@@ -107,16 +106,10 @@ static int walt_vpn_create_req(request_rec *r, request_rec *answer)
     if (question->socket >= 0)
         close(question->socket);
     question->socket = fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
-    if (question->is_interrupted)
+    if (under_way.are_over)
         end_connection(question);
     pthread_mutex_unlock(&under_way.mutex);
     return DECLINED;
-}
-
-/* Is the answer not wanted any more? */
-static int is_unwanted(const walt_question *question)
-{
-    return question->is_interrupted || (question->query->stop && *question->query->stop);
 }
 
 /* ------------------------------------------------------------------ the answer */
@@ -192,7 +185,7 @@ static apr_status_t filter_query(ap_filter_t *f, apr_bucket_brigade *bb)
     apr_status_t rv = APR_SUCCESS;
 
     if (question->state != QUERY_OVER) {
-        rv = is_unwanted(question) ? APR_ECONNABORTED : take_brigade(f, bb);
+        rv = under_way.are_over ? APR_ECONNABORTED : take_brigade(f, bb);
         if (rv != APR_SUCCESS)
             question->state = QUERY_OVER;
     }
@@ -324,7 +317,7 @@ static int run(request_rec *r, const walt_query *query)
 static void conclude(const request_rec *r, walt_question *question, int status)
 {
     walt_query *query = question->query;
-    int is_ended = is_unwanted(question);
+    int is_ended = under_way.are_over;
 
     /* A reply without a length ends when the WalT server closes; where mod_proxy sees that late, it
      * passes on no EOS. */
@@ -371,7 +364,7 @@ void walt_query_ask(walt_query *query)
     query->content_type = NULL;
     query->reason = NULL;
     enter(&question);
-    if (!is_unwanted(&question))
+    if (!under_way.are_over)
         ask(&question);
     leave(&question);
     if (query->status == 0)     /* it was not even begun */

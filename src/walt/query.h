@@ -25,8 +25,6 @@ struct walt_query {
     /* Nothing more has come for now; NULL: the asker does not mind. */
     void (*pause)(walt_query *query);
     void *data;                 /* the asker's own */
-    volatile int *stop;         /* not 0 as soon as the answer is not wanted any more: the question
-                                 * ends at the next bytes; NULL: it is always wanted */
 
     /* Set by the answer. */
     int status;                 /* HTTP status of the reply, or of the failure to get one */
@@ -41,18 +39,18 @@ struct walt_query {
 
 /*
  * Ask the WalT server of the entrypoint through its worker, in this thread, which may be any of the
- * process; returns when the reply has been taken, has failed, or is not wanted any more.  No
+ * process; returns when the reply has been taken, or has failed.  No
  * client's connection is part of it.  Its memory goes before this returns, but for what is in
  * query->pool.
  */
 void walt_query_ask(walt_query *query);
 
 /*
- * End the questions of this process that are under way, from any thread: those that wait for bytes
- * at once, those that connect as soon as they have.  To the asker it looks as if the WalT server
- * broke off, so that one that would ask again has to be stopped before.
+ * The process ends, and all its questions with it, whatever thread asks them: those that wait for
+ * bytes at once, those that connect as soon as they have.  To the asker it looks as if the WalT
+ * server broke off.
  */
-void walt_query_interrupt_all(void);
+void walt_query_end_all(void);
 
 void walt_query_register_hooks(void);
 
