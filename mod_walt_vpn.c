@@ -59,7 +59,7 @@ static apr_off_t resumed_byte(const char *range)
 }
 
 /* Why this request gets an error from us and which; OK: it gets none. */
-static int refusal(request_rec *r, const walt_vpn_request *request, const char **why)
+static int refusal(request_rec *r, const walt_vpn_request *request, boot_reason *why)
 {
     const boot_request *boot = &request->boot;
     const char *length = apr_table_get(r->headers_in, "Content-Length");
@@ -249,7 +249,7 @@ static int walt_vpn_after_md(request_rec *r)
 static int walt_vpn_post_read_last(request_rec *r)
 {
     const walt_vpn_request *request = walt_vpn_request_of(r);
-    const char *why;
+    boot_reason why;
     int status;
 
     if (!request)
@@ -297,7 +297,7 @@ static int walt_vpn_post_perdir_config(request_rec *r)
 typedef struct {
     apr_off_t received;         /* bytes so far */
     apr_off_t most;             /* that it may have */
-    const char *fault;          /* what it is when it has more */
+    boot_reason fault;          /* what it is when it has more */
 } request_body;
 
 /* Counts the body; mod_proxy takes APR_ENOSPC for 413. */

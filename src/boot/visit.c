@@ -185,7 +185,7 @@ static visit_state find_image(visit *its)
     if (held && (claim == CLAIM_NO_ROOM || claim == CLAIM_MISMATCH || held != its->hold.id)) {
         if (claim == CLAIM_OURS)
             fetches_end(its->hold, FATE_ORPHANED);
-        boot_watch_answer(its->r, WALT_VPN_REFUSED, REASON_FAILED_FETCH);
+        boot_watch_refuse(its->r, REASON_FAILED_FETCH);
         return end(its, HTTP_NOT_FOUND);
     }
     if (claim == CLAIM_MISMATCH)
@@ -215,7 +215,7 @@ static visit_state choose_image(visit *its)
     if (has_changed(its)) {
         /* The rest of another image would only make it fail later, at its signature. */
         if (resumes) {
-            boot_watch_answer(its->r, WALT_VPN_REFUSED, REASON_CHANGED);
+            boot_watch_refuse(its->r, REASON_CHANGED);
             return end(its, HTTP_NOT_FOUND);
         }
         /* Or one of the answers was one behind. */

@@ -7,7 +7,7 @@
 #include "apr_strings.h"
 
 /* Counts the changes of what the bytes mean. */
-#define LAYOUT 1
+#define LAYOUT 2
 
 typedef struct {
     apr_time_t began;

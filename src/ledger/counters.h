@@ -12,10 +12,8 @@
 /* Most entrypoints that are counted. */
 #define COUNTED_ENTRYPOINTS 32
 
-/* Statuses of replies, and reasons of refusals, that are counted apart from others; which they are
- * report/watch.h knows. */
+/* Statuses of replies that are counted apart from others; which they are report/watch.h knows. */
 #define COUNTED_CODES 11
-#define COUNTED_REASONS 25
 
 /* What became of a boot. */
 typedef enum {
@@ -54,7 +52,7 @@ typedef struct {
     counter no_signatures;      /* boot.sig that were none */
     counter misnamed;           /* requests below /walt-vpn/ under a name of no entrypoint */
     counter requests[BOOT_FILES][WALT_VPN_ANSWERS][COUNTED_CODES];      /* that have ended */
-    counter refusals[COUNTED_REASONS];
+    counter refusals[BOOT_REASONS];
     counter boots[BOOT_RESULTS];
     counter resumes;
     counter fetches[FETCH_RESULTS];

@@ -145,11 +145,11 @@ static void put_requests(const page *page, const family *family, const subject *
 
                 if (count == 0)
                     continue;
-                labels = labelled(page, "", "file", boot_watch_file_name((boot_file)file));
+                labels = labelled(page, "", "file", boot_file_names[file]);
                 labels = labelled(page, labels, "answer",
-                                  boot_watch_answer_name((walt_vpn_answer)answer));
+                                  walt_vpn_answer_names[answer]);
                 put_number(page, family, "_total", subject,
-                           labelled(page, labels, "code", boot_watch_code(code)), count);
+                           labelled(page, labels, "code", boot_watch_codes[code]), count);
             }
         }
     }
@@ -160,10 +160,10 @@ static void put_refusals(const page *page, const family *family, const subject *
 {
     int i;
 
-    for (i = 0; i < COUNTED_REASONS; i++) {
+    for (i = 0; i < BOOT_REASONS; i++) {
         if (subject->counters->refusals[i])
             put_number(page, family, "_total", subject,
-                       labelled(page, "", "reason", boot_watch_reason(i)),
+                       labelled(page, "", "reason", boot_reason_texts[i]),
                        subject->counters->refusals[i]);
     }
 }
@@ -208,7 +208,7 @@ static void put_answer_times(const page *page, const family *family, const subje
 
     for (file = 0; file < BOOT_FILES; file++)
         put_measures(page, family, subject,
-                     labelled(page, "", "file", boot_watch_file_name((boot_file)file)),
+                     labelled(page, "", "file", boot_file_names[file]),
                      &subject->counters->answer_times[file], &histogram_times);
 }
 

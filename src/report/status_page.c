@@ -546,7 +546,7 @@ static void put_downloads(page *page, int entrypoint)
 static const char *result_of(apr_pool_t *p, const boot_row *boot)
 {
     if (boot->state == BOOT_DONE)
-        return boot_watch_answer_name(boot->answer);
+        return walt_vpn_answer_names[boot->answer];
     if (boot->status)
         return apr_psprintf(p, "error %d", boot->status);
     return apr_psprintf(p, "ended short at %u %%", percent_of(boot->position, boot->size));

@@ -34,38 +34,13 @@ static ap_filter_rec_t *watch_filter;
 
 /* ------------------------------------------------------------------ variables */
 
-const char *boot_watch_answer_name(walt_vpn_answer answer)
-{
-    static const char *const names[WALT_VPN_ANSWERS] = {
-        "relayed", "cached", "fetched", "streamed", "waited", "refused", "failed"
-    };
-
-    return names[answer];
-}
-
-const char *boot_watch_file_name(boot_file file)
-{
-    switch (file) {
-    case BOOT_FILE_SERVER:
-        return "server";
-    case BOOT_FILE_SIG:
-        return "boot.sig";
-    case BOOT_FILE_IMG:
-        return "boot.img";
-    case BOOT_FILE_ENROLL:
-        return "enroll";
-    default:
-        return "other";
-    }
-}
-
 void boot_watch_judged(request_rec *r)
 {
     const walt_vpn_request *request = walt_vpn_request_of(r);
 
     if (request->boot.node[0])
         apr_table_setn(r->subprocess_env, "WALT_VPN_NODE", request->boot.node);
-    apr_table_setn(r->subprocess_env, "WALT_VPN_FILE", boot_watch_file_name(request->boot.file));
+    apr_table_setn(r->subprocess_env, "WALT_VPN_FILE", boot_file_names[request->boot.file]);
     if (request->resume_from > 0)
         apr_table_setn(r->subprocess_env, "WALT_VPN_FROM",
                        apr_off_t_toa(r->pool, request->resume_from));
@@ -76,11 +51,17 @@ void boot_watch_answer(request_rec *r, walt_vpn_answer answer, const char *reaso
     walt_vpn_request *request = walt_vpn_request_of(r);
 
     request->answer = answer;
-    apr_table_setn(r->subprocess_env, "WALT_VPN_ANSWER", boot_watch_answer_name(answer));
+    apr_table_setn(r->subprocess_env, "WALT_VPN_ANSWER", walt_vpn_answer_names[answer]);
     if (reason)
         apr_table_setn(r->subprocess_env, "WALT_VPN_REASON", reason);
     else
         apr_table_unset(r->subprocess_env, "WALT_VPN_REASON");
+}
+
+void boot_watch_refuse(request_rec *r, boot_reason reason)
+{
+    walt_vpn_request_of(r)->refused_for = reason;
+    boot_watch_answer(r, WALT_VPN_REFUSED, boot_reason_texts[reason]);
 }
 
 /*
@@ -88,16 +69,17 @@ void boot_watch_answer(request_rec *r, walt_vpn_answer answer, const char *reaso
  * have a browser ask for anything, so what a browser asks is said in words that fail2ban does not
  * look for: it would ban the page's reader, with all nodes behind the same address.
  */
-void boot_watch_refused(request_rec *r, int status, const char *reason)
+void boot_watch_refused(request_rec *r, int status, boot_reason reason)
 {
+    const char *text = boot_reason_texts[reason];
     int is_browsers = apr_table_get(r->headers_in, "Accept-Language") != NULL;
-    unsigned before = troubles_refused_before(apr_pstrcat(r->pool, r->useragent_ip, " ",
-                                                             reason, " ", r->unparsed_uri, NULL));
+    unsigned before = troubles_refused_before(apr_pstrcat(r->pool, r->useragent_ip, " ", text,
+                                                          " ", r->unparsed_uri, NULL));
 
     walt_vpn_request_of(r)->is_strangers = 1;
-    boot_watch_answer(r, WALT_VPN_REFUSED, reason);
+    boot_watch_refuse(r, reason);
     ap_log_rerror(APLOG_MARK, before ? APLOG_DEBUG : APLOG_INFO, 0, r, "%srefused with %d: %s: %s",
-                  is_browsers ? "a browser's request is " : "", status, reason, r->unparsed_uri);
+                  is_browsers ? "a browser's request is " : "", status, text, r->unparsed_uri);
 }
 
 void boot_watch_received(const walt_vpn_entrypoint *entrypoint, apr_off_t bytes)
@@ -149,54 +131,15 @@ void boot_watch_digest(request_rec *r, const char *digest)
 
 /* ------------------------------------------------------------------ what is counted apart */
 
-static const char *const codes[] = { "200", "206", "304", "404", "413", "416", "500", "502", "503",
-                                     "504" };
-
-/* All there are: what a stranger sends makes no new ones. */
-static const char *const reasons[] = {
-    /* request/judge.c */
-    "a dot segment", "an empty segment", "an encoded slash", "a backslash", "a broken escape",
-    "escapes within escapes", "a NUL byte", "a control character", "bytes that are not UTF-8",
-    "a byte that has to be escaped", "a path that is too long", "a query that is too long",
-    "a directory below per-ip/", "a fake_requester_ip argument",
-    /* mod_walt_vpn.c */
-    REASON_DISGUISE, REASON_NOT_EXPOSED, REASON_METHOD, REASON_HEADER, REASON_LARGE_ENROLL,
-    REASON_LARGE_CHUNKED, REASON_BODY,
-    /* boot/visit.c */
-    REASON_CHANGED, REASON_FAILED_FETCH,
-    /* here */
-    REASON_CONFIGURATION
+const char *const boot_watch_codes[COUNTED_CODES] = {
+    "200", "206", "304", "404", "413", "416", "500", "502", "503", "504", "other"
 };
-
-_Static_assert(sizeof(codes) / sizeof(codes[0]) == COUNTED_CODES - 1, "one more is \"other\"");
-_Static_assert(sizeof(reasons) / sizeof(reasons[0]) == COUNTED_REASONS - 1, "likewise");
-
-static const char other[] = "other";
-
-const char *boot_watch_code(int place)
-{
-    return place < COUNTED_CODES - 1 ? codes[place] : other;
-}
-
-const char *boot_watch_reason(int place)
-{
-    return place < COUNTED_REASONS - 1 ? reasons[place] : other;
-}
 
 static int place_of_code(int status)
 {
     int place = 0;
 
-    while (place < COUNTED_CODES - 1 && atoi(codes[place]) != status)
-        place++;
-    return place;
-}
-
-static int place_of_reason(const char *reason)
-{
-    int place = 0;
-
-    while (place < COUNTED_REASONS - 1 && strcmp(reasons[place], reason) != 0)
+    while (place < COUNTED_CODES - 1 && atoi(boot_watch_codes[place]) != status)
         place++;
     return place;
 }
@@ -528,7 +471,7 @@ static void warn_of_error(request_rec *r, const walt_vpn_request *request)
         counters_of(r)->boots[RESULT_UNSIGNED]++;
     warn_of_node(r, request, (unsigned)r->status + (is_image ? TROUBLE_IMG : 0),
                  apr_psprintf(r->pool, "%s was answered with %d%s%s",
-                              boot_watch_file_name(request->boot.file), r->status,
+                              boot_file_names[request->boot.file], r->status,
                               reason ? ": " : "", reason ? reason : ""));
 }
 
@@ -544,7 +487,7 @@ static void log_boot(request_rec *r, const walt_vpn_request *request, const boot
                   boot->digest[0] ? boot->digest : "of unknown digest", boot->size,
                   apr_time_sec(boot->touched - boot->began),
                   (int)apr_time_msec(boot->touched - boot->began), boot->resumes,
-                  boot->resumes == 1 ? "" : "s", boot_watch_answer_name(boot->answer),
+                  boot->resumes == 1 ? "" : "s", walt_vpn_answer_names[boot->answer],
                   troubles ? apr_psprintf(r->pool, ", after trouble %u time%s", troubles,
                                           troubles == 1 ? "" : "s") : "");
 }
@@ -603,7 +546,7 @@ static void complete_answer(request_rec *r, const walt_vpn_request *request)
 
     /* Who answers is known when a handler is asked: access control, for one, came before. */
     if (!apr_table_get(r->subprocess_env, "WALT_VPN_ANSWER"))
-        boot_watch_answer(r, WALT_VPN_REFUSED, REASON_CONFIGURATION);
+        boot_watch_refuse(r, REASON_NONE);
     else if (r->status == HTTP_NOT_FOUND && request->answer == WALT_VPN_RELAYED
              && request->boot.node[0])
         boot_watch_answer(r, WALT_VPN_RELAYED,
@@ -618,7 +561,6 @@ static void count_request(const request_rec *r, const walt_vpn_request *request)
 {
     entrypoint_counters *counters = counters_of(r);
     watch *watch = request->watch;
-    const char *reason = apr_table_get(r->subprocess_env, "WALT_VPN_REASON");
 
     if (watch)
         count_answer(watch, request->answer);
@@ -626,7 +568,7 @@ static void count_request(const request_rec *r, const walt_vpn_request *request)
         counters->answers[request->answer]++;
     counters->requests[request->boot.file][request->answer][place_of_code(r->status)]++;
     if (request->answer == WALT_VPN_REFUSED)
-        counters->refusals[place_of_reason(reason ? reason : "")]++;
+        counters->refusals[request->refused_for]++;
     /* With a body an error of mod_proxy's may be about that: a broken chunk, say, for which it
      * gives 502, and has asked nobody. */
     if (request->asked_at && ap_is_HTTP_SERVER_ERROR(r->status) && !walt_vpn_request_has_body(r))

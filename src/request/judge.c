@@ -16,6 +16,33 @@
 /* Decodings that are followed; a text that is still not plain after them hides something. */
 #define DECODINGS_MAX 3
 
+const char *const boot_reason_texts[BOOT_REASONS] = {
+    [REASON_NONE] = "by the configuration of this httpd",
+    [REASON_DOT_SEGMENT] = "a dot segment",
+    [REASON_EMPTY_SEGMENT] = "an empty segment",
+    [REASON_ENCODED_SLASH] = "an encoded slash",
+    [REASON_BACKSLASH] = "a backslash",
+    [REASON_BROKEN_ESCAPE] = "a broken escape",
+    [REASON_NESTED_ESCAPES] = "escapes within escapes",
+    [REASON_NUL] = "a NUL byte",
+    [REASON_CONTROL] = "a control character",
+    [REASON_NOT_UTF8] = "bytes that are not UTF-8",
+    [REASON_UNESCAPED] = "a byte that has to be escaped",
+    [REASON_LONG_PATH] = "a path that is too long",
+    [REASON_LONG_QUERY] = "a query that is too long",
+    [REASON_DIRECTORY] = "a directory below per-ip/",
+    [REASON_FAKE_REQUESTER] = "a fake_requester_ip argument",
+    [REASON_DISGUISE] = "a path below " BOOT_PREFIX " in disguise",
+    [REASON_NOT_EXPOSED] = "not among what WaltVpnExpose boot lets through",
+    [REASON_METHOD] = "a method that is not a word in capitals",
+    [REASON_HEADER] = "a header line that is none",
+    [REASON_LARGE_ENROLL] = "an enroll body of more than 32 KiB",
+    [REASON_LARGE_CHUNKED] = "a chunked body of more than 1 MiB",
+    [REASON_BODY] = "a body, which WaltVpnExpose boot does not let through",
+    [REASON_CHANGED] = "its image has changed since it began",
+    [REASON_FAILED_FETCH] = "what it holds came of a fetch that failed"
+};
+
 static int hex_value(char c)
 {
     if (c >= '0' && c <= '9')
@@ -100,8 +127,8 @@ static int utf8_length(const unsigned char *s)
     return 0;
 }
 
-/* What is wrong with the characters of one reading of a path; NULL: nothing. */
-static const char *character_fault(const char *text)
+/* What is wrong with the characters of one reading of a path. */
+static boot_reason character_fault(const char *text)
 {
     const unsigned char *s = (const unsigned char *)text;
 
@@ -109,26 +136,26 @@ static const char *character_fault(const char *text)
         int length = utf8_length(s);
 
         if (*s < 0x20 || *s == 0x7f)
-            return "a control character";
+            return REASON_CONTROL;
         if (*s == '\\')
-            return "a backslash";
+            return REASON_BACKSLASH;
         if (length == 0)
-            return "bytes that are not UTF-8";
+            return REASON_NOT_UTF8;
         s += length;
     }
-    return NULL;
+    return REASON_NONE;
 }
 
-/* Bytes that have no place in a request target (RFC 3986) as sent; NULL: there are none. */
-static const char *byte_fault(const char *text)
+/* Bytes that have no place in a request target (RFC 3986) as sent. */
+static boot_reason byte_fault(const char *text)
 {
     const unsigned char *s;
 
     for (s = (const unsigned char *)text; *s; s++) {
         if (*s <= 0x20 || *s >= 0x7f)
-            return "a byte that has to be escaped";
+            return REASON_UNESCAPED;
     }
-    return NULL;
+    return REASON_NONE;
 }
 
 /* Is the segment of this length, less its ;parameters, the given name? */
@@ -141,11 +168,9 @@ static int segment_is(const char *segment, size_t length, const char *name)
     return length == strlen(name) && memcmp(segment, name, length) == 0;
 }
 
-/*
- * What is wrong with the segments of one reading of a path; NULL: nothing.  slashes is set to
- * the number of '/' in it.
- */
-static const char *segment_fault(const char *rest, int *slashes)
+/* What is wrong with the segments of one reading of a path.  slashes is set to the number of '/' in
+ * it. */
+static boot_reason segment_fault(const char *rest, int *slashes)
 {
     const char *segment = rest;
     int per_ip = 0;
@@ -155,32 +180,32 @@ static const char *segment_fault(const char *rest, int *slashes)
         int last = segment[length] == '\0';
 
         if (segment_is(segment, length, ".") || segment_is(segment, length, ".."))
-            return "a dot segment";
+            return REASON_DOT_SEGMENT;
         if (*slashes == 0)
             per_ip = segment_is(segment, length, "per-ip");
         /* The WalT server's daemon ends when it is asked for a directory: of those in a node's
          * folder one is known by its name. */
         if (per_ip && last && (*slashes < 2 || segment_is(segment, length, "")
                                || (*slashes == 2 && segment_is(segment, length, "overlays"))))
-            return "a directory below per-ip/";
-        if (!last && segment_is(segment, length, ""))
-            return "an empty segment";
+            return REASON_DIRECTORY;
+        if ((!last || length > 0) && segment_is(segment, length, ""))
+            return REASON_EMPTY_SEGMENT;
         if (last)
-            return length > 0 && segment_is(segment, length, "") ? "an empty segment" : NULL;
+            return REASON_NONE;
         segment += length + 1;
     }
 }
 
-/* Escapes that some server decodes and RFC 3986 does not have; NULL: none in this reading. */
-static const char *escape_fault(const char *text, int as_sent)
+/* Escapes that some server decodes and RFC 3986 does not have. */
+static boot_reason escape_fault(const char *text, int as_sent)
 {
     const char *s;
 
     for (s = strchr(text, '%'); s; s = strchr(s + 1, '%')) {
         if (escaped_byte(s) < 0 && (as_sent || s[1] == 'u' || s[1] == 'U'))
-            return "a broken escape";
+            return REASON_BROKEN_ESCAPE;
     }
-    return NULL;
+    return REASON_NONE;
 }
 
 /* Read one decimal byte without leading zeros at *s and step over it; 0: there is none. */
@@ -233,14 +258,14 @@ static boot_file name_file(const char *rest, char node[16])
 }
 
 /* Judge all readings of the path; fills file, node and plain (as far as the path goes). */
-static const char *judge_path(boot_request *b, const char *rest)
+static boot_reason judge_path(boot_request *b, const char *rest)
 {
     char text[TEXT_MAX + 1], node[16];
-    const char *fault;
+    boot_reason fault;
     int decodings, slashes, slashes_sent = 0;
 
     if (strlen(rest) > TEXT_MAX)
-        return "a path that is too long";
+        return REASON_LONG_PATH;
     strcpy(text, rest);
     for (decodings = 0;; decodings++) {
         int decoded;
@@ -256,7 +281,7 @@ static const char *judge_path(boot_request *b, const char *rest)
             b->plain = b->file != BOOT_FILE_OTHER && b->file != BOOT_FILE_ENROLL;
         }
         else if (slashes != slashes_sent) {
-            return "an encoded slash";
+            return REASON_ENCODED_SLASH;
         }
         else if (decodings == 1) {      /* the reading of the WalT server */
             b->file = name_file(text, b->node);
@@ -265,11 +290,11 @@ static const char *judge_path(boot_request *b, const char *rest)
             b->file = BOOT_FILE_ENROLL;
         }
         if ((decoded = decode_once(text)) < 0)
-            return "a NUL byte";
+            return REASON_NUL;
         if (decoded == 0)
-            return NULL;
+            return REASON_NONE;
         if (decodings == DECODINGS_MAX)
-            return "escapes within escapes";
+            return REASON_NESTED_ESCAPES;
     }
 }
 
@@ -277,23 +302,24 @@ static const char *judge_path(boot_request *b, const char *rest)
  * A fake_requester_ip argument lets an outsider enroll as a node (facts.md 2).  Whatever else is
  * in the query, that name must not be: in no case, no escaping, with no byte hidden in it.
  */
-static const char *judge_query(const char *query)
+static boot_reason judge_query(const char *query)
 {
     char text[TEXT_MAX + 1];
-    const char *from, *fault = byte_fault(query);
+    boot_reason fault = byte_fault(query);
+    const char *from;
     char *to = text;
     int decodings, decoded;
 
     if (fault)
         return fault;
     if (strlen(query) > TEXT_MAX)
-        return "a query that is too long";
+        return REASON_LONG_QUERY;
     strcpy(text, query);
     for (decodings = 0; (decoded = decode_once(text)) != 0; decodings++) {
         if (decoded < 0)
-            return "a NUL byte";
+            return REASON_NUL;
         if (decodings == DECODINGS_MAX)
-            return "escapes within escapes";
+            return REASON_NESTED_ESCAPES;
     }
     for (from = text; *from; from++) {
         if (*from >= 'A' && *from <= 'Z')
@@ -303,7 +329,7 @@ static const char *judge_query(const char *query)
             *to++ = *from;
     }
     *to = '\0';
-    return strstr(text, "fake_requester_ip") ? "a fake_requester_ip argument" : NULL;
+    return strstr(text, "fake_requester_ip") ? REASON_FAKE_REQUESTER : REASON_NONE;
 }
 
 const char *boot_request_rest(const char *path)

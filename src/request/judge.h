@@ -23,11 +23,46 @@ typedef enum {
     BOOT_FILES                  /* how many there are */
 } boot_file;
 
+/* Why a request is refused. */
+typedef enum {
+    REASON_NONE,                /* of this module's: by the configuration of httpd, if it is */
+    /* for its text */
+    REASON_DOT_SEGMENT,
+    REASON_EMPTY_SEGMENT,
+    REASON_ENCODED_SLASH,
+    REASON_BACKSLASH,
+    REASON_BROKEN_ESCAPE,
+    REASON_NESTED_ESCAPES,
+    REASON_NUL,
+    REASON_CONTROL,
+    REASON_NOT_UTF8,
+    REASON_UNESCAPED,
+    REASON_LONG_PATH,
+    REASON_LONG_QUERY,
+    REASON_DIRECTORY,
+    REASON_FAKE_REQUESTER,
+    REASON_DISGUISE,
+    /* for what else it has (mod_walt_vpn.c) */
+    REASON_NOT_EXPOSED,
+    REASON_METHOD,
+    REASON_HEADER,
+    REASON_LARGE_ENROLL,
+    REASON_LARGE_CHUNKED,
+    REASON_BODY,
+    /* for what its node holds (boot/visit.c) */
+    REASON_CHANGED,
+    REASON_FAILED_FETCH,
+    BOOT_REASONS                /* how many there are */
+} boot_reason;
+
+/* In words: all there are, so that what a stranger sends makes no new ones. */
+extern const char *const boot_reason_texts[BOOT_REASONS];
+
 typedef struct {
     boot_file file;
     char node[16];              /* "192.168.152.7" for SIG and IMG, else "" */
     int plain;                  /* spelt exactly as a node or the setup check spells it, no query */
-    const char *fault;          /* why this can't be legitimate, in words; NULL: it may be */
+    boot_reason fault;          /* why this can't be legitimate; REASON_NONE: it may be */
 } boot_request;
 
 /*
@@ -45,7 +80,7 @@ int boot_request_is_disguised(char *path);
 
 /*
  * Judge the rest of a path behind /walt-vpn/ and its query (NULL: there was no '?'), both as
- * sent, still escaped.  Fills *b whole; b->fault points to a constant.
+ * sent, still escaped.  Fills *b whole.
  */
 void boot_request_judge(boot_request *b, const char *rest, const char *query);
 

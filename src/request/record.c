@@ -5,6 +5,14 @@
 
 #include "apr_strings.h"
 
+const char *const walt_vpn_answer_names[WALT_VPN_ANSWERS] = {
+    "relayed", "cached", "fetched", "streamed", "waited", "refused", "failed"
+};
+
+const char *const boot_file_names[BOOT_FILES] = {
+    "other", "server", "boot.sig", "boot.img", "enroll"
+};
+
 walt_vpn_request *walt_vpn_request_of(const request_rec *r)
 {
     return ap_get_module_config(r->request_config, &walt_vpn_module);

@@ -22,6 +22,10 @@ typedef enum {
     WALT_VPN_ANSWERS            /* how many there are */
 } walt_vpn_answer;
 
+/* The names of these, and of files: as variables and pages have them. */
+extern const char *const walt_vpn_answer_names[WALT_VPN_ANSWERS];
+extern const char *const boot_file_names[BOOT_FILES];
+
 /* One claimed request.  Lives in r->pool. */
 typedef struct {
     const walt_vpn_entrypoint *entrypoint;
@@ -36,6 +40,7 @@ typedef struct {
                                  * has waited */
     apr_time_t asked_at;        /* when mod_proxy began to wait for the head of a reply to it; 0: it
                                  * does not */
+    boot_reason refused_for;    /* with WALT_VPN_REFUSED */
     int is_strangers;           /* refused for its text, which is none of a node's */
     int replaced_by;            /* error that was sent for a broken reply, a status; 0: none */
     int sent_away;              /* it is reset so that the node comes again: no download that ended

@@ -14,7 +14,7 @@ from request_targets import ACCEPTED, DISGUISES, NO_DISGUISES, NODE, OTHER, REFU
 class Judgement(ctypes.Structure):
     """boot_request of request/judge.h."""
 
-    _fields_ = [("file", ctypes.c_int), ("node", ctypes.c_char * 16), ("plain", ctypes.c_int), ("fault", ctypes.c_char_p)]
+    _fields_ = [("file", ctypes.c_int), ("node", ctypes.c_char * 16), ("plain", ctypes.c_int), ("reason", ctypes.c_int)]
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +36,13 @@ def library(tmp_path_factory):
 
 @pytest.fixture
 def judge(library):
+    texts = ctypes.cast(library.boot_reason_texts, ctypes.POINTER(ctypes.c_char_p))
+
     def judge(target):
         rest, mark, query = target.encode("latin-1").partition(b"?")
         judgement = Judgement()
         library.boot_request_judge(ctypes.byref(judgement), rest, query if mark else None)
+        judgement.fault = texts[judgement.reason] if judgement.reason else None
         return judgement
     return judge
 
