@@ -10,12 +10,13 @@
 
 #include "apr_strings.h"
 
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 /* Counts the changes of what the bytes mean. */
-#define LAYOUT 1
+#define LAYOUT 2
 
 /* A time that lies further ahead than this was written before the clock was set back. */
 #define CLOCK_SLACK apr_time_from_sec(10)
@@ -462,14 +463,16 @@ int boots_keep_claim(int entrypoint, apr_interval_time_t pause)
     return 1;
 }
 
+/* In the order of the addresses as numbers. */
 static int by_node_and_beginning(const void *a, const void *b)
 {
     const boot_row *one = a, *other = b;
-    int order = one->entrypoint != other->entrypoint ? one->entrypoint - other->entrypoint
-                : strcmp(one->node, other->node);
+    apr_uint32_t number = ntohl(inet_addr(one->node)), others = ntohl(inet_addr(other->node));
 
-    if (order)
-        return order;
+    if (one->entrypoint != other->entrypoint)
+        return one->entrypoint - other->entrypoint;
+    if (number != others)
+        return number < others ? -1 : 1;
     return one->began < other->began ? -1 : one->began > other->began;
 }
 
@@ -480,25 +483,38 @@ static int latest_first(const void *a, const void *b)
     return one->touched < other->touched ? 1 : one->touched > other->touched ? -1 : 0;
 }
 
-apr_array_header_t *boots_last(apr_pool_t *p, int entrypoint)
+apr_array_header_t *boots_list(apr_pool_t *p, int entrypoint, int are_running)
 {
     apr_array_header_t *boots = apr_array_make(p, 64, sizeof(boot_row));
-    boot_row boot, *all;
-    int row, i, kept = 0;
+    int i;
 
-    for (row = 0; row < BOOT_ROWS; row++) {
-        if (boots_copy(row, &boot) && (entrypoint < 0 || boot.entrypoint == entrypoint)
-            && (boot.state == BOOT_DONE || boot.state == BOOT_SHORT))
-            APR_ARRAY_PUSH(boots, boot_row) = boot;
+    if (book_open(&shared->lock) == BOOK_CLOSED)
+        return boots;
+    for (i = 0; i < BOOT_ROWS; i++) {
+        const boot_row *boot = &shared->rows[i];
+
+        if ((entrypoint < 0 || boot->entrypoint == entrypoint)
+            && (are_running ? boot->state == BOOT_RUNNING
+                            : boot->state == BOOT_DONE || boot->state == BOOT_SHORT))
+            APR_ARRAY_PUSH(boots, boot_row) = *boot;
     }
-    all = (boot_row *)boots->elts;
-    qsort(all, (size_t)boots->nelts, sizeof(boot), by_node_and_beginning);
+    book_close(&shared->lock);
+    qsort(boots->elts, (size_t)boots->nelts, sizeof(boot_row), by_node_and_beginning);
+    return boots;
+}
+
+apr_array_header_t *boots_last(apr_pool_t *p, int entrypoint)
+{
+    apr_array_header_t *boots = boots_list(p, entrypoint, 0);
+    boot_row *all = (boot_row *)boots->elts;
+    int i, kept = 0;
+
     for (i = 0; i < boots->nelts; i++) {
         if (i + 1 == boots->nelts || all[i].entrypoint != all[i + 1].entrypoint
             || strcmp(all[i].node, all[i + 1].node) != 0)
-            memmove(&all[kept++], &all[i], sizeof(boot));
+            memmove(&all[kept++], &all[i], sizeof(*all));
     }
     boots->nelts = kept;
-    qsort(all, (size_t)kept, sizeof(boot), latest_first);
+    qsort(all, (size_t)kept, sizeof(*all), latest_first);
     return boots;
 }

@@ -41,7 +41,7 @@ typedef struct {
     apr_time_t began;
     apr_time_t sending;                 /* when that byte was sent */
     apr_time_t touched;                 /* last progress; for BOOT_DONE its end */
-    unsigned resumes;
+    apr_uint64_t resumes;
     apr_uint64_t fetch;                 /* whose bytes it was sent; 0: verified ones */
     int counted;                        /* its result was */
 } boot_row;
@@ -112,6 +112,10 @@ int boots_keep_claim(int entrypoint, apr_interval_time_t pause);
 
 /* A copy of this row, below BOOT_ROWS; 0: it is free. */
 int boots_copy(int row, boot_row *copy);
+
+/* Copies of all boots that are running, or of all that have ended, as boot_row in p: of this
+ * entrypoint's nodes, or with -1 of all; by node, and the earlier first. */
+apr_array_header_t *boots_list(apr_pool_t *p, int entrypoint, int are_running);
 
 /* Each node's last boot, the one that began last of those that have ended, as boot_row in p: of
  * this entrypoint's nodes, or with -1 of all; the latest end first. */

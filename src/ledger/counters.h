@@ -58,7 +58,7 @@ typedef struct {
     counter fetches[FETCH_RESULTS];
     counter mismatches;         /* images whose digest was not right */
     counter evictions;          /* of images from its folder */
-    _Atomic int server;         /* a server_state: what the last question to it showed */
+    counter server;             /* a server_state: what the last question to it showed */
     counter server_since;       /* when that began */
     counter answered;           /* when it answered last */
     counter took;               /* how long that took, in microseconds */

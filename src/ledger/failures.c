@@ -7,10 +7,11 @@
 
 #include "apr_strings.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Counts the changes of what the bytes mean. */
-#define LAYOUT 2
+#define LAYOUT 3
 
 /* Most nodes that are remembered. */
 #define ROWS 256
@@ -104,6 +105,13 @@ void failures_are_over(int entrypoint, const char *node)
     book_close(&shared->lock);
 }
 
+static int latest_first(const void *a, const void *b)
+{
+    const failure *one = a, *other = b;
+
+    return one->last < other->last ? 1 : one->last > other->last ? -1 : 0;
+}
+
 apr_array_header_t *failures_list(apr_pool_t *p, int entrypoint)
 {
     apr_array_header_t *list = apr_array_make(p, 16, sizeof(failure));
@@ -112,10 +120,10 @@ apr_array_header_t *failures_list(apr_pool_t *p, int entrypoint)
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return list;
     for (i = 0; i < ROWS; i++) {
-        if (shared->rows[i].node[0]
-            && (entrypoint < 0 || shared->rows[i].entrypoint == entrypoint))
+        if (shared->rows[i].node[0] && shared->rows[i].entrypoint == entrypoint)
             APR_ARRAY_PUSH(list, failure) = shared->rows[i];
     }
     book_close(&shared->lock);
+    qsort(list->elts, (size_t)list->nelts, sizeof(failure), latest_first);
     return list;
 }

@@ -14,7 +14,7 @@ typedef struct {
     char client[46];            /* the address that it came from last */
     char trouble[320];          /* the last one, in words */
     int is_known;               /* it has had a boot.sig: no stranger has made it up */
-    unsigned times;             /* how often it had trouble */
+    apr_uint64_t times;         /* how often it had trouble */
     apr_time_t since;           /* when it began */
     apr_time_t last;            /* when that was */
 } failure;
@@ -31,7 +31,7 @@ void failures_note(int entrypoint, const char *node, int is_known, const char *c
 /* The node has booted. */
 void failures_are_over(int entrypoint, const char *node);
 
-/* Copies of all rows of this entrypoint that are in use, as failure in p; with -1 of all. */
+/* Copies of all rows of this entrypoint that are in use, as failure in p, the latest first. */
 apr_array_header_t *failures_list(apr_pool_t *p, int entrypoint);
 
 #endif

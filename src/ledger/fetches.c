@@ -351,11 +351,17 @@ apr_off_t fetches_size_of(const char *folder, const char *digest)
     return size;
 }
 
-int fetches_copy(int row, fetch_row *copy)
+apr_array_header_t *fetches_list(apr_pool_t *p, int entrypoint)
 {
+    apr_array_header_t *fetches = apr_array_make(p, 4, sizeof(fetch_row));
+    int i;
+
     if (book_open(&shared->lock) == BOOK_CLOSED)
-        return 0;
-    *copy = shared->rows[row];
+        return fetches;
+    for (i = 0; i < FETCH_ROWS; i++) {
+        if (shared->rows[i].fate == FATE_UNDER_WAY && shared->rows[i].entrypoint == entrypoint)
+            APR_ARRAY_PUSH(fetches, fetch_row) = shared->rows[i];
+    }
     book_close(&shared->lock);
-    return copy->fate == FATE_UNDER_WAY;
+    return fetches;
 }

@@ -5,6 +5,7 @@
 #define WALT_VPN_LEDGER_FETCHES_H
 
 #include "apr_pools.h"
+#include "apr_tables.h"
 #include "apr_time.h"
 
 #include <sys/types.h>
@@ -44,6 +45,7 @@ typedef struct {
     apr_time_t began;
     apr_time_t moved;           /* when bytes arrived last, or it ended */
     apr_time_t wanted;          /* when somebody looked last who wants the image */
+    apr_uint64_t readers;       /* for the status page; not counted here */
 } fetch_row;
 
 /* Where a fetch stands in the table.  It is void when its row has been given to another fetch. */
@@ -113,7 +115,7 @@ void fetches_lost(const char *folder, const char *digest);
 /* The size that the image of a fetch under way will have; 0: none is, or it is not known. */
 apr_off_t fetches_size_of(const char *folder, const char *digest);
 
-/* A copy of this row, below FETCH_ROWS; 0: no fetch there is under way. */
-int fetches_copy(int row, fetch_row *copy);
+/* Copies of this entrypoint's fetches that are under way, as fetch_row in p. */
+apr_array_header_t *fetches_list(apr_pool_t *p, int entrypoint);
 
 #endif

@@ -101,9 +101,9 @@ static void put_boot(writer *writer, const boot_row *boot)
     char line[LINE_MAX_BYTES];
 
     apr_snprintf(line, sizeof(line), "%s %s %s %d %d %d %" APR_OFF_T_FMT " %" APR_UINT64_T_FMT
-                 " %u %" APR_TIME_T_FMT " %" APR_TIME_T_FMT "\n", boot->node, boot->client,
+                 " %d %" APR_TIME_T_FMT " %" APR_TIME_T_FMT "\n", boot->node, boot->client,
                  boot->digest[0] ? boot->digest : "-", boot->state == BOOT_DONE, boot->answer,
-                 boot->status, boot->size, (apr_uint64_t)boot->position, boot->resumes,
+                 boot->status, boot->size, (apr_uint64_t)boot->position, (int)boot->resumes,
                  boot->began, boot->touched);
     put_line(writer, line);
 }
@@ -219,11 +219,11 @@ static int parse_boot(const char *line, boot_row *boot)
     unsigned answer;
     int is_done, end = 0;
     long long size, began, touched;
-    unsigned long long position;
+    unsigned long long position, resumes;
 
     memset(boot, 0, sizeof(*boot));
-    if (sscanf(line, "%15s %45s %12s %d %u %d %lld %llu %u %lld %lld%n", boot->node, boot->client,
-               boot->digest, &is_done, &answer, &boot->status, &size, &position, &boot->resumes,
+    if (sscanf(line, "%15s %45s %12s %d %u %d %lld %llu %llu %lld %lld%n", boot->node, boot->client,
+               boot->digest, &is_done, &answer, &boot->status, &size, &position, &resumes,
                &began, &touched, &end) != 11
         || line[end] != '\0' || answer >= WALT_VPN_ANSWERS || size < 0)
         return 0;
@@ -233,6 +233,7 @@ static int parse_boot(const char *line, boot_row *boot)
     boot->answer = (walt_vpn_answer)answer;
     boot->size = (apr_off_t)size;
     boot->position = position;
+    boot->resumes = resumes;
     boot->began = (apr_time_t)began;
     boot->touched = (apr_time_t)touched;
     return 1;

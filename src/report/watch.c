@@ -90,7 +90,7 @@ void boot_watch_received(const walt_vpn_entrypoint *entrypoint, apr_off_t bytes)
 /* The WalT server answers, or it does not. */
 static void note_server(entrypoint_counters *counters, server_state state)
 {
-    if (atomic_exchange(&counters->server, (int)state) != (int)state)
+    if (atomic_exchange(&counters->server, state) != state)
         counters->server_since = (apr_uint64_t)apr_time_now();
 }
 
@@ -483,10 +483,10 @@ static void log_boot(request_rec *r, const walt_vpn_request *request, const boot
 
     failures_are_over(place, request->boot.node);
     ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s has image %s: %" APR_OFF_T_FMT " bytes in %"
-                  APR_TIME_T_FMT ".%03d s, %u resume%s, %s%s", node_at(r, request),
+                  APR_TIME_T_FMT ".%03d s, %d resume%s, %s%s", node_at(r, request),
                   boot->digest[0] ? boot->digest : "of unknown digest", boot->size,
                   apr_time_sec(boot->touched - boot->began),
-                  (int)apr_time_msec(boot->touched - boot->began), boot->resumes,
+                  (int)apr_time_msec(boot->touched - boot->began), (int)boot->resumes,
                   boot->resumes == 1 ? "" : "s", walt_vpn_answer_names[boot->answer],
                   troubles ? apr_psprintf(r->pool, ", after trouble %u time%s", troubles,
                                           troubles == 1 ? "" : "s") : "");
