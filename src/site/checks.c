@@ -4,7 +4,8 @@
  *
  * Nothing of it is refused: it may be meant, or be about to be mended (a name that DNS will have).
  * It is said as a warning, on the terminal by configtest and in the error log at each start and
- * restart; there, too, which names do lead to an entrypoint.
+ * restart; there, too, which names do lead to an entrypoint, and what is missing of its folder is
+ * made.
  */
 #include "site/checks.h"
 #include "request/entrypoint.h"
@@ -12,6 +13,7 @@
 #include "site/leftover_check.h"
 #include "site/name_check.h"
 #include "site/resolver_check.h"
+#include "store/folder.h"
 
 #include "http_core.h"
 
@@ -43,6 +45,8 @@ static void check(apr_pool_t *p, server_rec *main_server, const walt_vpn_entrypo
 {
     apr_array_header_t *faults = apr_array_make(p, 4, sizeof(const char *));
     const char *places = name_check(p, main_server, entrypoint, faults);
+    const char *missing = entrypoint->folder ? image_folder_missing(p, entrypoint->folder,
+                                                                    is_configtest()) : NULL;
     const server_rec *s = entrypoint->server;
     int i;
 
@@ -59,6 +63,8 @@ static void check(apr_pool_t *p, server_rec *main_server, const walt_vpn_entrypo
             "that nodes need, or WaltVpnExpose all if more is meant to be";
     for (i = 0; i < faults->nelts; i++)
         warn(s, entrypoint->where, APR_ARRAY_IDX(faults, i, const char *));
+    if (missing)
+        warn(s, entrypoint->folder->where, missing);
 }
 
 /* Warn of all entrypoints, and of what is left over: where there is none, nothing is. */

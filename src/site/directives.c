@@ -474,11 +474,6 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
             return HTTP_INTERNAL_SERVER_ERROR;
         }
         keep_caches_out(pconf, ptemp, s, entrypoint);
-        if (entrypoint->folder && (rv = image_folder_make(entrypoint->folder)) != APR_SUCCESS) {
-            ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, rv, s, "%s: it can't be made; "
-                         "name a folder elsewhere", entrypoint->folder->where);
-            return HTTP_INTERNAL_SERVER_ERROR;
-        }
     }
     return OK;
 }

@@ -74,40 +74,28 @@ static int child_access(const char *path, int mode, const char *user)
     return access(path, mode);
 }
 
-/* What keeps the folder, which is not there, from being made as httpd starts, or NULL.  It is made
- * and removed, so that configtest knows. */
-static const char *fault_of_making(apr_pool_t *p, const image_folder *folder)
+/* The longest part of the folder's path that is there: it is made in that. */
+static const char *existing_part(apr_pool_t *p, const image_folder *folder)
 {
-    const char *parent = ap_make_dirstr_parent(p, folder->root);
-    const char *owner = user_name(p, child_user());
+    char *path = apr_pstrdup(p, folder->root), *slash;
     struct stat st;
 
-    if (lstat(folder->root, &st) == 0)
-        return "it is a link to a folder that is not there; make that folder, or mount its disk";
-    if (stat(parent, &st) != 0)
-        return apr_psprintf(p, "%s is not there either; type \"mkdir -p %s\"", parent, parent);
-    if (!S_ISDIR(st.st_mode))
-        return apr_psprintf(p, "%s, in which it would be made, is not a folder; name a folder "
-                            "elsewhere", parent);
-    if (child_access(parent, X_OK, owner) != 0)
-        return apr_psprintf(p, "httpd's children run as %s and may not enter %s (%s); name a "
-                            "folder elsewhere", owner, parent, strerror(errno));
-    if (mkdir(folder->root, 0700) != 0)
-        return errno == EEXIST ? NULL
-               : apr_psprintf(p, "it can't be made in %s (%s); name a folder elsewhere", parent,
-                              strerror(errno));
-    (void)rmdir(folder->root);
-    return NULL;
+    while (stat(path, &st) != 0 && errno == ENOENT && (slash = strrchr(path, '/')))
+        slash[slash == path] = '\0';
+    return path;
 }
 
 const char *image_folder_fault(apr_pool_t *p, const image_folder *folder)
 {
-    const char *owner = user_name(p, child_user());
+    const char *owner = user_name(p, child_user()), *parent = existing_part(p, folder);
     struct stat st;
 
+    if (strcmp(parent, folder->root) != 0)
+        return child_access(parent, X_OK, owner) == 0 ? NULL
+               : apr_psprintf(p, "httpd's children run as %s and may not enter %s (%s); name a "
+                              "folder elsewhere", owner, parent, strerror(errno));
     if (stat(folder->root, &st) != 0)
-        return errno == ENOENT ? fault_of_making(p, folder)
-               : apr_psprintf(p, "it can't be reached (%s)", strerror(errno));
+        return apr_psprintf(p, "it can't be reached (%s)", strerror(errno));
     if (!S_ISDIR(st.st_mode))
         return "it is not a folder; name one, or a path where nothing is";
     if (st.st_uid != child_user() && !(geteuid() != 0 && st.st_uid == ap_unixd_config.user_id))
@@ -131,14 +119,95 @@ const char *image_folder_fault(apr_pool_t *p, const image_folder *folder)
                           strerror(errno));
 }
 
-apr_status_t image_folder_make(const image_folder *folder)
+/* ------------------------------------------------------------------ making it */
+
+int image_folder_be_child(int be)
 {
-    if (mkdir(folder->root, 0700) != 0)
-        return errno == EEXIST ? APR_SUCCESS : errno;
-    if (geteuid() == 0 && chown(folder->root, ap_unixd_config.user_id,
-                                ap_unixd_config.group_id) != 0)
+    if (getuid() != 0)
+        return 1;
+    return be ? setegid(ap_unixd_config.group_id) == 0 && seteuid(ap_unixd_config.user_id) == 0
+              : seteuid(0) == 0 && setegid(getgid()) == 0;
+}
+
+/* Is this a folder of ours in which nobody else can put a link where we have made something? */
+static int is_ours_alone(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && st.st_uid == geteuid()
+           && (!(st.st_mode & 0022) || (st.st_mode & S_ISVTX));
+}
+
+/*
+ * Make the folders of this path below an open one, which this closes: for all to enter, whatever
+ * the umask, but for the last one, which is given to the children.  No link is followed, and what
+ * is given away was just made.  0, or an errno.
+ */
+static int make_below(int fd, char *path)
+{
+    char *name, *rest;
+    int error = 0;
+
+    for (name = apr_strtok(path, "/", &rest); name && !error; name = apr_strtok(NULL, "/", &rest)) {
+        int next = mkdirat(fd, name, 0700) != 0 ? -1
+                   : openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+        error = next < 0 ? errno : !is_ours_alone(next) ? EPERM : fchmod(next, 0755) ? errno : 0;
+        close(fd);
+        fd = next;
+    }
+    if (!error && (fchmod(fd, 0700) != 0
+                   || (geteuid() == 0 && fchown(fd, ap_unixd_config.user_id,
+                                                ap_unixd_config.group_id) != 0)))
+        error = errno;
+    close(fd);
+    return error;
+}
+
+/* Make the folder in what there is of its path, or with is_trial see whether that would work: as
+ * root only where nobody else can put a link in the way, else as who the children are.  0, or an
+ * errno. */
+static int make(apr_pool_t *p, const image_folder *folder, const char *parent, int is_trial)
+{
+    const char *path = folder->root + strlen(parent);
+    int fd = open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC), error = 0;
+
+    if (fd < 0)
         return errno;
-    return APR_SUCCESS;
+    if (is_ours_alone(fd) && !is_trial)
+        return make_below(fd, apr_pstrdup(p, path));
+    if (is_ours_alone(fd)) {
+        error = access(parent, W_OK) ? errno : 0;
+    }
+    else if (is_trial) {
+        error = ap_strchr_c(path + 1, '/') ? ENOENT
+                : child_access(parent, W_OK, user_name(p, child_user())) ? errno : 0;
+    }
+    else {
+        error = !image_folder_be_child(1) || mkdir(folder->root, 0700) != 0 ? errno : 0;
+        (void)image_folder_be_child(0);
+    }
+    close(fd);
+    return error;
+}
+
+const char *image_folder_missing(apr_pool_t *p, const image_folder *folder, int is_trial)
+{
+    const char *parent = existing_part(p, folder);
+    struct stat st;
+    int error;
+
+    if (strcmp(parent, folder->root) == 0)
+        return NULL;
+    if (lstat(folder->root, &st) == 0)
+        return "it is a link to a folder that is not there, so that images are relayed; make that "
+               "folder, or mount its disk";
+    if ((error = make(p, folder, parent, is_trial)) == 0)
+        return NULL;
+    return apr_psprintf(p, "it is not there and can't be made in %s (%s), so that images are "
+                        "relayed; mend that and type \"install -d -o %s -m 700 %s\", or name a "
+                        "folder elsewhere", parent, strerror(error), user_name(p, child_user()),
+                        folder->root);
 }
 
 /* ------------------------------------------------------------------ files in it */

@@ -25,11 +25,17 @@ image_name image_name_of(const char *digest, const char *extension);
 
 /* ---- for the configuration */
 
-/* What is wrong with a folder and what to type, in words; NULL: it can be used or made. */
+/* Why a folder can never serve as it is, and what to type, in words; NULL: it can, or it is not
+ * there. */
 const char *image_folder_fault(apr_pool_t *p, const image_folder *folder);
 
-/* Make the folder if it is not there, owned by the user that the children run as. */
-apr_status_t image_folder_make(const image_folder *folder);
+/* Make the folder if it is not there, owned by the user that the children run as; with is_trial
+ * only see whether that would work.  NULL: it is there; else why it is not, and what to type:
+ * images are relayed until it is. */
+const char *image_folder_missing(apr_pool_t *p, const image_folder *folder, int is_trial);
+
+/* As httpd starts: act as its children do, with 0 as oneself again.  0: errno. */
+int image_folder_be_child(int be);
 
 /* ---- for whoever works on files in it */
 

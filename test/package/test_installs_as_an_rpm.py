@@ -63,6 +63,12 @@ def test_it_is_loaded_after_what_it_stands_on(root, httpd, walt):
     assert status == 1 and "write LoadModule proxy_module above LoadModule walt_vpn_module" in said
 
 
+def test_its_folder_is_made_again_after_a_reboot(root):
+    """Where /var/cache is in memory."""
+    [line] = [line for line in read(root, "usr/lib/tmpfiles.d/walt_vpn.conf").splitlines() if not line.startswith("#")]
+    assert line == "d /var/cache/httpd/walt_vpn :0700 :apache :apache -"
+
+
 def test_the_command_comes_with_it(root):
     """And the manual pages."""
     done = subprocess.run([root + "/usr/bin/walt-vpn-check", "--help"], stdout=subprocess.PIPE, universal_newlines=True)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -98,6 +99,25 @@ def test_the_package_sets_the_cache_that_the_readme_names():
         if name == "WaltVpnCacheSize":
             assert "`%s`" % value in rows()[name]
     assert {"WaltVpnCacheRoot", "WaltVpnCacheSize"} <= {name for name, _ in settings(packaged("walt_vpn.conf"))}
+
+
+def test_systemd_makes_the_folder_where_it_is_missing(folder):
+    """That of conf/walt_vpn.conf, for httpd's children alone; one that is there stays as it is."""
+    if not shutil.which("systemd-tmpfiles"):
+        pytest.skip("systemd is not installed")
+    os.mkdir(folder + "/etc")
+    for name in ("passwd", "group"):
+        with open(folder + "/etc/" + name, "w") as file:
+            file.write("www-data:x:33:33::/var/www:/bin/sh\n" if name == "passwd" else "www-data:x:33:\n")
+    path = folder + dict(settings(packaged("walt_vpn.conf")))["WaltVpnCacheRoot"]
+    make = ["systemd-tmpfiles", "--create", "--root", folder, os.path.join(PROJECT, "conf", "tmpfiles", "walt_vpn.conf")]
+    subprocess.run(make, check=os.getuid() == 0)
+    if os.getuid() == 0:
+        state = os.stat(path)
+        assert (state.st_uid, state.st_gid, state.st_mode & 0o7777) == (33, 33, 0o700)
+        os.chown(path, 1, 1)
+        subprocess.run(make, check=True)
+        assert os.stat(path).st_uid == 1
 
 
 def test_load_names_what_the_module_refuses_to_start_without():

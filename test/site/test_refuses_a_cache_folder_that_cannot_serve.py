@@ -1,13 +1,15 @@
-"""WaltVpnCacheRoot and WaltVpnCacheSize: what they take, what configtest refuses and why, what start-up makes."""
+"""WaltVpnCacheRoot and WaltVpnCacheSize: what they take, what configtest refuses or warns of and why, what start-up makes."""
 
 import os
 import pwd
+import re
 import shutil
 import stat
 import subprocess
 
 import pytest
 from fetches import CacheFolder, fetched
+from preload import Preload
 
 
 ROOT = os.getuid() == 0
@@ -57,8 +59,6 @@ def below_a_closed_folder(place):
 
 REFUSED = [
     (make_file, "it is not a folder; name one, or a path where nothing is", "a file stands there"),
-    (lambda place: place + "/images", '{parent}/ is not there either; type "mkdir -p {parent}/"', "no parent"),
-    (dangling_link, "it is a link to a folder that is not there", "its disk is not mounted"),
     (below_a_file, "it can't be reached (Not a directory)", "the parent is a file"),
     (lambda place: make_folder(place, mode=0o770), 'its mode is 0770, and it must be for %s alone to write; name a '
      'folder for images alone, or, if this is one, type "chmod 700 {root}"' % CHILD, "others of the group may write"),
@@ -69,9 +69,9 @@ REFUSED = [
 REFUSED_AS_ROOT = [
     (lambda place: make_folder(place, "root"), "it belongs to root, and httpd's children run as www-data; name a folder "
      'for images alone, or, if this is one, type "chown www-data {root}"', "another user's"),
-    (in_a_closed_folder, "httpd's children run as www-data and may not enter {parent}/ (Permission denied); name a "
+    (in_a_closed_folder, "httpd's children run as www-data and may not enter {parent} (Permission denied); name a "
      "folder elsewhere", "it would be made where children may not go"),
-    (in_a_folder_of_the_group_root, "httpd's children run as www-data and may not enter {parent}/ (Permission denied)",
+    (in_a_folder_of_the_group_root, "httpd's children run as www-data and may not enter {parent} (Permission denied)",
      "its parent is open to a group that is root's, and not the children's"),
     (below_a_closed_folder, "httpd's children run as www-data and may not enter it (Permission denied)",
      "it is where children may not go"),
@@ -110,34 +110,149 @@ def test_folder_that_children_cannot_use_is_refused(make, words, reason, entrypo
     assert words.format(root=root, parent=folder + "/place") in refusal(entrypoint, root)
 
 
-def test_parent_that_may_not_be_written_is_refused(entrypoint, folder):
-    """A server that was not started by root can't make its folder just anywhere."""
-    place = make_folder(folder + "/place", mode=0o555)
-    user = "nobody" if ROOT else ""
-    status, words = entrypoint(cache=place + "/images", start=False, user=user).configtest()
-    assert status == 1
-    assert "it can't be made in %s/ (Permission denied); name a folder elsewhere" % place in words
-
-
 def test_read_only_file_system_is_refused(entrypoint, mounted):
-    """Whether the folder is there or would have to be made."""
+    """If the folder is there; else see below."""
     place = mounted("place", 1)
     make_folder(place + "/images")
     subprocess.run(["mount", "-o", "remount,ro", place], check=True)
     assert "its file system is read-only; name a folder elsewhere, or, if it is so for httpd alone, name this one in " \
         "ReadWritePaths= of its systemd unit" in refusal(entrypoint, place + "/images")
-    assert "it can't be made in %s/ (Read-only file system)" % place in refusal(entrypoint, place + "/others")
+
+
+def read_only(place, mounted):
+    path = mounted("disk", 1)
+    subprocess.run(["mount", "-o", "remount,ro", path], check=True)
+    return path + "/cache/images"
+
+
+MISSING = [
+    (lambda place, mounted: dangling_link(place), "it is a link to a folder that is not there, so that images are relayed; make "
+     "that folder, or mount its disk", "its disk is not mounted"),
+    (read_only, "it is not there and can't be made in {above} (Read-only file system), so that images are relayed; mend that and "
+     'type "install -d -o %s -m 700 {root}", or name a folder elsewhere' % CHILD, "its disk is read-only"),
+    (lambda place, mounted: make_folder(place) + "/cache/images", "can't be made in {above} (No such file or directory)",
+     "in a folder of the children's, in which root makes nothing"),
+    (lambda place, mounted: make_folder(place, "nobody", 0o755) + "/images", "can't be made in {above} (Permission denied)",
+     "in a folder of somebody else's"),
+]
+
+
+def warnings(httpd):
+    return [line for line in httpd.warnings() if "CacheRoot" in line]
+
+
+def start_saying(httpd, words):
+    httpd.expect_log(re.escape(words))
+    return httpd.start()
+
+
+@needs_root
+@pytest.mark.parametrize("make, words, reason", MISSING, ids=[row[2] for row in MISSING])
+def test_missing_folder_costs_the_cache_alone(make, words, reason, entrypoint, folder, mounted, node, walt):
+    """httpd starts, with a warning; nodes boot without it, and from it once it is there."""
+    root = make(folder + "/place", mounted)
+    above = os.path.dirname(root) if os.path.isdir(os.path.dirname(root)) else os.path.dirname(os.path.dirname(root))
+    words = words.format(root=root, above=above)
+    httpd = entrypoint(cache=root, start=False)
+    said, = warnings(httpd)
+    assert said.startswith("WaltVpnCacheRoot %s (" % root) and "httpd.conf:" in said and words in said
+    assert not os.path.exists(root)
+    httpd.expect_log("can't open the folder in WaltVpnCacheRoot")
+    start_saying(httpd, words)
+    assert node(httpd).boot().booted and fetched(walt) == 1
+    if "read-only" in reason:
+        subprocess.run(["mount", "-o", "remount,rw", above], check=True)
+    install = ["install", "-d", "-o", CHILD, "-m", "700"]
+    subprocess.run(install + [os.path.realpath(root)], check=True)
+    assert all(node(httpd).boot().booted for _ in range(2))
+    assert fetched(walt) == 2 and CacheFolder(root).images()
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc")
-def test_a_folder_that_can_be_made_by_nobody_is_refused(entrypoint):
+def test_a_folder_that_nobody_can_make_is_missing(entrypoint, node):
     """Its parent looks as if it were to be written, but takes no folder."""
-    words = refusal(entrypoint, "/proc/images")
-    assert "it can't be made in /proc/ (" in words and "name a folder elsewhere" in words
+    httpd = entrypoint(cache="/proc/images", start=False)
+    httpd.expect_log("can't open the folder in WaltVpnCacheRoot")
+    assert node(start_saying(httpd, "it is not there and can't be made in /proc (")).boot().booted
+
+
+def test_missing_parents_are_made(entrypoint, folder, node):
+    """As after a reboot with /var/cache in memory; for all to enter, whatever the umask."""
+    root = folder + "/cache/apache2/images"
+    httpd = entrypoint(cache=root, start=False)
+    assert warnings(httpd) == [] and not os.path.exists(folder + "/cache")
+    before = os.umask(0o077)
+    try:
+        httpd.start()
+    finally:
+        os.umask(before)
+    assert node(httpd).boot().booted and CacheFolder(root).images()
+    assert stat.S_IMODE(os.stat(root).st_mode) == 0o700 and pwd.getpwuid(os.stat(root).st_uid).pw_name == CHILD
+    for parent in (folder + "/cache", folder + "/cache/apache2"):
+        assert stat.S_IMODE(os.stat(parent).st_mode) == 0o755 and os.stat(parent).st_uid == os.getuid()
+
+
+@needs_root
+@pytest.mark.parametrize("mode", [0o755, 0o700])
+def test_folder_is_made_in_one_of_the_childrens(mode, entrypoint, folder, node):
+    """As Fedora's /var/cache/httpd is."""
+    root = make_folder(folder + "/place", mode=mode) + "/images"
+    assert node(entrypoint(cache=root)).boot().booted
+    assert (pwd.getpwuid(os.stat(root).st_uid).pw_name, stat.S_IMODE(os.stat(root).st_mode)) == (CHILD, 0o700)
+
+
+class Planter(Preload):
+    """Puts a link to what it is told in the place of each folder that is made, as a child of httpd's may that has the parent."""
+
+    VARIABLE = "PLANTER_IS_TOLD"
+    SOURCE = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int plant(int at, const char *name, int made)
+{
+    char target[4096] = "";
+    int fd = open(getenv("PLANTER_IS_TOLD"), O_RDONLY);
+
+    if (made == 0 && fd >= 0 && read(fd, target, sizeof(target) - 1) > 0 && unlinkat(at, name, AT_REMOVEDIR) == 0)
+        symlinkat(target, at, name);
+    close(fd);
+    return made;
+}
+
+int mkdir(const char *name, mode_t mode)
+{
+    return plant(AT_FDCWD, name, ((int (*)(const char *, mode_t))dlsym(RTLD_NEXT, "mkdir"))(name, mode));
+}
+
+int mkdirat(int at, const char *name, mode_t mode)
+{
+    return plant(at, name, ((int (*)(int, const char *, mode_t))dlsym(RTLD_NEXT, "mkdirat"))(at, name, mode));
+}
+"""
+
+
+@needs_root
+@pytest.mark.parametrize("user", [CHILD, "root"])
+def test_what_a_link_leads_to_is_never_given_away(user, entrypoint, folder, preloaded, node):
+    """Who puts it there at the very moment wins nothing: root's folder stays root's."""
+    victim = make_folder(folder + "/victim", "root", 0o755)
+    root = make_folder(folder + "/place", user, 0o755) + "/images"
+    preloaded(Planter).tell(victim)
+    httpd = entrypoint(cache=root, start=False)
+    httpd.expect_log("in WaltVpnCacheRoot")
+    httpd.tolerate_log("can't be made in")
+    httpd.start()
+    assert os.path.islink(root) and os.stat(victim).st_uid == 0
+    assert node(httpd).boot().booted and os.stat(victim).st_uid == 0 and not os.listdir(victim)
 
 
 def test_configtest_leaves_nothing(entrypoint, folder):
-    """It has made the folder to see whether that works, and removed it."""
+    """It looks whether the folder can be made."""
     status, words = entrypoint(cache=folder + "/images", start=False).configtest()
     assert status == 0 and not os.path.exists(folder + "/images"), words
 
