@@ -172,10 +172,24 @@ void boot_memory_keep_last(const walt_vpn_entrypoint *entrypoint)
 
 /* ------------------------------------------------------------------ recalling */
 
-/* The whole file in p, NUL-terminated; NULL: there is none. */
+/* Open the file as children do: the folder is theirs alone, and root may lack the right to enter it
+ * (CapabilityBoundingSet= of a systemd unit).  -1, and errno. */
+static int open_memory(const char *path)
+{
+    int fd = -1, error;
+
+    if (image_folder_be_child(1))
+        fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    error = errno;
+    (void)image_folder_be_child(0);
+    errno = error;
+    return fd;
+}
+
+/* The whole file in p, NUL-terminated; NULL, and errno: it can't be opened. */
 static char *read_memory(apr_pool_t *p, const char *path, apr_size_t *length)
 {
-    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    int fd = open_memory(path);
     struct stat st;
     char *text = NULL;
     ssize_t got;
@@ -250,8 +264,12 @@ void boot_memory_recall(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint)
         return;
     name = name_of(counters_at(entrypoint->place), "");
     path = apr_pstrcat(p, entrypoint->folder->root, "/", name.text, NULL);
-    if (!(text = read_memory(p, path, &length)))
+    if (!(text = read_memory(p, path, &length))) {
+        if (errno != ENOENT)
+            ap_log_error(APLOG_MARK, APLOG_WARNING, errno, entrypoint->server, "can't read %s: "
+                         "which nodes booted before this start is not known", path);
         return;
+    }
     if (!is_sound(&text, length)) {
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, entrypoint->server, "%s is damaged: which nodes "
                      "booted before this start is not known", path);

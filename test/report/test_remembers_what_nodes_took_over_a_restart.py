@@ -77,6 +77,36 @@ def test_killed(watched, cache):
     assert last_boots(watched()) == rows
 
 
+# What conf/examples/systemd leaves httpd's root.
+CONFINED = ["setpriv", "--bounding-set=-all,+net_bind_service,+setuid,+setgid,+kill,+chown", "--inh-caps=-all"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root has what can be taken from it")
+def test_confined_as_the_example_says(watched):
+    """A root that may not read what is the children's alone."""
+    first = watched()
+    rows = boot(first, 3)
+    first.stop()
+    second = watched(start=False)
+    command = second.command
+    second.command = lambda *options: CONFINED + command(*options)
+    assert last_boots(second.start()) == rows
+
+
+def test_a_file_that_cannot_be_read(watched, cache):
+    """That is said, with the reason."""
+    first = watched()
+    boot(first, 1)
+    first.stop()
+    file, = cache.memories()
+    path = os.path.join(cache.path, file)
+    os.rename(path, path + ".away")
+    os.symlink(path + ".away", path)
+    second = watched()
+    second.expect_log("Too many levels of symbolic links: .*can't read %s: which nodes booted before this start" % path)
+    assert not last_boots(second)
+
+
 def test_whose_file_it_is(watched, cache):
     """That of the user that children run as, like the folder; and it is small."""
     ours = watched()
