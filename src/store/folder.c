@@ -440,41 +440,76 @@ static int by_worth(const void *a, const void *b)
     return one != other ? one - other : by_last_use(a, b);
 }
 
-/* Evict until this many bytes fit beside what is there, and count what went.  0: they don't fit;
- * -1, and errno: the folder can't be read. */
+/* The files in the folder but for this one, as folder_entry, what is to go first before the others,
+ * and the bytes of the images among them.  NULL, and errno: the folder can't be read. */
+static apr_array_header_t *list_by_worth(const open_folder *open, const char *own,
+                                         apr_off_t *images)
+{
+    apr_array_header_t *entries = list_folder(open->pool, open->fd, own);
+    int i;
+
+    *images = 0;
+    for (i = 0; entries && i < entries->nelts; i++) {
+        const folder_entry *entry = &APR_ARRAY_IDX(entries, i, folder_entry);
+
+        *images += entry->published ? entry->size : 0;
+    }
+    if (entries)
+        qsort(entries->elts, (size_t)entries->nelts, sizeof(folder_entry), by_worth);
+    return entries;
+}
+
+/* Evict until this many bytes fit beside what is there, and count what went; no image goes if all
+ * of them would not do.  0: they don't fit; -1, and errno: the folder can't be read. */
 static int evict_for(const open_folder *open, const char *own, apr_off_t size, int *evicted)
 {
     apr_array_header_t *entries;
-    apr_off_t total = size;
+    apr_off_t total = size, images;
     int i;
 
-    if (!(entries = list_folder(open->pool, open->fd, own)))
+    if (!(entries = list_by_worth(open, own, &images)))
         return -1;
     for (i = 0; i < entries->nelts; i++)
         total += claim_of(open, &APR_ARRAY_IDX(entries, i, folder_entry));
-    qsort(entries->elts, (size_t)entries->nelts, sizeof(folder_entry), by_worth);
     for (i = 0; i < entries->nelts && total > open->folder->size; i++) {
         const folder_entry *entry = &APR_ARRAY_IDX(entries, i, folder_entry);
 
+        if (entry->published && total - images > open->folder->size)
+            return 0;
         if (evict(open, entry)) {
             total -= entry->size;
+            images -= entry->published ? entry->size : 0;
             *evicted += entry->published;
         }
     }
     return total <= open->folder->size;
 }
 
-int image_folder_relieve(const open_folder *open, const char *own)
+/* Has the disk room for a file of this many bytes when this many others are gone?  Where blocks
+ * can be taken beforehand that is tried, which knows of quotas too. */
+static int would_fit(int fd, apr_off_t size, apr_off_t others)
 {
-    apr_array_header_t *entries = list_folder(open->pool, open->fd, own);
+    struct stat st;
+
+    if (size <= others || fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, size - others) == 0)
+        return 1;
+    return errno == EOPNOTSUPP && fstat(fd, &st) == 0 && size - st.st_size <= others;
+}
+
+int image_folder_relieve(const open_folder *open, const char *own, int fd, apr_off_t size)
+{
+    apr_off_t images;
+    apr_array_header_t *entries = list_by_worth(open, own, &images);
     int i;
 
-    if (!entries)
-        return 0;
-    qsort(entries->elts, (size_t)entries->nelts, sizeof(folder_entry), by_worth);
-    for (i = 0; i < entries->nelts; i++) {
-        if (evict(open, &APR_ARRAY_IDX(entries, i, folder_entry)))
+    for (i = 0; entries && i < entries->nelts; i++) {
+        const folder_entry *entry = &APR_ARRAY_IDX(entries, i, folder_entry);
+
+        if (entry->published && !would_fit(fd, size, images))
+            return 0;
+        if (evict(open, entry))
             return 1;
+        images -= entry->published ? entry->size : 0;
     }
     return 0;
 }
@@ -494,7 +529,7 @@ static int take_blocks(const open_folder *open, const char *own, int fd, apr_off
 
         if (error == EOPNOTSUPP)
             return 0;
-        if ((error == ENOSPC || error == EDQUOT) && image_folder_relieve(open, own))
+        if ((error == ENOSPC || error == EDQUOT) && image_folder_relieve(open, own, fd, size))
             ++*evicted;
         else if (error != EINTR)
             return error;

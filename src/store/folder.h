@@ -96,8 +96,9 @@ void image_folder_unlock(const open_folder *open);
 int image_folder_make_room(const open_folder *open, const char *name, int fd, apr_off_t size,
                            int *evicted);
 
-/* The disk is full: remove the one file that is to go first, other than this.  0: there is none. */
-int image_folder_relieve(const open_folder *open, const char *own);
+/* The disk is full, and this open file is to have so many bytes in all: remove the one other file
+ * that is to go first.  0: there is none, or all images together are too little. */
+int image_folder_relieve(const open_folder *open, const char *own, int fd, apr_off_t size);
 
 /* ---- for the status page and the metrics page */
 

@@ -236,7 +236,8 @@ static apr_status_t write_buffer(image_part *part)
             image_name name = part_name(part);
 
             if (rv == EINTR || ((rv == ENOSPC || rv == EDQUOT)
-                                && image_folder_relieve(part->open, name.text)))
+                                && image_folder_relieve(part->open, name.text, part->fd,
+                                                        part->size)))
                 continue;
             memmove(part->buffer, bytes, part->buffered);
             image_folder_trouble(part->open, "can't write an image", rv);

@@ -82,6 +82,22 @@ int openat64(int at, const char *path, int flags, ...)
     return hindered(path, flags) ? -1 : real(at, path, flags, flags & O_CREAT ? 0600 : 0);
 }
 
+int fallocate64(int fd, int mode, off64_t at, off64_t length)
+{
+    int (*real)(int, int, off64_t, off64_t) = (int (*)(int, int, off64_t, off64_t))dlsym(RTLD_NEXT, "fallocate64");
+    int error = told("fallocate");
+
+    if (!error)
+        return real(fd, mode, at, length);
+    errno = error;
+    return -1;
+}
+
+int fallocate(int fd, int mode, off_t at, off_t length)
+{
+    return fallocate64(fd, mode, at, length);
+}
+
 ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t at)
 {
     ssize_t (*real)(int, const void *, size_t, off64_t)

@@ -107,6 +107,20 @@ def test_two_fetches_for_one_place(entrypoint, cache, walt):
     assert "other fetches fill WaltVpnCacheSize" in httpd.error_log
 
 
+def test_no_image_goes_in_vain(entrypoint, cache, walt, node):
+    """Nor for one that does not fit beside what is being fetched, though it would fit alone."""
+    httpd = entrypoint(cache=cache.path, server="WaltVpnCacheSize 4M")
+    kept = boot(httpd, node, walt, "kept")
+    walt.set_image("192.168.0.1", "long", 2)
+    walt.set_image("192.168.0.2", "large", 3)
+    walt.fault("192-168-0-1/boot.img", "silence", at_byte=MIB // 2, seconds=2)
+    first = Fleet(httpd, ["192.168.0.1"])
+    wait_until(lambda: cache.parts(), what="the first fetch")
+    assert node(httpd, "192.168.0.2").boot().booted
+    assert cache.images() == [kept] and "evicted" not in httpd.error_log
+    assert first.boots()[0].booted and len(cache.images()) == 2
+
+
 def test_never_beyond(entrypoint, cache, walt):
     """Many images at once through a folder for three of them, watched all the time."""
     httpd = entrypoint(cache=cache.path, server="WaltVpnCacheSize 3M")

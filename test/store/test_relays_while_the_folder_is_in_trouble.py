@@ -83,6 +83,27 @@ def test_disk_full_of_old_images(entrypoint, mounted, walt, node):
     assert troubles(httpd) == 0
 
 
+@pytest.mark.parametrize("error, mib, words", [
+    (0, 8, "No space left on device.*can't make room for an image"),
+    (errno.EDQUOT, 2, "Disk quota exceeded.*can't make room for an image"),
+    (errno.EOPNOTSUPP, 8, "No space left on device.*can't write an image")], ids=["disk", "quota", "disk without fallocate"])
+def test_image_larger_than_the_disk_evicts_nothing(error, mib, words, calls, entrypoint, mounted, walt, node):
+    """It would not fit if all others went, so they stay. Where that is found out while it comes, its first node starts over."""
+    cache = CacheFolder(mounted("small", 4) + "/images")
+    httpd = entrypoint(cache=cache.path)
+    httpd.expect_log(words)
+    digest = walt.set_image(image="small")
+    assert node(httpd).boot().booted and cache.images() == [digest]
+    if error:
+        calls.fail("fallocate", error)
+    if error == errno.EOPNOTSUPP:
+        httpd.tolerate_log("ended short|came of a fetch that failed")
+    walt.set_image(image="large", mib=mib)
+    boots = [node(httpd).boot() for _ in range(2)]
+    assert boots[1].booted and (boots[0].booted or error == errno.EOPNOTSUPP), boots
+    assert cache.images() == [digest] and cache.parts() == [] and "evicted" not in httpd.error_log
+
+
 def test_no_inode_left(entrypoint, mounted, walt, node):
     """Not even a file can be made."""
     place = mounted("small", 8)
