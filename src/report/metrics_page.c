@@ -274,7 +274,8 @@ static int walt_vpn_metrics_handler(request_rec *r)
     apr_table_mergen(r->headers_out, "Vary", "Accept");
     boots_count_short();
     page.standings = standings_now(r->pool, " ");
-    choose_nodes(&page, nodes);
+    if (nodes > 0)
+        choose_nodes(&page, nodes);
     for (value = standing_values; value->key || value->name; value++) {
         if (value->name && (value->unit != UNIT_NODES || nodes > 0))
             put_family(&page, value);
