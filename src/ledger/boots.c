@@ -15,9 +15,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Counts the changes of what the bytes mean. */
-#define LAYOUT 2
-
 /* A time that lies further ahead than this was written before the clock was set back. */
 #define CLOCK_SLACK apr_time_from_sec(10)
 
@@ -33,7 +30,7 @@ apr_status_t boots_open(apr_pool_t *process_pool)
     void *memory;
     int is_new;
     apr_status_t rv = shared_memory_open(&memory, &is_new, sizeof(table), process_pool,
-                                         "boots %d", LAYOUT);
+                                         "boots %d", BOOT_LAYOUT);
 
     if (rv != APR_SUCCESS)
         return rv;

@@ -10,6 +10,9 @@
 
 #include <sys/types.h>
 
+/* Counts the changes of what the bytes of a boot_row mean. */
+#define BOOT_LAYOUT 2
+
 /* Most boots that are written down. */
 #define BOOT_ROWS 1536
 

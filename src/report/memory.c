@@ -2,44 +2,46 @@
  * report/memory.c: what each node last took, kept over a restart.
  *
  * A file beside the images for each entrypoint that has a folder, named by a hash of the
- * entrypoint's name and its WalT server.  Children write it, as the user that they are: the first
- * boot that ends writes, then one in a minute at most, behind the last byte of its reply, and each
- * child that ends.  It becomes current by a rename, and ends with a checksum.  Losing it does no
- * harm, so it is not synced, and who can't write it goes on in silence: no image can be kept then
- * either, which is said.
+ * entrypoint's name and its WalT server: a head, and the ledger's rows as they are.  Children write
+ * it, as the user that they are: the first boot that ends writes, then one in a minute at most,
+ * behind the last byte of its reply, and each child that ends.  It becomes current by a rename.
+ * Losing it does no harm, so it is not synced, and who can't write it goes on in silence: no image
+ * can be kept then either, which is said.
  *
  * Nothing here allocates while it writes: prefork ends its children in a signal handler.
  */
 #include "report/memory.h"
 #include "ledger/boots.h"
 #include "ledger/counters.h"
-#include "request/times.h"
 #include "store/folder.h"
 
 #include "apr_strings.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Most bytes of a line, and of a file. */
-#define LINE_MAX_BYTES 256
-#define FILE_MAX_BYTES ((BOOT_ROWS + 2) * LINE_MAX_BYTES)
+/* What a file begins with.  One whose layout or size of rows is another is not read. */
+#define MARK "mod_walt_vpn boots"
 
-/* Its first line. */
-#define FILE_HEAD "mod_walt_vpn boots 1\n"
+typedef struct {
+    char mark[24];
+    apr_uint64_t layout;
+    apr_uint64_t row_size;
+    apr_uint64_t hash;          /* of all rows */
+} file_head;
 
 /* FNV-1a, 64 bits. */
 #define FNV_BASIS APR_UINT64_C(14695981039346656037)
 #define FNV_PRIME APR_UINT64_C(1099511628211)
 
-static apr_uint64_t fnv(apr_uint64_t hash, const char *bytes, apr_size_t length)
+static apr_uint64_t fnv(apr_uint64_t hash, const void *bytes, apr_size_t length)
 {
+    const unsigned char *byte = bytes;
+
     while (length-- > 0)
-        hash = (hash ^ (unsigned char)*bytes++) * FNV_PRIME;
+        hash = (hash ^ *byte++) * FNV_PRIME;
     return hash;
 }
 
@@ -59,115 +61,49 @@ static memory_name name_of(const entrypoint_counters *counters, const char *exte
     return name;
 }
 
+static int has_ended(const boot_row *boot)
+{
+    return boot->state == BOOT_DONE || boot->state == BOOT_SHORT;
+}
+
 /* ------------------------------------------------------------------ keeping */
 
-/* A file that is being written.  On the stack. */
-typedef struct {
-    int fd;
-    int failed;
-    apr_uint64_t hash;          /* of all bytes so far */
-    apr_size_t length;          /* bytes that wait in text */
-    char text[8192];
-} writer;
-
-static void flush_writer(writer *writer)
+/* Write the head and all rows.  0: that failed. */
+static int write_rows(int fd, int entrypoint)
 {
-    apr_size_t done = 0;
-
-    while (done < writer->length && !writer->failed) {
-        ssize_t part = write(writer->fd, writer->text + done, writer->length - done);
-
-        if (part > 0)
-            done += (apr_size_t)part;
-        else if (part == 0 || errno != EINTR)
-            writer->failed = 1;
-    }
-    writer->length = 0;
-}
-
-static void put_line(writer *writer, const char *line)
-{
-    apr_size_t length = strlen(line);
-
-    if (writer->length + length > sizeof(writer->text))
-        flush_writer(writer);
-    memcpy(writer->text + writer->length, line, length);
-    writer->length += length;
-    writer->hash = fnv(writer->hash, line, length);
-}
-
-static void put_boot(writer *writer, const boot_row *boot)
-{
-    char line[LINE_MAX_BYTES];
-
-    apr_snprintf(line, sizeof(line), "%s %s %s %d %d %d %" APR_OFF_T_FMT " %" APR_UINT64_T_FMT
-                 " %d %" APR_TIME_T_FMT " %" APR_TIME_T_FMT "\n", boot->node, boot->client,
-                 boot->digest[0] ? boot->digest : "-", boot->state == BOOT_DONE, boot->answer,
-                 boot->status, boot->size, (apr_uint64_t)boot->position, (int)boot->resumes,
-                 boot->began, boot->touched);
-    put_line(writer, line);
-}
-
-static void put_boots(writer *writer, int entrypoint)
-{
-    char line[LINE_MAX_BYTES];
+    file_head head = { MARK, BOOT_LAYOUT, sizeof(boot_row), FNV_BASIS };
+    int fine = ftruncate(fd, 0) == 0 && lseek(fd, sizeof(head), SEEK_SET) >= 0, row;
     boot_row boot;
-    int place;
 
-    put_line(writer, FILE_HEAD);
-    for (place = 0; place < BOOT_ROWS; place++) {
-        if (boots_copy(place, &boot) && boot.entrypoint == entrypoint
-            && (boot.state == BOOT_DONE || boot.state == BOOT_SHORT))
-            put_boot(writer, &boot);
+    for (row = 0; fine && row < BOOT_ROWS; row++) {
+        if (!boots_copy(row, &boot) || boot.entrypoint != entrypoint || !has_ended(&boot))
+            continue;
+        head.hash = fnv(head.hash, &boot, sizeof(boot));
+        fine = write(fd, &boot, sizeof(boot)) == sizeof(boot);
     }
-    apr_snprintf(line, sizeof(line), "end %016" APR_UINT64_T_HEX_FMT "\n", writer->hash);
-    put_line(writer, line);
-    flush_writer(writer);
+    return fine && pwrite(fd, &head, sizeof(head), 0) == sizeof(head);
 }
 
-/* Write the file into this folder, unless another process is at it. */
-static void write_memory(int folder_fd, int entrypoint)
+void boot_memory_keep(const walt_vpn_entrypoint *entrypoint, apr_interval_time_t pause)
 {
-    memory_name current = name_of(counters_at(entrypoint), "");
-    memory_name next = name_of(counters_at(entrypoint), ".new");
-    writer writer = { .hash = FNV_BASIS };
-
-    writer.fd = openat(folder_fd, next.text, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (writer.fd < 0)
-        return;
-    /* Who had it before may just have made it current: then it is not ours to write. */
-    if (flock(writer.fd, LOCK_EX | LOCK_NB) == 0
-        && image_folder_names(folder_fd, next.text, writer.fd)
-        && ftruncate(writer.fd, 0) == 0) {
-        put_boots(&writer, entrypoint);
-        if (writer.failed || renameat(folder_fd, next.text, folder_fd, current.text) != 0)
-            (void)unlinkat(folder_fd, next.text, 0);
-    }
-    close(writer.fd);
-}
-
-static void keep(const walt_vpn_entrypoint *entrypoint, apr_interval_time_t pause)
-{
-    int fd;
+    memory_name current = name_of(counters_at(entrypoint->place), "");
+    memory_name next = name_of(counters_at(entrypoint->place), ".new");
+    int folder_fd, fd;
 
     if (!entrypoint->folder || entrypoint->place < 0
-        || !boots_keep_claim(entrypoint->place, pause))
+        || !boots_keep_claim(entrypoint->place, pause)
+        || (folder_fd = image_folder_descriptor(entrypoint->folder)) < 0)
         return;
-    fd = image_folder_descriptor(entrypoint->folder);
-    if (fd < 0)
-        return;
-    write_memory(fd, entrypoint->place);
-    close(fd);
-}
-
-void boot_memory_keep(const walt_vpn_entrypoint *entrypoint)
-{
-    keep(entrypoint, KEEP_AGAIN);
-}
-
-void boot_memory_keep_last(const walt_vpn_entrypoint *entrypoint)
-{
-    keep(entrypoint, 0);
+    fd = openat(folder_fd, next.text, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    /* Who had it before may just have made it current: then it is not ours to write. */
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0
+        && image_folder_names(folder_fd, next.text, fd)
+        && (!write_rows(fd, entrypoint->place)
+            || renameat(folder_fd, next.text, folder_fd, current.text) != 0))
+        (void)unlinkat(folder_fd, next.text, 0);
+    if (fd >= 0)
+        close(fd);
+    close(folder_fd);
 }
 
 /* ------------------------------------------------------------------ recalling */
@@ -186,99 +122,55 @@ static int open_memory(const char *path)
     return fd;
 }
 
-/* The whole file in p, NUL-terminated; NULL, and errno: it can't be opened. */
-static char *read_memory(apr_pool_t *p, const char *path, apr_size_t *length)
+/* All rows of a file, in p; *count is -1 if it is damaged, and 0 if it is of another layout. */
+static boot_row *read_rows(apr_pool_t *p, int fd, int *count)
 {
-    int fd = open_memory(path);
+    file_head head;
     struct stat st;
-    char *text = NULL;
-    ssize_t got;
+    boot_row *rows;
+    apr_size_t size;
 
-    if (fd < 0)
+    *count = -1;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)
+        || read(fd, &head, sizeof(head)) != sizeof(head)
+        || strncmp(head.mark, MARK, strlen(MARK)) != 0)
         return NULL;
-    *length = 0;
-    text = apr_pcalloc(p, 1);
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= FILE_MAX_BYTES) {
-        text = apr_pcalloc(p, (apr_size_t)st.st_size + 1);
-        while (*length < (apr_size_t)st.st_size
-               && (got = read(fd, text + *length, (apr_size_t)st.st_size - *length)) > 0)
-            *length += (apr_size_t)got;
-    }
-    close(fd);
-    return text;
-}
-
-/* Is it whole, as it was written?  Cuts its first and its last line off. */
-static int is_sound(char **text, apr_size_t length)
-{
-    const apr_size_t head = sizeof(FILE_HEAD) - 1, end = sizeof("end 0123456789abcdef\n") - 1;
-    char expected[LINE_MAX_BYTES];
-    char *last;
-
-    if (length < head + end || strncmp(*text, FILE_HEAD, head) != 0)
-        return 0;
-    last = *text + length - end;
-    apr_snprintf(expected, sizeof(expected), "end %016" APR_UINT64_T_HEX_FMT "\n",
-                 fnv(FNV_BASIS, *text, length - end));
-    if (strcmp(last, expected) != 0)
-        return 0;
-    *last = '\0';
-    *text += head;
-    return 1;
-}
-
-/* One line, as put_boot() writes it; 0: it is none. */
-static int parse_boot(const char *line, boot_row *boot)
-{
-    unsigned answer;
-    int is_done, end = 0;
-    long long size, began, touched;
-    unsigned long long position, resumes;
-
-    memset(boot, 0, sizeof(*boot));
-    if (sscanf(line, "%15s %45s %12s %d %u %d %lld %llu %llu %lld %lld%n", boot->node, boot->client,
-               boot->digest, &is_done, &answer, &boot->status, &size, &position, &resumes,
-               &began, &touched, &end) != 11
-        || line[end] != '\0' || answer >= WALT_VPN_ANSWERS || size < 0)
-        return 0;
-    if (strcmp(boot->digest, "-") == 0)
-        boot->digest[0] = '\0';
-    boot->state = is_done ? BOOT_DONE : BOOT_SHORT;
-    boot->answer = (walt_vpn_answer)answer;
-    boot->size = (apr_off_t)size;
-    boot->position = position;
-    boot->resumes = resumes;
-    boot->began = (apr_time_t)began;
-    boot->touched = (apr_time_t)touched;
-    return 1;
+    size = (apr_size_t)st.st_size - sizeof(head);
+    if (head.layout != BOOT_LAYOUT || head.row_size != sizeof(boot_row))
+        *count = 0;
+    if (*count == 0 || size > BOOT_ROWS * sizeof(boot_row))
+        return NULL;
+    rows = apr_palloc(p, size);
+    if (read(fd, rows, size) == (ssize_t)size && fnv(FNV_BASIS, rows, size) == head.hash)
+        *count = (int)(size / sizeof(boot_row));
+    return rows;
 }
 
 void boot_memory_recall(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint)
 {
-    memory_name name;
-    char *path, *text, *line, *rest;
-    apr_size_t length;
-    boot_row boot;
+    const char *path;
+    boot_row *rows;
+    int fd, count, i;
 
     if (!entrypoint->folder || entrypoint->place < 0)
         return;
-    name = name_of(counters_at(entrypoint->place), "");
-    path = apr_pstrcat(p, entrypoint->folder->root, "/", name.text, NULL);
-    if (!(text = read_memory(p, path, &length))) {
+    path = apr_pstrcat(p, entrypoint->folder->root, "/",
+                       name_of(counters_at(entrypoint->place), "").text, NULL);
+    if ((fd = open_memory(path)) < 0) {
         if (errno != ENOENT)
             ap_log_error(APLOG_MARK, APLOG_WARNING, errno, entrypoint->server, "can't read %s: "
                          "which nodes booted before this start is not known", path);
         return;
     }
-    if (!is_sound(&text, length)) {
+    rows = read_rows(p, fd, &count);
+    close(fd);
+    if (count < 0)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, entrypoint->server, "%s is damaged: which nodes "
                      "booted before this start is not known", path);
-        return;
-    }
-    for (line = apr_strtok(text, "\n", &rest); line; line = apr_strtok(NULL, "\n", &rest)) {
-        if (parse_boot(line, &boot)) {
-            boot.entrypoint = entrypoint->place;
-            boots_recall(&boot);
+    for (i = 0; i < count; i++) {
+        if (has_ended(&rows[i]) && rows[i].answer < WALT_VPN_ANSWERS && rows[i].size >= 0) {
+            rows[i].entrypoint = entrypoint->place;
+            boots_recall(&rows[i]);
         }
     }
 }

@@ -60,7 +60,7 @@ static progress *progress_of(apr_pool_t *p, apr_off_t position, apr_off_t size, 
 
     made->took = (apr_uint64_t)(now - began);
     if (size > 0)
-        made->percent = left ? (apr_uint64_t)(position * 100 / size) : 100;
+        made->percent = left ? (apr_uint64_t)position * 100 / (apr_uint64_t)size : 100;
     if (now > since)
         made->rate = (apr_uint64_t)bytes * APR_USEC_PER_SEC / (apr_uint64_t)(now - since);
     if (size > 0 && made->rate)

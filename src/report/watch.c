@@ -13,6 +13,7 @@
 #include "ledger/troubles.h"
 #include "ledger/waiting.h"
 #include "report/memory.h"
+#include "request/times.h"
 
 #include "ap_mpm.h"
 #include "apr_strings.h"
@@ -596,7 +597,7 @@ static int walt_vpn_log_transaction(request_rec *r)
         warn_of_error(r, request);
     count_request(r, request);
     if (watch && watch->hold.row >= 0)
-        boot_memory_keep(request->entrypoint);
+        boot_memory_keep(request->entrypoint, KEEP_AGAIN);
     return OK;
 }
 

@@ -13,7 +13,7 @@ static apr_status_t keep_boots(void *main_server)
 
     for (s = main_server; s; s = s->next) {
         if (entrypoint_of(s))
-            boot_memory_keep_last(entrypoint_of(s));
+            boot_memory_keep(entrypoint_of(s), 0);
     }
     return APR_SUCCESS;
 }

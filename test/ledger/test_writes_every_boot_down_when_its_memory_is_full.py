@@ -2,6 +2,7 @@
 
 import os
 import re
+import struct
 
 import pytest
 
@@ -37,11 +38,11 @@ def fill(cache):
     name, = cache.memories()
     path = os.path.join(cache.path, name)
     with open(path, "rb") as file:
-        head, boot, _ = file.read().splitlines(keepends=True)
-    others = boot.split(b" ", 1)[1]
-    text = head + b"".join(b"10.0.%d.%d %s" % (*divmod(number, 256), others) for number in range(BOOTS))
+        head, boot = file.read(40), file.read()[8:]
+    rows = b"".join(boot.replace(b"192.168.152.7".ljust(16, b"\0"), (b"10.0.%d.%d" % divmod(number, 256)).ljust(16, b"\0"))
+                    for number in range(BOOTS))
     with open(path, "wb") as file:
-        file.write(text + b"end %016x\n" % fnv(text))
+        file.write(head + struct.pack("=Q", fnv(rows)) + rows)
 
 
 def test_boots(watched, cache, calls, node):
