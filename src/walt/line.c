@@ -7,8 +7,9 @@
  * long way to the WalT server needs.  How long an answer takes says nothing: it may have been
  * computed, or have come a long way, or have queued behind an image on a full link.
  *
- * Who asks holds a place, a row in a book that all processes share.  Who waits holds nothing, and
- * looks again when something has changed.
+ * Who asks holds a place, a row in a book that all processes share, and gives it back without the
+ * book, which a stopped process may hold.  Who waits holds nothing, and looks again when something
+ * has changed.
  */
 #include "walt/line.h"
 #include "ledger/book.h"
@@ -16,6 +17,7 @@
 #include "ledger/waiting.h"
 #include "request/times.h"
 
+#include "apr_atomic.h"
 #include "apr_general.h"
 #include "apr_strings.h"
 #include "mpm_common.h"
@@ -24,7 +26,7 @@
 #include <unistd.h>
 
 /* Counts the changes of what a line's bytes mean. */
-#define LINE_LAYOUT 2
+#define LINE_LAYOUT 3
 
 /* Most questions that are asked at once; and how many may be before answers have come. */
 #define PLACES 16
@@ -46,7 +48,7 @@
 
 /* A place to ask from. */
 typedef struct {
-    apr_time_t began;           /* 0: nobody asks */
+    volatile apr_time_t began;  /* 0: nobody asks; its holder writes that without the book */
     pid_t process;
     unsigned client;            /* hash of its address */
     char path[PATH_ROOM];       /* what for */
@@ -71,7 +73,7 @@ typedef struct {
 /* A line.  Times in it are those of waiting_clock(). */
 struct question_line {
     book lock;
-    volatile unsigned changes;  /* counts them; read without the book */
+    volatile apr_uint32_t changes;      /* counts them, without the book */
     unsigned salt;              /* of the clients' hash, which nobody can foretell */
     int width;                  /* how many may ask at once */
     apr_time_t last_answer;     /* when it came; 0: none yet */
@@ -91,7 +93,7 @@ struct question_turn {
     unsigned client;
     apr_time_t came;
     apr_time_t looked;          /* when the book was opened last; 0: not yet */
-    unsigned seen;              /* changes as of then */
+    apr_uint32_t seen;          /* changes as of then */
     turn_state state;
     line_place *place;          /* held with TURN_COME */
     const line_answer *answer;  /* of another, in pool */
@@ -136,13 +138,6 @@ static int open_book(question_line *line)
         memset(line->answers, 0, sizeof(line->answers));
     }
     return state != BOOK_CLOSED;
-}
-
-static void close_book(question_line *line, int has_changed)
-{
-    if (has_changed)
-        line->changes++;
-    book_close(&line->lock);
 }
 
 /* ------------------------------------------------------------------ waiting for a turn */
@@ -217,12 +212,13 @@ static line_place *find_place(const question_turn *turn)
 
     for (i = 0; i < PLACES; i++) {
         line_place *one = &line->places[i];
+        apr_time_t began = one->began;
 
-        if (one->began == 0) {
+        if (began == 0) {
             place = one;
             continue;
         }
-        if (one->began >= turn->came && strcmp(one->path, turn->path) == 0)
+        if (began >= turn->came && strcmp(one->path, turn->path) == 0)
             return NULL;
         asking++;
         ours += one->client == turn->client;
@@ -245,10 +241,10 @@ static turn_state look(question_turn *turn)
     }
     if (!(place = find_place(turn)))
         return TURN_NOT_YET;
-    place->began = waiting_clock();
     place->process = getpid();
     place->client = turn->client;
     apr_cpystrn(place->path, turn->path, PATH_ROOM);
+    place->began = waiting_clock();
     turn->place = place;
     return TURN_COME;
 }
@@ -266,9 +262,9 @@ turn_state question_line_look(question_turn *turn)
     if (!open_book(line))
         return turn->state = TURN_COME;
     turn->looked = now;
-    turn->state = look(turn);
     turn->seen = line->changes;
-    close_book(line, 0);
+    turn->state = look(turn);
+    book_close(&line->lock);
     return turn->state;
 }
 
@@ -331,7 +327,7 @@ static void write_down(const question_turn *turn, const walt_query *query,
         line->failure = (line_failure){ turn->place->began, now, query->status };
 }
 
-/* Ask the WalT server, and leave the line. */
+/* Ask the WalT server. */
 static void ask(question_turn *turn, walt_query *query)
 {
     copied_answer copy;
@@ -348,9 +344,7 @@ static void ask(question_turn *turn, walt_query *query)
     if (!turn->place || !open_book(turn->line))
         return;
     write_down(turn, query, &copy);
-    turn->place->began = 0;
-    turn->place = NULL;
-    close_book(turn->line, 1);
+    book_close(&turn->line->lock);
 }
 
 /* Give an asker what another was given. */
@@ -385,11 +379,11 @@ void question_line_leave(question_turn *turn)
 {
     apr_pool_cleanup_kill(turn->pool, turn, leave_with_pool);
     turn->state = TURN_NOT_YET;
-    if (!turn->place || !open_book(turn->line))
+    if (!turn->place)
         return;
     turn->place->began = 0;
     turn->place = NULL;
-    close_book(turn->line, 1);
+    apr_atomic_inc32(&turn->line->changes);
 }
 
 /* ------------------------------------------------------------------ the dead */
@@ -410,7 +404,8 @@ static void walt_vpn_child_status(server_rec *s, pid_t pid, ap_generation_t gene
             if (lines.line[i]->places[k].process == pid)
                 lines.line[i]->places[k].began = 0;
         }
-        close_book(lines.line[i], 1);
+        apr_atomic_inc32(&lines.line[i]->changes);
+        book_close(&lines.line[i]->lock);
     }
 }
 

@@ -13,6 +13,7 @@ SOURCE = r"""
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,6 +132,25 @@ ssize_t read(int fd, void *bytes, size_t length)
     return (ssize_t)length;
 }
 
+int pthread_mutex_trylock(pthread_mutex_t *mutex)
+{
+    int (*real)(pthread_mutex_t *) = (int (*)(pthread_mutex_t *))dlsym(RTLD_NEXT, "pthread_mutex_trylock");
+    int error = told("pthread_mutex_trylock");
+
+    return error ? error : real(mutex);
+}
+
+int connect(int fd, const struct sockaddr *address, socklen_t length)
+{
+    int (*real)(int, const struct sockaddr *, socklen_t)
+        = (int (*)(int, const struct sockaddr *, socklen_t))dlsym(RTLD_NEXT, "connect");
+    int microseconds = told("connect");
+
+    if (microseconds)
+        usleep((unsigned)microseconds);
+    return real(fd, address, length);
+}
+
 pid_t getpid(void)
 {
     static pid_t (*real)(void);
@@ -146,8 +166,9 @@ pid_t getpid(void)
 
 
 class Calls(Preload):
-    """One call at a time is special: those named in the source, which fail, but for two. "getpid" takes a moment: an entrypoint
-    asks it when it has chosen a place in shared memory, and before it takes it. "read of 512 bytes" finds more each time."""
+    """One call at a time is special: those named in the source, which fail, but for three. "getpid" takes a moment: an entrypoint
+    asks it when it has chosen a place in shared memory, and before it takes it. So does "connect". "read of 512 bytes" finds more
+    each time."""
 
     SOURCE = SOURCE
     VARIABLE = "CALLS_ARE_TOLD"

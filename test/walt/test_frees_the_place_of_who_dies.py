@@ -1,5 +1,6 @@
 """Whoever holds a place in the line may be killed or stopped: the next one has it at once."""
 
+import errno
 import os
 import signal
 
@@ -24,9 +25,9 @@ def child_with_port(httpd, port):
     return next(child for child in httpd.children() if "socket:[%s]" % inode in sockets(child))
 
 
-def hold(httpd, walt):
-    """Questions in all places that are not answered; the children that ask them."""
-    walt.fault("boot.sig", "silence", at_byte=None, times=4)
+def hold(httpd, walt, seconds=None):
+    """Questions in all places that are not answered, or after so many seconds; the children that ask them."""
+    walt.fault("boot.sig", "silence", at_byte=None, times=4, seconds=seconds)
     held = [Question(httpd, node, client="127.0.0.%d" % (20 + number)) for number, node in enumerate(nodes(4, "10.9.0"))]
     wait_until(lambda: len(walt.requests("boot.sig")) == 4, what="the questions")
     return held, {child_with_port(httpd, request.peer[1]) for request in walt.requests("boot.sig")}
@@ -46,4 +47,14 @@ def test_the_one_who_asks(mpm, number, entrypoint, walt):
         assert question.seconds < AT_ONCE
     assert {question.wait().reply.ended for question in held} == {"RST"}, "so that the nodes come again"
     assert {question.reply.status for question in waiting if question.reply.ended != "RST"} <= {200}, "but for those in the same child"
+    assert ask(httpd, nodes(1, "10.3.0"))[0].wait(AT_ONCE).reply.status == 200
+
+
+def test_the_one_who_can_not_say_that_he_leaves(entrypoint, walt, calls):
+    """While a process that was stopped holds the line's book, nobody writes into it."""
+    httpd = entrypoint()
+    held, _ = hold(httpd, walt, seconds=2)
+    calls.fail("pthread_mutex_trylock", errno.ETIMEDOUT)
+    assert {question.wait().reply.status for question in held} == {200}
+    calls.mend()
     assert ask(httpd, nodes(1, "10.3.0"))[0].wait(AT_ONCE).reply.status == 200
