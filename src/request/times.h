@@ -75,6 +75,10 @@
 /* A failure that came after this long is shared. */
 #define LONG_FAILURE TIMES_SECONDS(1)
 
+/* A question that is not answered for so long keeps nobody else from asking: two fifths of
+ * REPLY_TIMEOUT. */
+#define SILENT TIMES_SECONDS(8)
+
 /* ---- what is remembered */
 
 /* A boot that nothing was heard of for this long does not go on. */

@@ -3,9 +3,9 @@
  *
  * The WalT server computes a signature for each boot.sig that it is asked for before the first one
  * of that image is done, with the whole image in its memory each time (facts.md 2).  So few
- * questions go at once, until answers come; then more and more go side by side, which is what a
- * long way to the WalT server needs.  How long an answer takes says nothing: it may have been
- * computed, or have come a long way, or have queued behind an image on a full link.
+ * questions go at once.  More and more go side by side while answers come that were not computed,
+ * which is what a long way to the WalT server needs: a signature that is a file, and one that took
+ * little longer than its way, which the time to connect tells.
  *
  * Who asks holds a place, a row in a book that all processes share, and gives it back without the
  * book, which a stopped process may hold.  Who waits holds nothing, and looks again when something
@@ -28,9 +28,16 @@
 /* Counts the changes of what a line's bytes mean. */
 #define LINE_LAYOUT 3
 
-/* Most questions that are asked at once; and how many may be before answers have come. */
-#define PLACES 16
-#define PLACES_AT_FIRST 4
+/* How many questions may be asked at once, at first and at most. */
+#define WIDTH_AT_FIRST 4
+#define WIDTH_MAX 24
+
+/* Room for these, and for those that the WalT server seems not to answer. */
+#define PLACES 64
+
+/* A signature that takes so much longer than its way is being computed: 0.3 s for an image of
+ * 50 MB (facts.md 2). */
+#define COMPUTING apr_time_from_msec(200)
 
 /* How often a line is looked at in which nothing seems to have changed. */
 #define LOOK_AGAIN apr_time_from_msec(100)
@@ -76,6 +83,7 @@ struct question_line {
     volatile apr_uint32_t changes;      /* counts them, without the book */
     unsigned salt;              /* of the clients' hash, which nobody can foretell */
     int width;                  /* how many may ask at once */
+    apr_time_t slow;            /* an answer that takes so long is being computed */
     apr_time_t last_answer;     /* when it came; 0: none yet */
     line_failure failure;       /* the last one */
     line_place places[PLACES];
@@ -123,7 +131,8 @@ apr_status_t question_line_open(question_line **line, const char *url, apr_pool_
     if (!is_new)
         return APR_SUCCESS;
     /* If this fails httpd ends: nobody finds a half-made line. */
-    (*line)->width = PLACES_AT_FIRST;
+    (*line)->width = WIDTH_AT_FIRST;
+    (*line)->slow = COMPUTING;
     rv = apr_generate_random_bytes((unsigned char *)&(*line)->salt, sizeof((*line)->salt));
     return rv == APR_SUCCESS ? book_make(&(*line)->lock) : rv;
 }
@@ -202,9 +211,24 @@ static int shares_failure(const question_turn *turn)
            && turn->came - failure->began <= (failure->ended - failure->began) / 2;
 }
 
+/* How many questions are being asked for that long, but for those to which the WalT server is
+ * silent. */
+static int count_slow(const question_line *line, apr_time_t now, apr_time_t slow)
+{
+    int i, count = 0;
+
+    for (i = 0; i < PLACES; i++) {
+        apr_time_t began = line->places[i].began;
+
+        count += began && now - began >= slow && now - began < SILENT;
+    }
+    return count;
+}
+
 /* A place to ask from; NULL: as many ask as may, or as many of this client's, or somebody who came
- * later asks for the same. */
-static line_place *find_place(const question_turn *turn)
+ * later asks for the same.  A question to which the WalT server is silent counts for its client
+ * alone. */
+static line_place *find_place(const question_turn *turn, apr_time_t now)
 {
     question_line *line = turn->line;
     line_place *place = NULL;
@@ -220,16 +244,17 @@ static line_place *find_place(const question_turn *turn)
         }
         if (began >= turn->came && strcmp(one->path, turn->path) == 0)
             return NULL;
-        asking++;
+        asking += now - began < SILENT;
         ours += one->client == turn->client;
     }
     if (asking == 0)            /* a fleet that reboots onto a new image finds the line so */
-        line->width = PLACES_AT_FIRST;
-    return asking < line->width && ours < line->width / 2 ? place : NULL;
+        line->width = WIDTH_AT_FIRST;
+    return ours < line->width / 2 && asking < line->width
+           && count_slow(line, now, line->slow) < WIDTH_AT_FIRST ? place : NULL;
 }
 
 /* Look into the open book. */
-static turn_state look(question_turn *turn)
+static turn_state look(question_turn *turn, apr_time_t now)
 {
     line_place *place;
 
@@ -239,12 +264,12 @@ static turn_state look(question_turn *turn)
         turn->status = turn->line->failure.status;
         return TURN_FAILED;
     }
-    if (!(place = find_place(turn)))
+    if (!(place = find_place(turn, now)))
         return TURN_NOT_YET;
     place->process = getpid();
     place->client = turn->client;
     apr_cpystrn(place->path, turn->path, PATH_ROOM);
-    place->began = waiting_clock();
+    place->began = now;
     turn->place = place;
     return TURN_COME;
 }
@@ -263,7 +288,7 @@ turn_state question_line_look(question_turn *turn)
         return turn->state = TURN_COME;
     turn->looked = now;
     turn->seen = line->changes;
-    turn->state = look(turn);
+    turn->state = look(turn, now);
     book_close(&line->lock);
     return turn->state;
 }
@@ -306,25 +331,43 @@ static void keep_answer(const question_turn *turn, const walt_query *query,
     memcpy(answer->body, copy->body, copy->length);
 }
 
+/* Widen the line after an answer that was not computed, unless another takes much longer, and
+ * narrow it after one that may have been.  So a way that is slow now and then does not narrow it,
+ * nor does a signature that is known widen it for those that are not. */
+static void note_pace(question_line *line, const walt_query *query, apr_time_t began,
+                      apr_time_t now)
+{
+    apr_time_t took = now - began, longer;
+    int is_file = apr_table_get(query->headers, "Last-Modified") != NULL;
+
+    line->slow = is_file ? SILENT : COMPUTING + 2 * (query->sent - began);
+    longer = 3 * took < line->slow ? 3 * took : line->slow;
+    if (took >= line->slow)
+        line->width -= line->width > WIDTH_AT_FIRST;
+    else if (is_file || count_slow(line, now, longer) == 0)
+        line->width += line->width < WIDTH_MAX;
+}
+
 /* Write down what became of a question, for those behind it. */
 static void write_down(const question_turn *turn, const walt_query *query,
                        const copied_answer *copy)
 {
     question_line *line = turn->line;
-    apr_time_t now = waiting_clock();
+    apr_time_t began = turn->place->began, now = waiting_clock();
 
     if (query->whole && !ap_is_HTTP_SERVER_ERROR(query->status)) {
         line->last_answer = now;
-        if (line->width < PLACES)
-            line->width++;
+        note_pace(line, query, began, now);
         keep_answer(turn, query, copy);
         return;
     }
-    line->width = PLACES_AT_FIRST;
-    /* A long failure is shared, unless the WalT server was silent for this question alone: it costs
-     * whoever has to find it out himself. */
-    if (now - turn->place->began >= LONG_FAILURE && line->last_answer <= turn->place->began)
-        line->failure = (line_failure){ turn->place->began, now, query->status };
+    /* If others were answered meanwhile this question alone has failed: whoever asks it has to find
+     * that out himself. */
+    if (line->last_answer > began)
+        return;
+    line->width = WIDTH_AT_FIRST;
+    if (now - began >= LONG_FAILURE)
+        line->failure = (line_failure){ began, now, query->status };
 }
 
 /* Ask the WalT server. */

@@ -8,6 +8,7 @@
  * in memory of its own.  Its output ends in a filter that hands it to the asker.
  */
 #include "walt/query.h"
+#include "ledger/waiting.h"
 #include "report/watch.h"
 #include "walt/worker.h"
 
@@ -102,6 +103,7 @@ static int walt_vpn_create_req(request_rec *r, request_rec *answer)
 
     if (!socket || apr_os_sock_get(&descriptor, socket) != APR_SUCCESS)
         return DECLINED;
+    question->query->sent = waiting_clock();
     pthread_mutex_lock(&under_way.mutex);
     if (question->socket >= 0)
         close(question->socket);
@@ -362,6 +364,7 @@ void walt_query_ask(walt_query *query)
     query->received = 0;
     query->headers = NULL;
     query->content_type = NULL;
+    query->sent = waiting_clock();
     query->reason = NULL;
     enter(&question);
     if (!under_way.are_over)

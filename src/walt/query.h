@@ -34,6 +34,7 @@ struct walt_query {
     apr_off_t received;         /* bytes of the body so far */
     apr_table_t *headers;       /* of the reply; NULL: no head came */
     const char *content_type;   /* likewise */
+    apr_time_t sent;            /* when the question was, by waiting_clock() */
     const char *reason;         /* of a failure, for WALT_VPN_REASON; NULL: the status says it */
 };
 

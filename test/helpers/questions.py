@@ -42,6 +42,13 @@ def nodes(count, net="10.1.0"):
     return ["%s.%d" % (net, number) for number in range(1, count + 1)]
 
 
+def most_at_once(requests, seconds):
+    """How many were being answered at the same time. seconds: that a request took."""
+    starts = [request.time for request in requests]
+    ends = [request.time + seconds(request) for request in requests]
+    return max(sum(start <= moment for start in starts) - sum(end <= moment for end in ends) for moment in starts)
+
+
 def gaps(requests):
     """Seconds between one request and the next, as the WalT server received them."""
     times = sorted(request.time for request in requests)

@@ -1,11 +1,13 @@
 """The WalT server computes a signature for every boot.sig that it is asked for before the first one is done: so four are asked for
-at once at most until answers come, by whatever process, virtual host or generation of children, and two for one client."""
+at once until answers come that were not computed, by whatever process, virtual host or generation of children, and two for one client."""
+
+import itertools
 
 import pytest
 
 from fleet import Fleet
 from processes import wait_until
-from questions import Question, ask, nodes
+from questions import Question, ask, most_at_once, nodes
 
 MPMS = ["event", "worker", "prefork"]
 SLOW = 1.0      # seconds of an answer
@@ -60,6 +62,16 @@ def test_four_at_once_before_answers_come(mpm, entrypoint, walt):
     slow_down(walt)
     assert all_answered(ask_each(httpd, 10))
     assert at_first(walt) == FIRST
+
+
+@pytest.mark.parametrize("known, most", [(0, FIRST), (20, 3 * FIRST)], ids=["of new images", "and as many of one that is known"])
+def test_few_at_once_while_each_is_computed(known, most, entrypoint, walt):
+    """Slow answers widen nothing; fast ones between them do for a moment, until the others are seen to take longer."""
+    httpd = entrypoint()
+    walt.fault("10-1-0-", "silence", at_byte=None, times=None, seconds=SLOW)
+    asked = [node for pair in itertools.zip_longest(nodes(20), nodes(known, "10.2.0")) for node in pair if node]
+    assert all_answered([Question(httpd, node, client="127.0.0.%d" % (number + 2)) for number, node in enumerate(asked)])
+    assert most_at_once(walt.requests("10-1-0-"), lambda request: SLOW * 0.9) <= most
 
 
 def test_two_of_them_for_one_client(entrypoint, walt):

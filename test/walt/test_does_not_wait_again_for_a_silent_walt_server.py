@@ -93,3 +93,18 @@ def test_one_node_that_is_not_answered_is_not_the_others_trouble(entrypoint, wal
     assert {question.wait().reply.status for question in bad} <= {502, 504}
 
 
+@pytest.mark.thorough
+def test_files_that_are_never_answered_hold_nobody_up_for_long(entrypoint, walt):
+    """Four of them, asked for from two addresses, have all places at first: for 8 s of the worker's 20 s."""
+    httpd = entrypoint()
+    httpd.tolerate_log("proxy|was answered with 50")
+    walt.fault("10-9-0-", "silence", at_byte=None, times=None)
+    bad = [Question(httpd, node, client="127.0.0.%d" % (2 + number % 2)) for number, node in enumerate(nodes(4, "10.9.0"))]
+    wait_until(lambda: len(walt.requests("10-9-0-")) == 4, what="the questions")
+    others = [Question(httpd, node, client="127.0.0.%d" % (8 + number)) for number, node in enumerate(nodes(5))]
+    assert {question.wait().reply.status for question in others} == {200}
+    assert max(question.seconds for question in others) < 15, "not 20"
+    walt.down()
+    assert {question.wait().reply.status for question in bad} == {503}
+
+
