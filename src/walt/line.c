@@ -84,6 +84,8 @@ struct question_line {
     unsigned salt;              /* of the clients' hash, which nobody can foretell */
     int width;                  /* how many may ask at once */
     apr_time_t slow;            /* an answer that takes so long is being computed */
+    apr_time_t longest_came;    /* of who has waited longest for a place */
+    apr_time_t longest_looked;  /* and when he looked last; 0: nobody is known to wait */
     apr_time_t last_answer;     /* when it came; 0: none yet */
     line_failure failure;       /* the last one */
     line_place places[PLACES];
@@ -225,9 +227,22 @@ static int count_slow(const question_line *line, apr_time_t now, apr_time_t slow
     return count;
 }
 
+/* Has nobody waited longer for a place?  Whoever has says so when he looks, as he does all the time
+ * until he goes. */
+static int is_longest(const question_turn *turn, apr_time_t now)
+{
+    question_line *line = turn->line;
+
+    if (turn->came > line->longest_came && now - line->longest_looked < 2 * LOOK_AGAIN)
+        return 0;
+    line->longest_came = turn->came;
+    line->longest_looked = now;
+    return 1;
+}
+
 /* A place to ask from; NULL: as many ask as may, or as many of this client's, or somebody who came
- * later asks for the same.  A question to which the WalT server is silent counts for its client
- * alone. */
+ * later asks for the same, or somebody has waited longer.  A question to which the WalT server is
+ * silent counts for its client alone. */
 static line_place *find_place(const question_turn *turn, apr_time_t now)
 {
     question_line *line = turn->line;
@@ -249,7 +264,7 @@ static line_place *find_place(const question_turn *turn, apr_time_t now)
     }
     if (asking == 0)            /* a fleet that reboots onto a new image finds the line so */
         line->width = WIDTH_AT_FIRST;
-    return ours < line->width / 2 && asking < line->width
+    return ours < line->width / 2 && is_longest(turn, now) && asking < line->width
            && count_slow(line, now, line->slow) < WIDTH_AT_FIRST ? place : NULL;
 }
 
@@ -271,6 +286,8 @@ static turn_state look(question_turn *turn, apr_time_t now)
     apr_cpystrn(place->path, turn->path, PATH_ROOM);
     place->began = now;
     turn->place = place;
+    turn->line->longest_looked = 0;
+    apr_atomic_inc32(&turn->line->changes);     /* for who has waited longest now */
     return TURN_COME;
 }
 
@@ -422,6 +439,8 @@ void question_line_leave(question_turn *turn)
 {
     apr_pool_cleanup_kill(turn->pool, turn, leave_with_pool);
     turn->state = TURN_NOT_YET;
+    if (turn->line->longest_came == turn->came)
+        turn->line->longest_looked = 0;
     if (!turn->place)
         return;
     turn->place->began = 0;
