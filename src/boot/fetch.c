@@ -13,11 +13,11 @@
 #include "boot/crew.h"
 #include "ledger/counters.h"
 #include "ledger/waiting.h"
+#include "reply/headers.h"
 #include "request/times.h"
 #include "store/part.h"
 #include "walt/signature.h"
 
-#include "apr_lib.h"
 #include "apr_strings.h"
 
 #include <fcntl.h>
@@ -90,21 +90,6 @@ static apr_status_t begin_anew(fetch *its, apr_off_t keep)
 
 /* ------------------------------------------------------------------ one try */
 
-/* The numbers of "bytes FROM-TO/TOTAL"; 0: it has another form. */
-static int parse_content_range(const char *text, apr_off_t *from, apr_off_t *total)
-{
-    apr_off_t to;
-    char *end;
-
-    if (!text || ap_cstr_casecmpn(text, "bytes ", 6) != 0 || !apr_isdigit(text[6])
-        || apr_strtoff(from, text + 6, &end, 10) != APR_SUCCESS || *end != '-'
-        || !apr_isdigit(end[1]) || apr_strtoff(&to, end + 1, &end, 10) != APR_SUCCESS
-        || *end != '/' || !apr_isdigit(end[1])
-        || apr_strtoff(total, end + 1, &end, 10) != APR_SUCCESS || *end != '\0')
-        return 0;
-    return *from <= to && to == *total - 1;
-}
-
 /* Is this header line what it was before, as far as it was known?  Keeps it. */
 static int is_unchanged(char *known, const walt_query *query, const char *name)
 {
@@ -126,15 +111,12 @@ static int place_reply(fetch *its, const walt_query *query, apr_off_t *from, apr
     int is_same = is_unchanged(its->etag, query, "ETag")
                   & is_unchanged(its->modified, query, "Last-Modified");
 
-    if (query->status == HTTP_OK) {
-        *from = 0;
-        *size = query->length;
-        return 1;
-    }
-    return query->status == HTTP_PARTIAL_CONTENT && is_same
-           && parse_content_range(apr_table_get(query->headers, "Content-Range"), from, size)
-           && *from == query->from && query->length == *size - *from
-           && (its->part.size == 0 || its->part.size == *size);
+    *from = query->status == HTTP_OK ? 0 : query->from;
+    *size = *from + query->length;
+    return query->status == HTTP_OK
+           || (query->status == HTTP_PARTIAL_CONTENT && is_same
+               && headers_are_rest(query->pool, query->headers, *from, query->length)
+               && (its->part.size == 0 || its->part.size == *size));
 }
 
 /* What comes is not what came before.  Is it certain that the node still needs this image?  If it

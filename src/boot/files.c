@@ -5,6 +5,7 @@
  */
 #include "boot/files.h"
 #include "boot/room.h"
+#include "reply/relay.h"
 #include "report/watch.h"
 
 #include "http_protocol.h"
@@ -32,7 +33,7 @@ static int walt_vpn_handler(request_rec *r)
     request->came = waiting_clock();
     boot_watch_answer(r, WALT_VPN_RELAYED, NULL);       /* unless it is known better */
     if ((result = answer(r, request)) == DECLINED)
-        request->asked_at = apr_time_now();
+        relay_begin(r, request);
     return result;
 }
 

@@ -15,6 +15,7 @@
 #include "boot/room.h"
 #include "boot/crew.h"
 #include "reply/promise.h"
+#include "reply/relay.h"
 #include "request/times.h"
 
 #include "apr_poll.h"
@@ -101,7 +102,7 @@ static void go_on(apr_pool_t *pool, void *data)
         return;
     }
     if (one->its->status == DECLINED) {         /* relayed, by mod_proxy's handler */
-        one->its->request->asked_at = apr_time_now();
+        relay_begin(r, one->its->request);
         one->its->request->is_declined = 1;
         one->its->status = ap_run_handler(r);
     }

@@ -78,6 +78,8 @@ static visit_state send_signature(visit *its)
 
     if (!query->whole)
         return end_failed(its, query->status);
+    if (query->status == HTTP_PARTIAL_CONTENT)  /* of what was asked for as a whole */
+        return end_failed(its, HTTP_BAD_GATEWAY);
     if (query->status == HTTP_OK) {
         if (!(digest = boot_signature_digest(&its->signature)))
             return end(its, server_fault_no_signature(r, its->request));

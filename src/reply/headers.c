@@ -33,7 +33,6 @@ void headers_own_errors(request_rec *r)
         { HTTP_NOT_FOUND, "Not found.\n" },
         { HTTP_METHOD_NOT_ALLOWED, "Method not allowed.\n" },
         { HTTP_REQUEST_ENTITY_TOO_LARGE, "The request body is too large.\n" },
-        { HTTP_RANGE_NOT_SATISFIABLE, "The file ends before this range.\n" },
         { HTTP_INTERNAL_SERVER_ERROR, "Internal error.\n" },
         { HTTP_NOT_IMPLEMENTED, "Not implemented.\n" },
         { HTTP_BAD_GATEWAY, "The WalT server's reply was broken.\n" },
@@ -76,25 +75,35 @@ int headers_is_line(void *data, const char *name, const char *value)
     return 1;
 }
 
+/* Lines of a head that are left out. */
+typedef struct {
+    apr_size_t most;            /* bytes that a line may have */
+    apr_array_header_t *names;
+} unfit_lines;
+
+static int is_unfit(apr_size_t most, const char *name, const char *value)
+{
+    return strlen(name) + strlen(": ") + strlen(value) > most
+           || !headers_is_line(NULL, name, value);
+}
+
 static int find_unfit_line(void *data, const char *name, const char *value)
 {
-    apr_array_header_t *long_lines = data;      /* the names of those found */
+    unfit_lines *unfit = data;
 
-    /* What is no header line httpd answers with an error of its own, which firmware can't read. */
-    if (strlen(name) + strlen(": ") + strlen(value) > HEADER_LINE_MAX
-        || !headers_is_line(NULL, name, value))
-        APR_ARRAY_PUSH(long_lines, const char *) = name;
+    if (is_unfit(unfit->most, name, value))
+        APR_ARRAY_PUSH(unfit->names, const char *) = name;
     return 1;
 }
 
-static void drop_long_lines(request_rec *r, apr_table_t *headers)
+static void drop_unfit_lines(request_rec *r, apr_table_t *headers, apr_size_t most)
 {
-    apr_array_header_t *long_lines = apr_array_make(r->pool, 2, sizeof(const char *));
+    unfit_lines unfit = { most, apr_array_make(r->pool, 2, sizeof(const char *)) };
     int i;
 
-    apr_table_do(find_unfit_line, long_lines, headers, NULL);
-    for (i = 0; i < long_lines->nelts; i++) {
-        const char *name = APR_ARRAY_IDX(long_lines, i, const char *);
+    apr_table_do(find_unfit_line, &unfit, headers, NULL);
+    for (i = 0; i < unfit.names->nelts; i++) {
+        const char *name = APR_ARRAY_IDX(unfit.names, i, const char *);
 
         if (!troubles_met_before(apr_pstrcat(r->pool, "header ", name, NULL), 0))
             ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "header %s: line of 200 bytes or more, "
@@ -102,6 +111,13 @@ static void drop_long_lines(request_rec *r, apr_table_t *headers)
                           name);
         apr_table_unset(headers, name);
     }
+    if (r->content_type && is_unfit(most, "Content-Type", r->content_type))
+        r->content_type = "application/octet-stream";
+}
+
+void headers_drop_what_is_none(request_rec *r)
+{
+    drop_unfit_lines(r, r->headers_out, APR_SIZE_MAX);
 }
 
 /* Leave no length and no coding but what the body has, whatever the site says about them. */
@@ -128,12 +144,10 @@ static void tidy_headers(request_rec *r)
     if (r->status == HTTP_METHOD_NOT_ALLOWED
         && walt_vpn_request_of(r)->answer == WALT_VPN_REFUSED)
         apr_table_setn(r->headers_out, "Allow", "GET, HEAD");
-    drop_long_lines(r, r->headers_out);
-    drop_long_lines(r, r->err_headers_out);
+    drop_unfit_lines(r, r->headers_out, HEADER_LINE_MAX);
+    drop_unfit_lines(r, r->err_headers_out, HEADER_LINE_MAX);
     if (r->status_line && strlen("HTTP/1.1 ") + strlen(r->status_line) > HEADER_LINE_MAX)
         r->status_line = NULL;
-    if (r->content_type && strlen("Content-Type: ") + strlen(r->content_type) > HEADER_LINE_MAX)
-        r->content_type = "application/octet-stream";
     r->content_languages = NULL;
     /* httpd writes its own Server line, of any length, behind all filters, unless the request is
      * a proxied one that has a line already. */
@@ -156,28 +170,37 @@ static apr_status_t filter_headers(ap_filter_t *f, apr_bucket_brigade *bb)
 
 /* ------------------------------------------------------------------ resumed downloads */
 
+/* The Content-Range of all but the first bytes of a file of this size. */
+static const char *rest_of(apr_pool_t *p, apr_off_t from, apr_off_t size)
+{
+    return apr_psprintf(p, "bytes %" APR_OFF_T_FMT "-%" APR_OFF_T_FMT "/%" APR_OFF_T_FMT, from,
+                        size - 1, size);
+}
+
+int headers_are_rest(apr_pool_t *p, const apr_table_t *headers, apr_off_t from, apr_off_t length)
+{
+    const char *range = apr_table_get(headers, "Content-Range");
+
+    return range && length > 0 && length <= APR_INT64_MAX - from
+           && strcmp(range, rest_of(p, from, from + length)) == 0;
+}
+
 int headers_resume(request_rec *r, apr_off_t length)
 {
     apr_off_t from = walt_vpn_request_of(r)->resume_from;
 
-    if (from >= length) {
-        apr_table_setn(r->err_headers_out, "Content-Range",
-                       apr_psprintf(r->pool, "bytes */%" APR_OFF_T_FMT, length));
-        return HTTP_RANGE_NOT_SATISFIABLE;
-    }
+    if (from >= length)
+        return HTTP_NOT_FOUND;
     r->status = HTTP_PARTIAL_CONTENT;
     r->status_line = NULL;
-    apr_table_setn(r->headers_out, "Content-Range",
-                   apr_psprintf(r->pool, "bytes %" APR_OFF_T_FMT "-%" APR_OFF_T_FMT "/%"
-                                APR_OFF_T_FMT, from, length - 1, length));
+    apr_table_setn(r->headers_out, "Content-Range", rest_of(r->pool, from, length));
     ap_set_content_length(r, length - from);
     return OK;
 }
 
 int headers_error(const walt_vpn_request *request, int status)
 {
-    return headers_are_for_firmware(request) && request->resume_from > 0
-           && status != HTTP_RANGE_NOT_SATISFIABLE ? HTTP_NOT_FOUND : status;
+    return headers_are_for_firmware(request) && request->resume_from > 0 ? HTTP_NOT_FOUND : status;
 }
 
 void headers_add_filter(request_rec *r)

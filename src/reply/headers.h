@@ -16,9 +16,14 @@ int headers_are_for_firmware(const walt_vpn_request *request);
 /*
  * Make the reply to r the rest of a file of this many bytes, from the request's resume_from on: a
  * 206 whose body the caller sends.  Not left to httpd's filter, because a site may forbid ranges,
- * and a 200 would be appended to what the node holds.  OK, or HTTP_RANGE_NOT_SATISFIABLE.
+ * and a 200 would be appended to what the node holds.  OK, or HTTP_NOT_FOUND: it has no byte there,
+ * and the body of a 416 would be appended as well.
  */
 int headers_resume(request_rec *r, apr_off_t length);
+
+/* Do these lines of a 206 say that its body, of this length, is the rest of a file from that byte
+ * on, to its end? */
+int headers_are_rest(apr_pool_t *p, const apr_table_t *headers, apr_off_t from, apr_off_t length);
 
 /*
  * The status of an error reply to a request: this one, but 404 for a resumed download.  The body of
@@ -29,6 +34,10 @@ int headers_error(const walt_vpn_request *request, int status);
 
 /* Is this header line one in the sense of RFC 9110?  For apr_table_do: 0 ends the walk. */
 int headers_is_line(void *data, const char *name, const char *value);
+
+/* Leave out of the head that the WalT server gave for r what is no header line: httpd would make an
+ * error of it, without a length. */
+void headers_drop_what_is_none(request_rec *r);
 
 /* The head of the reply to r, an error's too, is tidied for firmware when it passes. */
 void headers_add_filter(request_rec *r);

@@ -83,20 +83,6 @@ static apr_status_t pass_relayed(ap_filter_t *f, relay *state, apr_bucket_brigad
     return rv;
 }
 
-/*
- * Is what answers a resumed download neither its rest nor the whole file, of this length (-1: it
- * has none), from which that can be cut?  The node would append it.  Errors are looked at apart.
- */
-static int is_no_rest(const request_rec *r, const walt_vpn_request *request, apr_off_t length)
-{
-    if (!headers_are_for_firmware(request) || request->resume_from == 0 || r->header_only)
-        return 0;
-    if (r->status == HTTP_OK)
-        return length < 0;
-    return r->status != HTTP_PARTIAL_CONTENT && r->status != HTTP_NOT_MODIFIED
-           && !ap_is_HTTP_ERROR(r->status);
-}
-
 /* Does a reply of this status send its reader elsewhere? */
 static int is_redirect(int status)
 {
@@ -104,32 +90,23 @@ static int is_redirect(int status)
 }
 
 /*
- * Is this a reply that nobody asked for: one without a body where there should be a file, a piece
- * or its refusal where none was asked for, or another piece than was?  Firmware would take it for
- * the file, or append it (facts.md 1).
+ * Is this reply, whose body has this length (-1: it has none), what was asked for: the file, its
+ * rest, a file from which that can be cut, or an error?  Firmware would take the body of any other
+ * for the file, or append it (facts.md 1).
  */
-static int is_unasked(const request_rec *r, const walt_vpn_request *request)
+static int is_asked_for(const request_rec *r, const walt_vpn_request *request, apr_off_t length)
 {
-    const char *range = apr_table_get(r->headers_out, "Content-Range");
-    int asked = request->resume_from > 0 || request->other_range;
+    apr_off_t from = r->header_only ? 0 : request->resume_from;
 
-    if (!headers_are_for_firmware(request))
-        return 0;
     switch (r->status) {
-    case HTTP_NO_CONTENT:
-    case HTTP_RESET_CONTENT:
-        return 1;
-    case HTTP_NOT_MODIFIED:
-        return !apr_table_get(r->headers_in, "If-None-Match")
-               && !apr_table_get(r->headers_in, "If-Modified-Since");
-    case HTTP_RANGE_NOT_SATISFIABLE:
-        return !asked;
+    case HTTP_OK:
+        return from == 0 || length >= 0;
     case HTTP_PARTIAL_CONTENT:
-        return !asked || (request->resume_from > 0 && range
-                          && apr_strtoi64(range + strcspn(range, "0123456789"), NULL, 10)
-                             != request->resume_from);
-    default:
+        return from > 0 && headers_are_rest(r->pool, r->headers_out, from, length);
+    case HTTP_RANGE_NOT_SATISFIABLE:
         return 0;
+    default:
+        return ap_is_HTTP_ERROR(r->status);
     }
 }
 
@@ -139,12 +116,12 @@ static const char *fault_of(const request_rec *r, const walt_vpn_request *reques
                             apr_off_t length, int *status)
 {
     *status = HTTP_BAD_GATEWAY;
-    if (headers_are_for_firmware(request) && is_redirect(r->status))
+    if (!headers_are_for_firmware(request))
+        return NULL;
+    if (is_redirect(r->status))
         return "the WalT server redirects";
-    if (is_unasked(r, request))
+    if (!is_asked_for(r, request, length))
         return "what answers is not what was asked for";
-    if (is_no_rest(r, request, length))
-        return "what answers is not the rest of the file";
     *status = r->status;
     return ap_is_HTTP_ERROR(r->status) && headers_error(request, r->status) != r->status
            ? "the WalT server reports an error" : NULL;
@@ -157,6 +134,7 @@ static apr_status_t begin_relay(ap_filter_t *f, relay *state, const walt_vpn_req
     const char *length = apr_table_get(r->headers_out, "Content-Length"), *fault;
     int status;
 
+    headers_drop_what_is_none(r);
     state->held = apr_brigade_create(r->pool, f->c->bucket_alloc);
     state->length = -1;
     if (length && !ap_parse_strict_length(&state->length, length))
@@ -315,6 +293,24 @@ static void drop_content_filters(request_rec *r)
             && ap_cstr_casecmp(f->frec->name, "FIXUP_HEADERS_ERR") != 0)
             ap_remove_output_filter(f);
     }
+}
+
+void relay_begin(request_rec *r, walt_vpn_request *request)
+{
+    static const char *const names[] = {
+        "Range", "Request-Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since",
+        "If-Unmodified-Since"
+    };
+    apr_size_t i;
+
+    request->asked_at = apr_time_now();
+    if (!headers_are_for_firmware(request))
+        return;
+    for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        apr_table_unset(r->headers_in, names[i]);
+    if (request->resume_from > 0 && !r->header_only)
+        apr_table_setn(r->headers_in, "Range", apr_psprintf(r->pool, "bytes=%" APR_OFF_T_FMT "-",
+                                                            request->resume_from));
 }
 
 void relay_is_off(request_rec *r)

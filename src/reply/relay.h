@@ -6,6 +6,13 @@
 
 #include "request/record.h"
 
+/*
+ * From here on r is mod_proxy's.  Of a node's files the WalT server is asked for the whole, or as a
+ * node asks for the rest, whatever ranges and conditions a stranger knows: the coming version
+ * answers some of these with what firmware can't read (facts.md 2b).
+ */
+void relay_begin(request_rec *r, walt_vpn_request *request);
+
 /* The reply to r is a local file: nothing is relayed, and httpd's own filters serve the ranges of
  * it that are no resumed download. */
 void relay_is_off(request_rec *r);
