@@ -74,7 +74,7 @@ static int may_go_on(const boot_row *boot, const char *client, int resumed)
     switch (boot->state) {
     case BOOT_RUNNING:
         return resumed || strcmp(boot->client, client) == 0;
-    case BOOT_DONE:             /* a stranger does not make it one that ended short */
+    case BOOT_DONE:
         return resumed && age_of(boot) < BOOT_FORGOTTEN && strcmp(boot->client, client) == 0;
     case BOOT_SIGNED:
     case BOOT_SHORT:
@@ -82,6 +82,22 @@ static int may_go_on(const boot_row *boot, const char *client, int resumed)
     default:
         return 0;
     }
+}
+
+/* A node's window, in bytes: so much of what it has acknowledged it may have lost (facts.md 1). */
+#define NODE_WINDOW (64 * 1024)
+
+/*
+ * May a request of this client, which resumes at that byte (0: it does not), change what is written
+ * down of the boot?  The address that took its boot.sig may, and one that goes on just where the
+ * download was found to have ended: the node's link may have come back with another address.
+ */
+static int may_change(const boot_row *boot, const char *client, apr_off_t from)
+{
+    return !boot->is_strangers
+           && (strcmp(boot->client, client) == 0
+               || (boot->state == BOOT_SHORT && from > 0 && from <= boot->most
+                   && from >= boot->position - NODE_WINDOW));
 }
 
 /* Of two boots of a node, is the first one more likely to be this client's? */
@@ -94,8 +110,10 @@ static int is_likelier(const boot_row *one, const boot_row *other, const char *c
     return ours != others ? ours : one->began > other->began;
 }
 
-/* The boot that a request of this node goes on with; NULL: there is none. */
-static boot_row *find_boot(int entrypoint, const char *node, const char *client, int resumed)
+/* The boot that a request of this node goes on with, or with to_change the one that it may change;
+ * NULL: there is none. */
+static boot_row *find_boot(int entrypoint, const char *node, const char *client, apr_off_t from,
+                           int to_change)
 {
     boot_row *found = NULL;
     int i;
@@ -104,8 +122,9 @@ static boot_row *find_boot(int entrypoint, const char *node, const char *client,
         boot_row *boot = &shared->rows[i];
 
         if (boot->state != BOOT_FREE && boot->entrypoint == entrypoint
-            && strcmp(boot->node, node) == 0 && may_go_on(boot, client, resumed)
-            && (!found || is_likelier(boot, found, client, resumed)))
+            && strcmp(boot->node, node) == 0 && may_go_on(boot, client, from > 0)
+            && (!to_change || may_change(boot, client, from))
+            && (!found || is_likelier(boot, found, client, from > 0)))
             found = boot;
     }
     if (found)
@@ -113,7 +132,8 @@ static boot_row *find_boot(int entrypoint, const char *node, const char *client,
     return found;
 }
 
-/* Is anything written down of this node, at this address or with NULL at any? */
+/* Is anything of its own written down of this node, or with NULL of any, at this address, or with
+ * NULL at any? */
 static int is_known(int entrypoint, const char *node, const char *client)
 {
     int i;
@@ -121,8 +141,8 @@ static int is_known(int entrypoint, const char *node, const char *client)
     for (i = 0; i < BOOT_ROWS; i++) {
         const boot_row *boot = &shared->rows[i];
 
-        if (boot->state != BOOT_FREE && boot->entrypoint == entrypoint
-            && strcmp(boot->node, node) == 0
+        if (boot->state != BOOT_FREE && boot->entrypoint == entrypoint && !boot->is_strangers
+            && (!node || strcmp(boot->node, node) == 0)
             && (!client || strcmp(boot->client, client) == 0))
             return 1;
     }
@@ -189,9 +209,14 @@ static boot_row *held(boot_hold hold)
     return boot && boot->generation == hold.generation ? boot : NULL;
 }
 
-/* End a boot, and copy it. */
-static void end_boot(boot_row *boot, int whole, boot_row *copy)
+/* End a boot, and copy it.  0: it is a stranger's, and nothing is kept of it. */
+static int end_boot(boot_row *boot, int whole, apr_off_t most, boot_row *copy)
 {
+    if (boot->is_strangers) {
+        boot->state = BOOT_FREE;
+        return 0;
+    }
+    boot->most = most;
     if (whole) {
         boot->position = boot->size;
         count_result(boot, RESULT_DONE);
@@ -199,6 +224,7 @@ static void end_boot(boot_row *boot, int whole, boot_row *copy)
     boot->state = whole ? BOOT_DONE : BOOT_SHORT;
     *copy = *boot;
     counters_at(boot->entrypoint)->ended++;
+    return 1;
 }
 
 /* ------------------------------------------------------------------ the life of a boot */
@@ -209,7 +235,7 @@ void boots_signed(int entrypoint, const char *node, const char *client, const ch
 
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return;
-    boot = find_boot(entrypoint, node, client, 0);
+    boot = find_boot(entrypoint, node, client, 0, 1);
     /* A download that ended short keeps its line: the node has started over. */
     if (boot && (boot->size > 0 || boot->status)) {
         count_result(boot, RESULT_STARTED_OVER);
@@ -230,7 +256,7 @@ void boots_failed(int entrypoint, const char *node, const char *client, int stat
 
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return;
-    boot = find_boot(entrypoint, node, client, 0);
+    boot = find_boot(entrypoint, node, client, 0, 1);
     if (boot) {
         boot->status = status;
         touch(boot);
@@ -243,17 +269,18 @@ void boots_failed(int entrypoint, const char *node, const char *client, int stat
 static boot_row *boot_for(int entrypoint, const char *node, const char *client, const char *digest,
                           apr_off_t from)
 {
-    boot_row *boot = find_boot(entrypoint, node, client, from > 0);
+    boot_row *boot = find_boot(entrypoint, node, client, from, 1);
+    int is_strangers = is_known(entrypoint, node, NULL) && !is_known(entrypoint, node, client);
 
-    if (boot && boot->size > 0 && from == 0) {
+    if (boot && (boot->size == 0 || from > 0))
+        return boot;
+    if (boot) {
         count_result(boot, RESULT_STARTED_OVER);
         boot->state = BOOT_SHORT;
-        boot = NULL;
     }
-    /* Who resumes from elsewhere what the node has long got is not the node. */
-    if (!boot && from > 0 && is_known(entrypoint, node, NULL))
-        return NULL;
-    return boot ? boot : begin_boot(entrypoint, node, client, digest);
+    if ((boot = begin_boot(entrypoint, node, client, digest)))
+        boot->is_strangers = is_strangers;
+    return boot;
 }
 
 /* A request sends the rest of it, from this byte on. */
@@ -269,7 +296,7 @@ static void begin_download(boot_row *boot, const char *client, const char *diges
     boot->status = 0;
     boot->size = size;
     boot->from = boot->position = from;
-    if (from > 0) {
+    if (from > 0 && !boot->is_strangers) {
         boot->resumes++;
         boot->counted = 0;      /* whatever became of it, it goes on */
         counters_at(boot->entrypoint)->resumes++;
@@ -322,7 +349,7 @@ void boots_go_on(boot_hold hold, apr_uint64_t fetch)
     book_close(&shared->lock);
 }
 
-int boots_end(boot_hold hold, int whole, boot_row *copy)
+int boots_end(boot_hold hold, int whole, apr_off_t most, boot_row *copy)
 {
     boot_row *boot;
     int is_ours;
@@ -334,7 +361,7 @@ int boots_end(boot_hold hold, int whole, boot_row *copy)
     is_ours = boot && (boot->state == BOOT_RUNNING || boot->state == BOOT_SHORT);
     if (is_ours) {
         touch(boot);
-        end_boot(boot, whole, copy);
+        is_ours = end_boot(boot, whole, most, copy);
     }
     book_close(&shared->lock);
     return is_ours;
@@ -349,10 +376,8 @@ int boots_bury(pid_t process, int *row, boot_row *copy)
     while (!found && *row < BOOT_ROWS) {
         boot_row *boot = &shared->rows[(*row)++];
 
-        if (boot->state == BOOT_RUNNING && boot->process == process) {
-            end_boot(boot, 0, copy);
-            found = 1;
-        }
+        if (boot->state == BOOT_RUNNING && boot->process == process)
+            found = end_boot(boot, 0, 0, copy);
     }
     book_close(&shared->lock);
     return found;
@@ -401,7 +426,7 @@ static int copy_of_boot(int entrypoint, const char *node, const char *client, in
 
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return 0;
-    if ((found = find_boot(entrypoint, node, client, resumed)))
+    if ((found = find_boot(entrypoint, node, client, resumed, 0)))
         *copy = *found;
     book_close(&shared->lock);
     return found != NULL;

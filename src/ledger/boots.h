@@ -11,7 +11,7 @@
 #include <sys/types.h>
 
 /* Counts the changes of what the bytes of a boot_row mean. */
-#define BOOT_LAYOUT 2
+#define BOOT_LAYOUT 3
 
 /* Most boots that are written down. */
 #define BOOT_ROWS 1536
@@ -44,9 +44,12 @@ typedef struct {
     apr_time_t began;
     apr_time_t sending;                 /* when that byte was sent */
     apr_time_t touched;                 /* last progress; for BOOT_DONE its end */
+    apr_off_t most;                     /* so many bytes the node may hold, when it has ended */
     apr_uint64_t resumes;
     apr_uint64_t fetch;                 /* whose bytes it was sent; 0: verified ones */
     int counted;                        /* its result was */
+    int is_strangers;                   /* a download in the name of a node that has never had a
+                                         * boot.sig at that address: shown while it lasts */
 } boot_row;
 
 /* A request's hold on a boot; it loses it when another request of the node takes over. */
@@ -79,11 +82,13 @@ void boots_go_on(boot_hold hold, apr_uint64_t fetch);
 /* It has been sent this many bytes of the file. */
 void boots_progress(boot_hold hold, apr_off_t position);
 
-/* The request ended, with the last byte of the file or before.  Fills *copy and returns 1 unless
- * another request of the node has taken over. */
-int boots_end(boot_hold hold, int whole, boot_row *copy);
+/* The request ended, with the last byte of the file or before: then the node holds so many bytes at
+ * most.  Fills *copy and returns 1 unless another request of the node has taken over, or it was a
+ * stranger's. */
+int boots_end(boot_hold hold, int whole, apr_off_t most, boot_row *copy);
 
-/* Has this node had a boot.sig, at this address or with NULL at any? */
+/* Is this node, or with NULL any, known at this address, or with NULL at any: has it had a boot.sig
+ * there? */
 int boots_know(int entrypoint, const char *node, const char *client);
 
 /* Has the node begun the boot that this download, new or resumed, is part of with a boot.sig of

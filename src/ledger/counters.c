@@ -7,7 +7,7 @@
 #include "apr_strings.h"
 
 /* Counts the changes of what the bytes mean. */
-#define LAYOUT 2
+#define LAYOUT 3
 
 typedef struct {
     apr_time_t began;

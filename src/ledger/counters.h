@@ -20,6 +20,8 @@ typedef enum {
     RESULT_DONE,                /* the last byte was sent */
     RESULT_SHORT,               /* its download ended before that, and was not resumed in time */
     RESULT_UNSIGNED,            /* its boot.sig was answered with an error */
+    RESULT_UNKNOWN,             /* likewise, of a node that is not known at that address: it may be
+                                 * invented */
     RESULT_STARTED_OVER,        /* the node began another one before */
     BOOT_RESULTS                /* how many there are */
 } boot_result;

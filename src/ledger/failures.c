@@ -105,10 +105,13 @@ void failures_are_over(int entrypoint, const char *node)
     book_close(&shared->lock);
 }
 
+/* Those that may be invented come last. */
 static int latest_first(const void *a, const void *b)
 {
     const failure *one = a, *other = b;
 
+    if (one->is_known != other->is_known)
+        return one->is_known ? -1 : 1;
     return one->last < other->last ? 1 : one->last > other->last ? -1 : 0;
 }
 

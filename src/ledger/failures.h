@@ -31,7 +31,8 @@ void failures_note(int entrypoint, const char *node, int is_known, const char *c
 /* The node has booted. */
 void failures_are_over(int entrypoint, const char *node);
 
-/* Copies of all rows of this entrypoint that are in use, as failure in p, the latest first. */
+/* Copies of all rows of this entrypoint that are in use, as failure in p: the known
+ * nodes first, and of these the latest. */
 apr_array_header_t *failures_list(apr_pool_t *p, int entrypoint);
 
 #endif

@@ -22,7 +22,7 @@ static const value_dimension by_code = { "code", boot_watch_codes, COUNTED_CODES
 static const value_dimension by_reason = { "reason", boot_reason_texts, BOOT_REASONS };
 
 static const char *const boot_results[BOOT_RESULTS] = {
-    "done", "short", "failed_at_signature", "started_over"
+    "done", "short", "failed_at_signature", "unknown_node", "started_over"
 };
 static const value_dimension by_boot_result = { "result", boot_results, BOOT_RESULTS };
 
@@ -69,6 +69,7 @@ const value standing_values[] = {
       COUNTER("bad_signatures", "What the WalT server gave for boot.sig and was none.") },
     { UNIT_NUMBER, COUNTED(misnamed), SHOWN("Asked for by another name", "Misnamed"),
       COUNTER("misnamed_requests", "Requests below /walt-vpn/ by a name of no entrypoint.") },
+    { UNIT_NUMBER, COUNTED(boots[RESULT_UNKNOWN]), SHOWN("Boots of unknown nodes", "Unknown") },
     { UNIT_BYTES, COUNTED(to_nodes), SHOWN("Sent to nodes", "ToNodes"),
       COUNTER("sent_bytes", "Bytes of bodies sent to nodes.") },
     { UNIT_BYTES, COUNTED(from_server), SHOWN("From the WalT server", "FromServer"),
@@ -86,8 +87,9 @@ const value standing_values[] = {
       "images are relayed.") },
     { UNIT_NUMBER, COUNTED(boots), COUNTER("boots", "Boots that have ended. done: the last byte of "
       "boot.img was sent; short: it was not, and nothing was heard of it for a minute; "
-      "failed_at_signature: an error answered boot.sig; started_over: the node began another boot "
-      "within that minute."), .by = { &by_boot_result } },
+      "failed_at_signature: an error answered boot.sig; unknown_node: likewise, of a node that has "
+      "never had one there, or is none; started_over: the node began another boot within that "
+      "minute."), .by = { &by_boot_result } },
     { UNIT_NUMBER, COUNTED(resumes),
       COUNTER("resumes", "Downloads of boot.img that went on where another had ended.") },
     { UNIT_NUMBER, COUNTED(fetches), COUNTER("fetches", "Fetches of images into the cache folder "

@@ -66,21 +66,34 @@ void boot_watch_refuse(request_rec *r, boot_reason reason)
 }
 
 /*
- * A client that repeats a request is refused each time; that is said once.  Another site's page may
- * have a browser ask for anything, so what a browser asks is said in words that fail2ban does not
- * look for: it would ban the page's reader, with all nodes behind the same address.
+ * Does this come from a browser?  Another site's page may have it ask for anything, so that is said
+ * in words that fail2ban does not look for: it would ban the page's reader, with all nodes behind
+ * the same address.
  */
+static int is_browsers(const request_rec *r)
+{
+    static const char *const names[] = { "Accept-Language", "Referer", "Origin", "Sec-Fetch-Mode" };
+    const char *accepted = apr_table_get(r->headers_in, "Accept");
+    apr_size_t i;
+
+    for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (apr_table_get(r->headers_in, names[i]))
+            return 1;
+    }
+    return accepted && ap_cstr_casecmpn(accepted, "image/", strlen("image/")) == 0;
+}
+
+/* A client that repeats a request is refused each time; that is said once. */
 void boot_watch_refused(request_rec *r, int status, boot_reason reason)
 {
     const char *text = boot_reason_texts[reason];
-    int is_browsers = apr_table_get(r->headers_in, "Accept-Language") != NULL;
     unsigned before = troubles_refused_before(apr_pstrcat(r->pool, r->useragent_ip, " ", text,
                                                           " ", r->unparsed_uri, NULL));
 
     walt_vpn_request_of(r)->is_strangers = 1;
     boot_watch_refuse(r, reason);
     ap_log_rerror(APLOG_MARK, before ? APLOG_DEBUG : APLOG_INFO, 0, r, "%srefused with %d: %s: %s",
-                  is_browsers ? "a browser's request is " : "", status, text, r->unparsed_uri);
+                  is_browsers(r) ? "a browser's request is " : "", status, text, r->unparsed_uri);
 }
 
 void boot_watch_received(const walt_vpn_entrypoint *entrypoint, apr_off_t bytes)
@@ -431,20 +444,41 @@ static const char *troubled_node(apr_pool_t *p, int entrypoint, const char *node
 #define TROUBLE_SHORT 1
 #define TROUBLE_IMG 1000
 
+/* So many unknown nodes of one client are a line in the log. */
+#define UNKNOWN_TOGETHER 10
+
+/*
+ * The WalT server does not know this node, and nor do we.  Who asks for many of these invents them,
+ * which fail2ban is told; but where a node is known there are nodes, and others may be new.
+ */
+static void count_unknown(request_rec *r, const walt_vpn_request *request)
+{
+    unsigned count;
+
+    if (is_browsers(r) || boots_know(request->entrypoint->place, NULL, r->useragent_ip))
+        return;
+    count = 1 + troubles_refused_before(apr_pstrcat(r->pool, r->useragent_ip, " invents", NULL));
+    if (count % UNKNOWN_TOGETHER == 0)
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "unknown nodes asked for: %u, now %s", count,
+                      request->boot.node);
+}
+
 /*
  * Trouble with a node's download: the status page shows it, and there is one warning, and silence
  * about the same trouble of the same node, until it has booted, which says how often there was
  * trouble.
  */
-static void warn_of_node(request_rec *r, const walt_vpn_request *request, unsigned kind,
-                         const char *what)
+static void warn_of_node(request_rec *r, const walt_vpn_request *request, int is_known,
+                         unsigned kind, const char *what)
 {
     int place = request->entrypoint->place;
 
-    failures_note(place, request->boot.node, boots_know(place, request->boot.node, NULL),
-                  r->useragent_ip, what);
-    if (!troubles_met_before(troubled_node(r->pool, place, request->boot.node), kind))
-        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s: %s", node_at(r, request), what);
+    failures_note(place, request->boot.node, is_known, r->useragent_ip, what);
+    if (troubles_met_before(troubled_node(r->pool, place, request->boot.node), kind))
+        return;
+    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s: %s", node_at(r, request), what);
+    if (!is_known && r->status == HTTP_NOT_FOUND)
+        count_unknown(r, request);
 }
 
 /* A download that ended short, in words. */
@@ -462,15 +496,15 @@ static void warn_of_error(request_rec *r, const walt_vpn_request *request)
     const char *reason = apr_table_get(r->subprocess_env, "WALT_VPN_REASON");
     int is_image = request->boot.file == BOOT_FILE_IMG;
     int place = request->entrypoint->place;
+    int is_known = boots_know(place, request->boot.node, r->useragent_ip);
 
+    if (!is_image && !request->sent_away)
+        counters_of(r)->boots[is_known ? RESULT_UNSIGNED : RESULT_UNKNOWN]++;
     /* What a stranger asks for in a node's name is no trouble of the node's. */
-    if (request->resume_from > 0 && boots_know(place, request->boot.node, NULL)
-        && !boots_know(place, request->boot.node, r->useragent_ip))
+    if (!is_known && boots_know(place, request->boot.node, NULL))
         return;
     boots_failed(place, request->boot.node, r->useragent_ip, r->status);
-    if (!is_image && !request->sent_away && !r->header_only)
-        counters_of(r)->boots[RESULT_UNSIGNED]++;
-    warn_of_node(r, request, (unsigned)r->status + (is_image ? TROUBLE_IMG : 0),
+    warn_of_node(r, request, is_known, (unsigned)r->status + (is_image ? TROUBLE_IMG : 0),
                  apr_psprintf(r->pool, "%s was answered with %d%s%s",
                               boot_file_names[request->boot.file], r->status,
                               reason ? ": " : "", reason ? reason : ""));
@@ -514,14 +548,14 @@ static void end_download(request_rec *r, const walt_vpn_request *request, watch 
 
     if (!whole && !reason)
         apr_table_setn(r->subprocess_env, "WALT_VPN_REASON", "ended short");
-    if (!boots_end(watch->hold, whole, &boot))
+    if (!boots_end(watch->hold, whole, watch->from + watch->written + watch->piece, &boot))
         return;
     if (whole) {
         count_download(r, &boot);
         log_boot(r, request, &boot);
     }
     else if (!request->sent_away)
-        warn_of_node(r, request, TROUBLE_SHORT,
+        warn_of_node(r, request, 1, TROUBLE_SHORT,
                      ended_short(r->pool, watch->from + watch->arrived, boot.size, reason));
 }
 
@@ -593,7 +627,8 @@ static int walt_vpn_log_transaction(request_rec *r)
     complete_answer(r, request);
     if (watch && watch->hold.row >= 0)
         end_download(r, request, watch);
-    else if (request->boot.node[0] && !request->is_strangers && ap_is_HTTP_ERROR(r->status))
+    else if (request->boot.node[0] && !request->is_strangers && ap_is_HTTP_ERROR(r->status)
+             && !r->header_only)        /* no node asks HEAD */
         warn_of_error(r, request);
     count_request(r, request);
     if (watch && watch->hold.row >= 0)

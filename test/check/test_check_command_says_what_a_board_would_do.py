@@ -44,7 +44,7 @@ def test_its_boot_is_counted_as_the_nodes_own(check, entrypoint, walt):
     processes.wait_until(lambda: not status_page.look(ours)[0].tables["Nodes that fail"], what="that none fails")
     row, = status_page.look(ours)[0].tables["Last boots"]
     assert (row["Node"], row["Client"], row["Resumes"]) == ("192.168.152.7", "127.0.0.1", "1")
-    assert metrics.scrape(ours).by("walt_vpn_boots_total", "result") == {"failed_at_signature": 1, "done": 1}
+    assert metrics.scrape(ours).by("walt_vpn_boots_total", "result") == {"unknown_node": 1, "done": 1}
 
 
 def test_a_node_behind_a_mere_proxy(check, httpds, walt):

@@ -88,7 +88,8 @@ def test_what_nobody_asked_for(ours, walt, file):
         assert is_readable(reply) and b"hello" not in reply.body, (name, headers, reply.raw)
 
 
-UNFIT = ["X-A : b", ": b", "X-A: \x01", "X-A: b\x7f", "X A: b", "X-\xe9: b", "Content-Type: \x01", "Content-Language: \x01", "X-A"]
+UNFIT = ["X-A : b", ": b", "X-A: \x01", "X-A: b\x7f", "X A: b", "X-\xe9: b", "Content-Type: \x01", "Content-Language: \x01",
+         "X-A"]
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -113,7 +114,7 @@ def test_such_a_line_for_other_files(entrypoint, walt):
             walt.heal()
             walt.fault(path, "raw", reply=answer("200 OK", [length("hello"), "X-Long: " + "y" * 300, line]), times=None)
             reply = ours.get("/walt-vpn/" + path)
-            assert is_readable(reply) and (reply.status, reply.body) in ((200, b"hello"), (502, reply.body)), (path, line, reply.raw)
+            assert is_readable(reply) and (reply.status == 502 or (reply.status, reply.body) == (200, b"hello")), (line, reply.raw)
             assert reply.status == 502 or reply.header("X-Long") == "y" * 300
 
 
@@ -148,7 +149,8 @@ def test_errors_of_the_walt_server(ours, walt, file):
 # A Range or If-Range that no node sends.
 STRANGE = [
     [("Range", "bytes=0-9")], [("Range", "bytes=-5")], [("Range", "bytes=3-5,7-9")], [("Range", "bytes=1048576-1048577")],
-    [("Range", "bytes=x")], [("Range", "bytes=5-2")], [("Range", "lines=1-2")], [("Range", "bytes=0-")], [("Request-Range", "bytes=3-")],
+    [("Range", "bytes=x")], [("Range", "bytes=5-2")], [("Range", "lines=1-2")], [("Range", "bytes=0-")],
+    [("Request-Range", "bytes=3-")],
     [("Range", "bytes=3-"), ("If-Range", '"x"')], [("Range", "bytes=3-"), ("If-Range", "Sun, 22 Nov 2026 21:53:24 GMT")],
     [("If-Range", '"x"')], [("If-Modified-Since", "Sun, 22 Nov 2099 21:53:24 GMT")], [("If-None-Match", "*")],
     [("If-Match", '"x"')], [("If-Unmodified-Since", "Sun, 22 Nov 1999 21:53:24 GMT")],
@@ -166,7 +168,8 @@ def test_a_strangers_conditions_stay_here(entrypoint, walt, walt_version):
             assert reply.body == body or file == "boot.sig"
     assert {request.status for request in walt.requests()} == {200}
     asked = {name.lower() for request in walt.requests() for name, _ in request.headers}
-    assert not asked & {"range", "request-range", "if-range", "if-modified-since", "if-none-match", "if-match", "if-unmodified-since"}
+    assert not asked & {"range", "request-range", "if-range", "if-match", "if-none-match", "if-modified-since",
+                        "if-unmodified-since"}
 
 
 @pytest.mark.walt_versions(*VERSIONS)

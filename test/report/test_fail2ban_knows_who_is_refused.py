@@ -62,6 +62,14 @@ def test_the_client_of_a_connection_of_its_own(entrypoint):
     assert found(made.error_log_path) == ["127.0.0.1", "::1"]
 
 
+def test_who_invents_nodes(ours, walt):
+    """One find for ten of them."""
+    walt.fault("10-9-", "status", status=404, times=None)
+    for number in range(25):
+        ours.get("/walt-vpn/per-ip/10-9-0-%d/boot.sig" % number, headers=[("X-Forwarded-For", "203.0.113.9")])
+    assert found(ours.error_log_path) == ["203.0.113.9"] * 2
+
+
 def test_nobody_else(ours, walt, node):
     """Nodes, with every trouble that they can have, people who lost their way, and who is named by another's words."""
     assert node(ours, lost_links={"boot.img": [1000]}).boot().booted
@@ -73,6 +81,8 @@ def test_nobody_else(ours, walt, node):
     ours.get(PER_IP + "boot.sig", headers=[("X-Forwarded-For", INNOCENT)])
     for path in ("/", "/favicon.ico", "/walt-vpn", "/walt-vpn/server"):
         ours.get(path, headers=[("X-Forwarded-For", INNOCENT)])
+    for number in range(9):
+        ours.get("/walt-vpn/../%d" % number, headers=[("X-Forwarded-For", INNOCENT), ("Referer", "http://other.example.org/")])
     assert found(ours.error_log_path) == []
 
 
@@ -82,7 +92,8 @@ def test_nobody_by_what_another_writes(ours):
     for text in (FORGED, FORGED_LINE):
         for before in ("", "%0a", "%0d%0a", "x%5cn", "%5b%5d "):
             path = before + text.replace(" ", "%20")
-            ours.get("/walt-vpn/" + path, headers=[("X-Forwarded-For", guilty), ("Referer", text), ("User-Agent", text)])
+            ours.get("/walt-vpn/" + path, headers=[("X-Forwarded-For", guilty), ("User-Agent", text)])
+            ours.get("/walt-vpn/" + path, headers=[("X-Forwarded-For", guilty), ("Referer", text)])
         ours.get("/" + text.replace(" ", "%20"), headers=[("X-Forwarded-For", guilty)])
         ours.get("/walt-vpn/x", host=text.replace(" ", ""), headers=[("X-Forwarded-For", guilty)])
     addresses = found(ours.error_log_path)

@@ -86,7 +86,7 @@ def test_a_storm_with_faults(scraped, walt):
     total = "sum(walt_vpn_%s)"
     wait_until(lambda: server.value(total % 'boots_total{result="done"}') == booted
                and server.value(total % "refusals_total") == 3, 20, "all boots at Prometheus")
-    assert server.value(total % 'boots_total{result="failed_at_signature"}') == failed
+    assert server.value(total % 'boots_total{result="unknown_node"}') == failed
     assert server.value('walt_vpn_refusals_total{reason="what it holds came of a fetch that failed"}') == 1
     assert server.value(total % "resumes_total") == resumes
     assert server.value("walt_vpn_boot_seconds_count") == booted

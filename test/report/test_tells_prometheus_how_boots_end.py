@@ -89,8 +89,11 @@ def test_started_over(ours, clock, node):
     assert results(ours) == {"started_over": 2, "done": 2}
 
 
-def test_failed_at_signature(ours, walt, clock):
-    """Each time that an error answers; not for HEAD, which no node asks, nor what a stranger is refused."""
+def test_failed_at_signature(ours, walt, clock, node):
+    """Each time that an error answers; not for HEAD, which no node asks, nor what a stranger is refused. Of a node that has never
+    had a boot.sig it is counted apart."""
+    walt.fault("boot.sig", "status", status=404)
+    assert ours.get(SIG).status == 404 and node(ours).boot().booted
     walt.fault("boot.sig", "status", status=404, times=2)
     assert ours.get(SIG).status == ours.get(SIG).status == 404
     walt.fault("boot.sig", "status", status=404)
@@ -102,7 +105,7 @@ def test_failed_at_signature(ours, walt, clock):
     ours.tolerate_log("AH01114|AH00957")
     assert ours.get(SIG).status == 200
     clock.shift(3000)
-    await_results(ours, failed_at_signature=3)
+    await_results(ours, done=1, unknown_node=1, failed_at_signature=3)
 
 
 def test_the_last_boot_of_each_node(ours, walt, clock):

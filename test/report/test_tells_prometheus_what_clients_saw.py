@@ -68,7 +68,7 @@ def test_a_fleet_with_faults(watched, walt, cache, mpm, cached):
     assert told_requests(page) == seen
     page.check_histograms()
 
-    assert page.by("walt_vpn_boots_total", "result") == {"done": len(boots), "failed_at_signature": 2}
+    assert page.by("walt_vpn_boots_total", "result") == {"done": len(boots), "unknown_node": 2}
     resumes = sum(boot.resumes for boot in boots)
     assert page.sum("walt_vpn_resumes_total") == resumes >= 8
     assert page.sum("walt_vpn_boot_seconds_count") == page.sum("walt_vpn_download_bytes_per_second_count") == len(boots)
