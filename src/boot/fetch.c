@@ -34,6 +34,10 @@
 #define BUSY_TRIES 100
 #define BUSY_PAUSE apr_time_from_msec(20)
 
+/* Whoever follows a fetch looks at it every 20 ms, and is given so many times as long. */
+#define NEED_LOOKS 50
+#define NEED_PAUSE apr_time_from_msec(20)
+
 /* Room for a validator of the WalT server's. */
 #define VALIDATOR_ROOM 128
 
@@ -55,6 +59,7 @@ typedef struct {
     apr_time_t moved;           /* when a new byte came last */
     apr_off_t reached;          /* most bytes that the file had */
     int fruitless;              /* tries since then */
+    int was_needed;             /* by somebody for whom images may be evicted */
     int from_start;             /* the next try is to begin at byte 0 */
     int is_doubtful;            /* the WalT server's image may be another by now */
     int is_confirmed;           /* its boot.sig says that it is not */
@@ -365,6 +370,28 @@ static int is_published(const fetch *its)
     return fstatat(its->open.fd, name.text, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+/*
+ * Does a node look for the image now that took its boot.sig and has not hung up?  Images are
+ * evicted for no other: what asks for boot.img alone may be anybody, and ask for each node's.
+ */
+static int is_needed(void *data)
+{
+    fetch *its = data;
+    apr_time_t since = apr_time_now();
+    int looks;
+
+    for (looks = 0; looks < NEED_LOOKS; looks++) {
+        if (its->step)
+            its->step(its->data);
+        if (its->was_needed || fetches_needed(its->hold, since))
+            return its->was_needed = 1;
+        apr_sleep(NEED_PAUSE);
+    }
+    ap_log_error(APLOG_MARK, APLOG_INFO, 0, its->open.server, "no image is evicted for boot.img of "
+                 "node %s, as nobody waits who took its boot.sig: it is relayed", its->node);
+    return 0;
+}
+
 /* Open the file, with what an earlier fetch has left.  0: there is none to be had. */
 static int open_part(fetch *its)
 {
@@ -372,8 +399,8 @@ static int open_part(fetch *its)
     fetch_row row;
     int tries = 0;
 
-    while ((rv = image_part_open(&its->part, its->pool, &its->open, its->digest)) == EBUSY
-           && ++tries < BUSY_TRIES)
+    while ((rv = image_part_open(&its->part, its->pool, &its->open, its->digest, is_needed, its))
+           == EBUSY && ++tries < BUSY_TRIES)
         apr_sleep(BUSY_PAUSE);
     if (rv != APR_SUCCESS)
         return 0;

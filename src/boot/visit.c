@@ -19,8 +19,13 @@
 #include "request/times.h"
 #include "walt/server_fault.h"
 
+#include "apr_portable.h"
 #include "apr_strings.h"
+#include "http_core.h"
 #include "http_protocol.h"
+
+#include <errno.h>
+#include <sys/socket.h>
 
 visit *visit_begin(request_rec *r, walt_vpn_request *request)
 {
@@ -64,6 +69,19 @@ static visit_state end_failed(visit *its, int status)
         boot_watch_answer(its->r, WALT_VPN_FAILED,
                           "the rest can't be had from the WalT server now");
     return end(its, headers_error(its->request, status));
+}
+
+/* Is the client there?  None that closes before it has its file is a node. */
+static int is_there(conn_rec *c)
+{
+    apr_os_sock_t fd;
+    ssize_t got;
+    char byte;
+
+    if (c->master || apr_os_sock_get(&fd, ap_get_conn_socket(c)) != APR_SUCCESS)
+        return 1;
+    got = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return got > 0 || (got < 0 && errno == EAGAIN);
 }
 
 /* ------------------------------------------------------------------ boot.sig */
@@ -145,9 +163,11 @@ static visit_state end_mismatched(visit *its)
 /* Is the fetch that is followed to be looked at? */
 static int is_fetch_ready(const visit *its)
 {
+    fetch_hold hold = its->hold;
     fetch_row row;
 
-    return !fetches_follow(its->hold, &row) || row.fate != FATE_UNDER_WAY
+    hold.needs = hold.needs && is_there(its->r->connection);
+    return !fetches_follow(hold, &row) || row.fate != FATE_UNDER_WAY
            || (its->can_grow && row.size > 0);
 }
 
@@ -183,6 +203,11 @@ static visit_state find_image(visit *its)
         return end(its, DECLINED);      /* relayed as before */
     if (!held && image_cache_open(its->r, its->digest, &found) == APR_SUCCESS)
         return send_cached(its, &found);
+    if (!is_there(its->r->connection)) {        /* nothing is fetched for it, or relayed */
+        its->request->is_strangers = 1;
+        boot_watch_refuse(its->r, REASON_HUNG_UP);
+        return end(its, relay_give_up(its->r, 0));
+    }
     claim = fetches_claim(entrypoint->place, entrypoint->folder->root, its->digest, &its->hold);
     if (held && (claim == CLAIM_NO_ROOM || claim == CLAIM_MISMATCH || held != its->hold.id)) {
         if (claim == CLAIM_OURS)
@@ -195,6 +220,8 @@ static visit_state find_image(visit *its)
     if (claim == CLAIM_NO_ROOM)
         return end(its, DECLINED);
     its->state = VISIT_FOLLOWS;
+    its->hold.needs = boots_took_signature(entrypoint->place, its->request->boot.node,
+                                           its->r->useragent_ip);
     boot_watch_answer(its->r, claim == CLAIM_OURS ? WALT_VPN_FETCHED : WALT_VPN_STREAMED, NULL);
     if (claim == CLAIM_OURS)
         fetch_image(its, its->hold);

@@ -245,8 +245,10 @@ void boots_signed(int entrypoint, const char *node, const char *client, const ch
         boot->state = BOOT_FREE;        /* to be begun again, in the same row */
     }
     boot = begin_boot(entrypoint, node, client, digest);
-    if (boot)
+    if (boot) {
+        apr_cpystrn(boot->signer, client, sizeof(boot->signer));
         boot->state = BOOT_SIGNED;
+    }
     book_close(&shared->lock);
 }
 
@@ -403,6 +405,7 @@ void boots_recall(const boot_row *boot)
         return;
     recalled = begin_boot(boot->entrypoint, boot->node, boot->client, boot->digest);
     if (recalled) {
+        apr_cpystrn(recalled->signer, boot->signer, sizeof(recalled->signer));
         recalled->answer = boot->answer;
         recalled->status = boot->status;
         recalled->size = boot->size;
@@ -441,6 +444,23 @@ int boots_know(int entrypoint, const char *node, const char *client)
     are_known = is_known(entrypoint, node, client);
     book_close(&shared->lock);
     return are_known;
+}
+
+int boots_took_signature(int entrypoint, const char *node, const char *client)
+{
+    int i, took = 0;
+
+    if (book_open(&shared->lock) == BOOK_CLOSED)
+        return 0;
+    for (i = 0; i < BOOT_ROWS && !took; i++) {
+        const boot_row *boot = &shared->rows[i];
+
+        took = boot->state != BOOT_FREE && boot->entrypoint == entrypoint
+               && strcmp(boot->node, node) == 0 && strcmp(boot->signer, client) == 0
+               && age_of(boot) < BOOT_FORGOTTEN;
+    }
+    book_close(&shared->lock);
+    return took;
 }
 
 int boots_changed(int entrypoint, const char *node, const char *client, const char *digest,

@@ -50,6 +50,7 @@ typedef struct {
     int counted;                        /* its result was */
     int is_strangers;                   /* a download in the name of a node that has never had a
                                          * boot.sig at that address: shown while it lasts */
+    char signer[46];                    /* the address that took its boot.sig; "": none did */
 } boot_row;
 
 /* A request's hold on a boot; it loses it when another request of the node takes over. */
@@ -90,6 +91,9 @@ int boots_end(boot_hold hold, int whole, apr_off_t most, boot_row *copy);
 /* Is this node, or with NULL any, known at this address, or with NULL at any: has it had a boot.sig
  * there? */
 int boots_know(int entrypoint, const char *node, const char *client);
+
+/* Does a boot of this node go on, or has just ended, whose boot.sig this address took? */
+int boots_took_signature(int entrypoint, const char *node, const char *client);
 
 /* Has the node begun the boot that this download, new or resumed, is part of with a boot.sig of
  * another digest? */

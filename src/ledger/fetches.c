@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 /* Counts the changes of what the bytes mean. */
-#define LAYOUT 2
+#define LAYOUT 3
 
 typedef struct {
     book lock;
@@ -110,7 +110,7 @@ static fetch_row *free_row(void)
 
 static fetch_hold hold_of(const fetch_row *fetch)
 {
-    return (fetch_hold){ (int)(fetch - shared->rows), fetch->id };
+    return (fetch_hold){ (int)(fetch - shared->rows), fetch->id, 0 };
 }
 
 /* This process fetches the image into a new file.  NULL: there is no row. */
@@ -140,7 +140,7 @@ fetch_claim fetches_claim(int entrypoint, const char *folder, const char *digest
     fetch_claim claim = CLAIM_OURS;
     fetch_row *fetch;
 
-    *hold = (fetch_hold){ -1, 0 };
+    *hold = (fetch_hold){ -1, 0, 0 };
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return CLAIM_NO_ROOM;
     fetch = find(hash_of(folder), digest);
@@ -174,6 +174,8 @@ int fetches_follow(fetch_hold hold, fetch_row *copy)
         return 0;
     if ((fetch = held(hold))) {
         fetch->wanted = apr_time_now();
+        if (hold.needs)
+            fetch->needed = fetch->wanted;
         *copy = *fetch;
     }
     book_close(&shared->lock);
@@ -239,6 +241,18 @@ apr_time_t fetches_wanted(fetch_hold hold)
     return wanted;
 }
 
+int fetches_needed(fetch_hold hold, apr_time_t since)
+{
+    const fetch_row *fetch;
+    int is_needed;
+
+    if (book_open(&shared->lock) == BOOK_CLOSED)
+        return 0;
+    is_needed = (fetch = held(hold)) && fetch->needed >= since;
+    book_close(&shared->lock);
+    return is_needed;
+}
+
 void fetches_end(fetch_hold hold, fetch_fate fate)
 {
     fetch_row *fetch;
@@ -286,7 +300,7 @@ int fetches_mismatched(const char *folder, const char *digest, char *found)
 
 fetch_hold fetches_begin_anew(fetch_hold hold)
 {
-    fetch_hold anew = { -1, 0 };
+    fetch_hold anew = { -1, 0, 0 };
     fetch_row *fetch, *next;
 
     if (book_open(&shared->lock) == BOOK_CLOSED)

@@ -45,6 +45,7 @@ typedef struct {
     apr_time_t began;
     apr_time_t moved;           /* when bytes arrived last, or it ended */
     apr_time_t wanted;          /* when somebody looked last who wants the image */
+    apr_time_t needed;          /* when somebody did for whom others may be evicted */
     apr_uint64_t readers;       /* for the status page; not counted here */
 } fetch_row;
 
@@ -52,6 +53,7 @@ typedef struct {
 typedef struct {
     int row;                    /* -1: none */
     apr_uint64_t id;
+    int needs;                  /* images may be evicted for whoever has this */
 } fetch_hold;
 
 /* The fetch of what is relayed although there is a folder: nobody compares its bytes. */
@@ -69,7 +71,7 @@ typedef enum {
 } fetch_claim;
 
 /* Claim the fetch of this image into this folder, or find out who has it.  *hold is set with
- * the first two. */
+ * the first two; what it needs is for the caller to say. */
 fetch_claim fetches_claim(int entrypoint, const char *folder, const char *digest,
                           fetch_hold *hold);
 
@@ -89,6 +91,9 @@ void fetches_progress(fetch_hold hold, apr_off_t written, apr_off_t position);
 
 /* When somebody wanted the image last; the caller's own looks do not count. */
 apr_time_t fetches_wanted(fetch_hold hold);
+
+/* Has somebody looked since then for whom images may be evicted? */
+int fetches_needed(fetch_hold hold, apr_time_t since);
 
 /* The fetch is not under way any more, but what this says; it may be said again. */
 void fetches_end(fetch_hold hold, fetch_fate fate);

@@ -40,7 +40,8 @@ const char *const boot_reason_texts[BOOT_REASONS] = {
     [REASON_LARGE_CHUNKED] = "a chunked body of more than 1 MiB",
     [REASON_BODY] = "a body, which WaltVpnExpose boot does not let through",
     [REASON_CHANGED] = "its image has changed since it began",
-    [REASON_FAILED_FETCH] = "what it holds came of a fetch that failed"
+    [REASON_FAILED_FETCH] = "what it holds came of a fetch that failed",
+    [REASON_HUNG_UP] = "its client has hung up"
 };
 
 static int hex_value(char c)

@@ -49,9 +49,10 @@ typedef enum {
     REASON_LARGE_ENROLL,
     REASON_LARGE_CHUNKED,
     REASON_BODY,
-    /* for what its node holds (boot/visit.c) */
+    /* for what its node holds, or as it has gone (boot/visit.c) */
     REASON_CHANGED,
     REASON_FAILED_FETCH,
+    REASON_HUNG_UP,
     BOOT_REASONS                /* how many there are */
 } boot_reason;
 

@@ -41,7 +41,7 @@ typedef struct {
     apr_time_t asked_at;        /* when mod_proxy began to wait for the head of a reply to it; 0: it
                                  * does not */
     boot_reason refused_for;    /* with WALT_VPN_REFUSED */
-    int is_strangers;           /* refused for its text, which is none of a node's */
+    int is_strangers;           /* refused as no node asks so */
     int replaced_by;            /* error that was sent for a broken reply, a status; 0: none */
     int sent_away;              /* it is reset so that the node comes again: no download that ended
                                  * short, no boot that failed at its signature */

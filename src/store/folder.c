@@ -459,30 +459,34 @@ static apr_array_header_t *list_by_worth(const open_folder *open, const char *ow
     return entries;
 }
 
-/* Evict until this many bytes fit beside what is there, and count what went; no image goes if all
- * of them would not do.  0: they don't fit; -1, and errno: the folder can't be read. */
-static int evict_for(const open_folder *open, const char *own, apr_off_t size, int *evicted)
+/* Evict until this many bytes fit beside what is there. */
+static folder_room evict_for(const open_folder *open, const char *own, apr_off_t size,
+                             int *evicted)
 {
     apr_array_header_t *entries;
     apr_off_t total = size, images;
     int i;
 
     if (!(entries = list_by_worth(open, own, &images)))
-        return -1;
+        return ROOM_TROUBLE;
     for (i = 0; i < entries->nelts; i++)
         total += claim_of(open, &APR_ARRAY_IDX(entries, i, folder_entry));
     for (i = 0; i < entries->nelts && total > open->folder->size; i++) {
         const folder_entry *entry = &APR_ARRAY_IDX(entries, i, folder_entry);
 
         if (entry->published && total - images > open->folder->size)
-            return 0;
-        if (evict(open, entry)) {
-            total -= entry->size;
-            images -= entry->published ? entry->size : 0;
-            *evicted += entry->published;
+            return ROOM_NONE;
+        if (entry->published && !evicted)
+            return ROOM_TAKEN;
+        if (!evict(open, entry))
+            continue;
+        total -= entry->size;
+        if (entry->published) {
+            images -= entry->size;
+            ++*evicted;
         }
     }
-    return total <= open->folder->size;
+    return total <= open->folder->size ? ROOM_MADE : ROOM_NONE;
 }
 
 /* Has the disk room for a file of this many bytes when this many others are gone?  Where blocks
@@ -496,7 +500,8 @@ static int would_fit(int fd, apr_off_t size, apr_off_t others)
     return errno == EOPNOTSUPP && fstat(fd, &st) == 0 && size - st.st_size <= others;
 }
 
-int image_folder_relieve(const open_folder *open, const char *own, int fd, apr_off_t size)
+folder_room image_folder_relieve(const open_folder *open, const char *own, int fd, apr_off_t size,
+                                 int *evicted)
 {
     apr_off_t images;
     apr_array_header_t *entries = list_by_worth(open, own, &images);
@@ -506,35 +511,46 @@ int image_folder_relieve(const open_folder *open, const char *own, int fd, apr_o
         const folder_entry *entry = &APR_ARRAY_IDX(entries, i, folder_entry);
 
         if (entry->published && !would_fit(fd, size, images))
-            return 0;
-        if (evict(open, entry))
-            return 1;
+            return ROOM_NONE;
+        if (entry->published && !evicted)
+            return ROOM_TAKEN;
+        if (evict(open, entry)) {
+            if (entry->published)
+                ++*evicted;
+            return ROOM_MADE;
+        }
         images -= entry->published ? entry->size : 0;
     }
-    return 0;
+    return ROOM_NONE;
 }
 
 /* Take blocks for a file now rather than meet ENOSPC in the middle, where the file system has such
- * a call; the file becomes no longer.  What is in the way goes.  0, or an errno. */
-static int take_blocks(const open_folder *open, const char *own, int fd, apr_off_t size,
-                       int *evicted)
+ * a call; the file becomes no longer.  What is in the way goes.  That there is no room is trouble
+ * here. */
+static folder_room take_blocks(const open_folder *open, const char *own, int fd, apr_off_t size,
+                               int *evicted)
 {
     struct rlimit longest;
 
     if (getrlimit(RLIMIT_FSIZE, &longest) == 0 && longest.rlim_cur != RLIM_INFINITY
-        && (rlim_t)size > longest.rlim_cur)
-        return EFBIG;
+        && (rlim_t)size > longest.rlim_cur) {
+        errno = EFBIG;
+        return ROOM_TROUBLE;
+    }
     while (size > 0 && fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, size) != 0) {
+        folder_room room = ROOM_NONE;
         int error = errno;
 
         if (error == EOPNOTSUPP)
-            return 0;
-        if ((error == ENOSPC || error == EDQUOT) && image_folder_relieve(open, own, fd, size))
-            ++*evicted;
-        else if (error != EINTR)
-            return error;
+            return ROOM_MADE;
+        if (error == ENOSPC || error == EDQUOT)
+            room = image_folder_relieve(open, own, fd, size, evicted);
+        if (room != ROOM_MADE && error != EINTR) {
+            errno = error;
+            return room == ROOM_TAKEN ? ROOM_TAKEN : ROOM_TROUBLE;
+        }
     }
-    return 0;
+    return ROOM_MADE;
 }
 
 int image_folder_lock(const open_folder *open)
@@ -551,20 +567,24 @@ void image_folder_unlock(const open_folder *open)
     flock(open->fd, LOCK_UN);
 }
 
-int image_folder_make_room(const open_folder *open, const char *name, int fd, apr_off_t size,
-                           int *evicted)
+folder_room image_folder_make_room(const open_folder *open, const char *name, int fd,
+                                   apr_off_t size, int *evicted)
 {
-    int fits = image_folder_lock(open) ? evict_for(open, name, size, evicted) : -1;
-    int error = fits < 0 ? errno : fits ? take_blocks(open, name, fd, size, evicted) : 0;
+    folder_room room = image_folder_lock(open) ? evict_for(open, name, size, evicted)
+                                               : ROOM_TROUBLE;
+    int error;
 
+    if (room == ROOM_MADE)
+        room = take_blocks(open, name, fd, size, evicted);
+    error = errno;
     image_folder_unlock(open);
-    if (error)
+    if (room == ROOM_TROUBLE)
         image_folder_trouble(open, "can't make room for an image", error);
-    else if (!fits)
+    else if (room == ROOM_NONE)
         ap_log_error(APLOG_MARK, APLOG_INFO, 0, open->server, "other fetches fill "
                      "WaltVpnCacheSize %" APR_OFF_T_FMT ": an image is relayed",
                      open->folder->size);
-    return fits && !error;
+    return room;
 }
 
 apr_array_header_t *image_folder_list(apr_pool_t *p, const image_folder *folder)

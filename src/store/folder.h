@@ -87,18 +87,26 @@ void image_folder_remove_foreign(const open_folder *open, const char *name);
 int image_folder_lock(const open_folder *open);
 void image_folder_unlock(const open_folder *open);
 
+typedef enum {
+    ROOM_MADE,
+    ROOM_NONE,                  /* it would not fit if all images went, so that none has gone */
+    ROOM_TAKEN,                 /* by images, which were not to go */
+    ROOM_TROUBLE                /* errno */
+} folder_room;
+
 /*
  * Make room for a file on its way, open under this name, of this many bytes: remove what fetches
  * have left, evict images, the least recently used first, and take the blocks.  Being sent does an
- * evicted image no harm: its open files outlive its name.  *evicted counts what went.  0: it does
- * not fit, or there is trouble, which was said.
+ * evicted image no harm: its open files outlive its name.  *evicted counts what went; NULL: no
+ * image is to go.  That there is none, and trouble, was said.
  */
-int image_folder_make_room(const open_folder *open, const char *name, int fd, apr_off_t size,
-                           int *evicted);
+folder_room image_folder_make_room(const open_folder *open, const char *name, int fd,
+                                   apr_off_t size, int *evicted);
 
 /* The disk is full, and this open file is to have so many bytes in all: remove the one other file
- * that is to go first.  0: there is none, or all images together are too little. */
-int image_folder_relieve(const open_folder *open, const char *own, int fd, apr_off_t size);
+ * that is to go first, as above. */
+folder_room image_folder_relieve(const open_folder *open, const char *own, int fd, apr_off_t size,
+                                 int *evicted);
 
 /* ---- for the status page and the metrics page */
 

@@ -115,7 +115,7 @@ static int take_file(image_part *part)
 }
 
 apr_status_t image_part_open(image_part *part, apr_pool_t *pool, const open_folder *open,
-                             const char *digest)
+                             const char *digest, int (*is_needed)(void *data), void *data)
 {
     int error;
 
@@ -123,6 +123,8 @@ apr_status_t image_part_open(image_part *part, apr_pool_t *pool, const open_fold
     part->open = open;
     part->digest = digest;
     part->pool = pool;
+    part->is_needed = is_needed;
+    part->data = data;
     part->buffer = apr_palloc(pool, WRITE_PIECE);
     part->compared = apr_palloc(pool, COMPARE_PIECE);
     part->fd = -1;
@@ -202,6 +204,7 @@ apr_status_t image_part_begin(image_part *part, apr_off_t size, apr_off_t from)
 {
     const open_folder *open = part->open;
     image_name name = part_name(part);
+    folder_room room;
 
     part->position = from;
     part->buffered = 0;
@@ -215,7 +218,10 @@ apr_status_t image_part_begin(image_part *part, apr_off_t size, apr_off_t from)
                          "relayed; raise WaltVpnCacheSize", size, open->folder->size);
         return APR_ENOSPC;
     }
-    if (!image_folder_make_room(open, name.text, part->fd, size, &part->evicted))
+    room = image_folder_make_room(open, name.text, part->fd, size, NULL);
+    if (room == ROOM_TAKEN && part->is_needed(part->data))
+        room = image_folder_make_room(open, name.text, part->fd, size, &part->evicted);
+    if (room != ROOM_MADE)
         return APR_ENOSPC;
     part->size = size;
     return APR_SUCCESS;
@@ -235,9 +241,9 @@ static apr_status_t write_buffer(image_part *part)
             apr_status_t rv = put < 0 ? errno : APR_ENOSPC;
             image_name name = part_name(part);
 
-            if (rv == EINTR || ((rv == ENOSPC || rv == EDQUOT)
+            if (rv == EINTR || ((rv == ENOSPC || rv == EDQUOT) && part->is_needed(part->data)
                                 && image_folder_relieve(part->open, name.text, part->fd,
-                                                        part->size)))
+                                                        part->size, &part->evicted) == ROOM_MADE))
                 continue;
             memmove(part->buffer, bytes, part->buffered);
             image_folder_trouble(part->open, "can't write an image", rv);

@@ -26,6 +26,8 @@ typedef struct {
     char *buffer;               /* for what comes next */
     apr_size_t buffered;        /* bytes in it */
     int evicted;                /* images that made room for it */
+    int (*is_needed)(void *data);       /* by somebody for whom images may be evicted? */
+    void *data;
     char *compared;             /* for what is in the file already */
     EVP_MD_CTX *hash;           /* of the bytes in the file and in the buffer */
 } image_part;
@@ -36,7 +38,7 @@ typedef struct {
  * errors are trouble with the folder, which was said.
  */
 apr_status_t image_part_open(image_part *part, apr_pool_t *pool, const open_folder *open,
-                             const char *digest);
+                             const char *digest, int (*is_needed)(void *data), void *data);
 
 /* Close it, and leave it where it is. */
 void image_part_close(image_part *part);
@@ -50,7 +52,8 @@ apr_status_t image_part_begin_anew(image_part *part, apr_off_t keep);
 
 /*
  * A try brings an image of this many bytes, from this byte on, which is 0 or what is written.
- * Make room for it, and count in part->evicted what has to go.  APR_ENOSPC: there is none.
+ * Make room for it, and count in part->evicted what has to go, which part->is_needed() may forbid.
+ * APR_ENOSPC: there is none.
  */
 apr_status_t image_part_begin(image_part *part, apr_off_t size, apr_off_t from);
 
