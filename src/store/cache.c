@@ -17,6 +17,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Images that one connection is sent at most.  A node makes a connection for each (facts.md 1). */
+#define IMAGES_MAX 100
+
 static apr_status_t close_file(void *data)
 {
     return apr_file_close(data);
@@ -25,6 +28,9 @@ static apr_status_t close_file(void *data)
 void image_cache_close_with(request_rec *r, apr_file_t *file)
 {
     apr_pool_cleanup_register(r->pool, file, close_file, apr_pool_cleanup_null);
+    /* What APR remembers of a closed file stays in the pool. */
+    if (r->connection->keepalives >= IMAGES_MAX)
+        r->connection->keepalive = AP_CONN_CLOSE;
 }
 
 apr_int32_t image_cache_open_flags(const request_rec *r)

@@ -23,7 +23,8 @@ typedef struct {
  */
 apr_status_t image_cache_open(request_rec *r, const char *digest, image *found);
 
-/* A file that is sent in reply to r is in its connection's pool: close it when r->pool goes. */
+/* A file that is sent in reply to r is in its connection's pool: close it when r->pool goes, and
+ * the connection, if it has seen many. */
 void image_cache_close_with(request_rec *r, apr_file_t *file);
 
 /* How files of the folder are opened for r: the folder is a local one, so sendfile is right unless
