@@ -120,7 +120,7 @@ def test_read_only_file_system_is_refused(entrypoint, mounted):
 
 
 def read_only(place, mounted):
-    path = mounted("disk", 1)
+    path = mounted("disk", 4)
     subprocess.run(["mount", "-o", "remount,ro", path], check=True)
     return path + "/cache/images"
 
