@@ -26,11 +26,11 @@ def child_with_port(httpd, port):
 
 
 def hold(httpd, walt, seconds=None):
-    """Questions in all places that are not answered, or after so many seconds; the children that ask them."""
+    """Questions in all places that are not answered, or after so many seconds."""
     walt.fault("boot.sig", "silence", at_byte=None, times=4, seconds=seconds)
     held = [Question(httpd, node, client="127.0.0.%d" % (20 + number)) for number, node in enumerate(nodes(4, "10.9.0"))]
     wait_until(lambda: len(walt.requests("boot.sig")) == 4, what="the questions")
-    return held, {child_with_port(httpd, request.peer[1]) for request in walt.requests("boot.sig")}
+    return held
 
 
 @pytest.mark.parametrize("mpm, number", [("event", signal.SIGKILL), ("worker", signal.SIGKILL), ("prefork", signal.SIGKILL),
@@ -38,7 +38,8 @@ def hold(httpd, walt, seconds=None):
 def test_the_one_who_asks(mpm, number, entrypoint, walt):
     httpd = entrypoint(mpm=mpm, server=SMALL[mpm])
     httpd.tolerate_log("AH00052: child pid .* exit signal Killed|AH00161|AH00484|AH00286|AH1039[23]")
-    held, children = hold(httpd, walt)
+    held = hold(httpd, walt)
+    children = {child_with_port(httpd, request.peer[1]) for request in walt.requests("boot.sig")}
     waiting = ask(httpd, nodes(5))
     for child in children:
         os.kill(child, number)
@@ -53,7 +54,7 @@ def test_the_one_who_asks(mpm, number, entrypoint, walt):
 def test_the_one_who_can_not_say_that_he_leaves(entrypoint, walt, calls):
     """While a process that was stopped holds the line's book, nobody writes into it."""
     httpd = entrypoint()
-    held, _ = hold(httpd, walt, seconds=2)
+    held = hold(httpd, walt, seconds=2)
     calls.fail("pthread_mutex_trylock", errno.ETIMEDOUT)
     assert {question.wait().reply.status for question in held} == {200}
     calls.mend()
