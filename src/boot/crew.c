@@ -79,17 +79,11 @@ static void dismiss_done(void)
 /* A member with a pool that no other thread allocates from. */
 static apr_status_t make_member(member **made)
 {
-    apr_allocator_t *allocator;
     apr_pool_t *pool;
-    apr_status_t rv = apr_allocator_create(&allocator);
+    apr_status_t rv = apr_pool_create_unmanaged_ex(&pool, NULL, NULL);
 
     if (rv != APR_SUCCESS)
         return rv;
-    if ((rv = apr_pool_create_ex(&pool, NULL, NULL, allocator)) != APR_SUCCESS) {
-        apr_allocator_destroy(allocator);
-        return rv;
-    }
-    apr_allocator_owner_set(allocator, pool);
     *made = apr_pcalloc(pool, sizeof(**made));
     (*made)->pool = pool;
     return APR_SUCCESS;

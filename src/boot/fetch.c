@@ -486,20 +486,13 @@ static fetch *make_fetch(request_rec *r, apr_pool_t *pool, const char *digest, f
 
 void image_fetch(request_rec *r, const char *digest, fetch_hold hold, fetch_step step, void *data)
 {
-    apr_allocator_t *allocator;
     apr_pool_t *pool;
     fetch *its;
 
-    if (apr_allocator_create(&allocator) != APR_SUCCESS) {
+    if (apr_pool_create_unmanaged_ex(&pool, NULL, NULL) != APR_SUCCESS) {
         fetches_end(hold, FATE_NO_ROOM);
         return;
     }
-    if (apr_pool_create_ex(&pool, NULL, NULL, allocator) != APR_SUCCESS) {
-        apr_allocator_destroy(allocator);
-        fetches_end(hold, FATE_NO_ROOM);
-        return;
-    }
-    apr_allocator_owner_set(allocator, pool);
     its = make_fetch(r, pool, digest, hold);
     if (crew_start(run_in_crew, its) == APR_SUCCESS)
         return;
