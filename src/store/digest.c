@@ -106,22 +106,32 @@ int image_digest_is(EVP_MD_CTX *hash, const char *digest, char *found)
     return memcmp(found, digest, IMAGE_DIGEST_LENGTH) == 0;
 }
 
-/* Does the open file have this digest?  Buffer: PIECE bytes. */
-static int content_is(int fd, const char *digest, char *buffer)
+int image_digest_hash(EVP_MD_CTX *hash, int fd, apr_off_t until, char *buffer, apr_size_t room)
+{
+    apr_off_t at = 0;
+
+    if (!EVP_DigestInit_ex(hash, EVP_sha256(), NULL))
+        return 0;
+    while (at < until) {
+        apr_size_t piece = until - at < (apr_off_t)room ? (apr_size_t)(until - at) : room;
+        ssize_t got = pread(fd, buffer, piece, at);
+
+        if (got <= 0)
+            return 0;
+        EVP_DigestUpdate(hash, buffer, (size_t)got);
+        at += got;
+    }
+    return 1;
+}
+
+/* Does the open file of this size have this digest?  Buffer: PIECE bytes. */
+static int content_is(int fd, apr_off_t size, const char *digest, char *buffer)
 {
     EVP_MD_CTX *hash = EVP_MD_CTX_new();
     char found[IMAGE_DIGEST_LENGTH + 1];
-    off_t at = 0;
-    ssize_t got;
-    int good = 0;
+    int good = hash && image_digest_hash(hash, fd, size, buffer, PIECE)
+               && image_digest_is(hash, digest, found);
 
-    if (hash && EVP_DigestInit_ex(hash, EVP_sha256(), NULL)) {
-        while ((got = pread(fd, buffer, PIECE, at)) > 0) {
-            EVP_DigestUpdate(hash, buffer, (size_t)got);
-            at += got;
-        }
-        good = got == 0 && image_digest_is(hash, digest, found);
-    }
     EVP_MD_CTX_free(hash);
     return good;
 }
@@ -143,7 +153,7 @@ int image_digest_verified(apr_pool_t *pool, const char *digest, int fd, const st
         return 1;
 
     apr_pool_create(&scratch, pool);
-    good = content_is(fd, digest, apr_palloc(scratch, PIECE));
+    good = content_is(fd, st->st_size, digest, apr_palloc(scratch, PIECE));
     apr_pool_destroy(scratch);
 
     apr_thread_mutex_lock(verified_mutex);

@@ -76,20 +76,7 @@ static int open_file(image_part *part, int flags)
 /* Hash the bytes of the file up to this one, from the start; 0: they can't be read. */
 static int hash_file(image_part *part, apr_off_t until)
 {
-    apr_off_t at = 0;
-
-    if (!EVP_DigestInit_ex(part->hash, EVP_sha256(), NULL))
-        return 0;
-    while (at < until) {
-        apr_size_t piece = until - at < COMPARE_PIECE ? (apr_size_t)(until - at) : COMPARE_PIECE;
-        ssize_t got = pread(part->fd, part->compared, piece, at);
-
-        if (got <= 0)
-            return 0;
-        EVP_DigestUpdate(part->hash, part->compared, (size_t)got);
-        at += got;
-    }
-    return 1;
+    return image_digest_hash(part->hash, part->fd, until, part->compared, COMPARE_PIECE);
 }
 
 /* The file is open: lock it, and know what it has.  0, or an errno. */
