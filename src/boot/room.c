@@ -512,7 +512,7 @@ static void walt_vpn_child_init(apr_pool_t *pchild, server_rec *main_server)
 {
     (void)main_server;
     memset(&room, 0, sizeof(room));
-    waiting_size(pchild);
+    waiting_size();
     if (apr_thread_mutex_create(&room.mutex, APR_THREAD_MUTEX_DEFAULT, pchild) != APR_SUCCESS
         || apr_pool_create(&room.thread_pool, pchild) != APR_SUCCESS
         || apr_pool_create(&room.pool, pchild) != APR_SUCCESS)

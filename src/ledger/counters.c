@@ -2,6 +2,7 @@
  * ledger/counters.c: what is counted of each entrypoint since the server was started.
  */
 #include "ledger/counters.h"
+#include "ledger/book.h"
 #include "ledger/shared_memory.h"
 
 #include "apr_strings.h"
@@ -10,6 +11,7 @@
 #define LAYOUT 3
 
 typedef struct {
+    book lock;                  /* of all shared memory; not used here, where counters are atomic */
     apr_time_t began;
     entrypoint_counters entrypoints[COUNTED_ENTRYPOINTS];
 } table;
@@ -20,17 +22,12 @@ static entrypoint_counters uncounted;      /* of entrypoints for which there is 
 
 apr_status_t counters_open(apr_pool_t *process_pool)
 {
-    void *memory;
-    int is_new;
-    apr_status_t rv = shared_memory_open(&memory, &is_new, sizeof(table), process_pool,
-                                         "counters %d", LAYOUT);
+    apr_status_t rv;
 
-    if (rv != APR_SUCCESS)
-        return rv;
-    shared = memory;
-    if (is_new)
+    shared = shared_memory_open(&rv, sizeof(table), process_pool, "counters %d", LAYOUT);
+    if (shared && !shared->began)
         shared->began = apr_time_now();
-    return APR_SUCCESS;
+    return rv;
 }
 
 apr_time_t counters_began(void)

@@ -30,15 +30,10 @@ static table *shared;           /* NULL until post_config has run */
 
 apr_status_t fetches_open(apr_pool_t *process_pool)
 {
-    void *memory;
-    int is_new;
-    apr_status_t rv = shared_memory_open(&memory, &is_new, sizeof(table), process_pool,
-                                         "fetches %d", LAYOUT);
+    apr_status_t rv;
 
-    if (rv != APR_SUCCESS)
-        return rv;
-    shared = memory;
-    return is_new ? book_make(&shared->lock) : APR_SUCCESS;
+    shared = shared_memory_open(&rv, sizeof(table), process_pool, "fetches %d", LAYOUT);
+    return rv;
 }
 
 /* ------------------------------------------------------------------ rows, in the open book */

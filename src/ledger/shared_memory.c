@@ -5,6 +5,7 @@
  * anybody else could open, and it is gone with the last process.
  */
 #include "ledger/shared_memory.h"
+#include "ledger/book.h"
 
 #include "apr_shm.h"
 #include "apr_strings.h"
@@ -20,12 +21,12 @@ _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "shared memory needs lock-free 64-bi
 /* Room for a name and the size, as one key of the pool's. */
 #define KEY_ROOM 512
 
-apr_status_t shared_memory_open(void **memory, int *is_new, apr_size_t size,
-                                apr_pool_t *process_pool, const char *name, ...)
+void *shared_memory_open(apr_status_t *rv, apr_size_t size, apr_pool_t *process_pool,
+                         const char *name, ...)
 {
     char key[KEY_ROOM];
     apr_shm_t *segment;
-    apr_status_t rv;
+    void *memory;
     va_list parts;
     int length = apr_snprintf(key, sizeof(key), "mod_walt_vpn: %" APR_SIZE_T_FMT " bytes of ",
                               size);
@@ -33,15 +34,14 @@ apr_status_t shared_memory_open(void **memory, int *is_new, apr_size_t size,
     va_start(parts, name);
     apr_vsnprintf(key + length, sizeof(key) - (apr_size_t)length, name, parts);
     va_end(parts);
-    *is_new = 0;
-    rv = apr_pool_userdata_get(memory, key, process_pool);
-    if (rv == APR_SUCCESS && *memory)
-        return APR_SUCCESS;
-    rv = apr_shm_create(&segment, size, NULL, process_pool);
-    if (rv != APR_SUCCESS)
-        return rv;
-    *is_new = 1;
-    *memory = apr_shm_baseaddr_get(segment);
-    memset(*memory, 0, size);
-    return apr_pool_userdata_set(*memory, key, apr_pool_cleanup_null, process_pool);
+    *rv = apr_pool_userdata_get(&memory, key, process_pool);
+    if (*rv == APR_SUCCESS && memory)
+        return memory;
+    if ((*rv = apr_shm_create(&segment, size, NULL, process_pool)) != APR_SUCCESS)
+        return NULL;
+    memory = apr_shm_baseaddr_get(segment);
+    memset(memory, 0, size);
+    if ((*rv = book_make(memory)) == APR_SUCCESS)
+        *rv = apr_pool_userdata_set(memory, key, apr_pool_cleanup_null, process_pool);
+    return *rv == APR_SUCCESS ? memory : NULL;
 }

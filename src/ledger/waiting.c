@@ -53,18 +53,12 @@ static unsigned most[SEAT_KINDS];       /* seats of each kind */
 
 apr_status_t waiting_open(apr_pool_t *process_pool)
 {
-    void *memory;
-    int is_new;
-    apr_status_t rv = shared_memory_open(&memory, &is_new, sizeof(room), process_pool,
-                                         "waiting room %d", LAYOUT);
+    apr_status_t rv;
 
-    if (rv != APR_SUCCESS)
-        return rv;
-    shared = memory;
-    if (!is_new)
-        return APR_SUCCESS;
-    rv = apr_generate_random_bytes((unsigned char *)&shared->salt, sizeof(shared->salt));
-    return rv == APR_SUCCESS ? book_make(&shared->lock) : rv;
+    shared = shared_memory_open(&rv, sizeof(room), process_pool, "waiting room %d", LAYOUT);
+    if (shared && !shared->salt)
+        rv = apr_generate_random_bytes((unsigned char *)&shared->salt, sizeof(shared->salt));
+    return rv;
 }
 
 /* The value of the first such directive in this part of the configuration, or in a section of it;
@@ -83,13 +77,12 @@ static const char *find_directive(const ap_directive_t *directive, const char *n
 }
 
 /* Half of the threads, and half of the connections that the event MPM holds with them. */
-void waiting_size(apr_pool_t *p)
+void waiting_size(void)
 {
     const char *factor = find_directive(ap_conftree, "AsyncRequestWorkerFactor");
     double connections = 1 + (factor ? atof(factor) : 2);
     int threads = 0, processes = 0, all;
 
-    (void)p;
     ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads);
     ap_mpm_query(AP_MPMQ_MAX_DAEMONS, &processes);
     all = (threads > 0 ? threads : 1) * (processes > 0 ? processes : 1);
@@ -111,20 +104,18 @@ apr_time_t waiting_clock(void)
 
 /* ------------------------------------------------------------------ seats, in the open book */
 
-/* The group of an address; of IPv6 that of the network, in which a host has any address that it
- * likes. */
-static unsigned group_of(const apr_sockaddr_t *client)
+unsigned waiting_hash(unsigned salt, const apr_sockaddr_t *client)
 {
     const unsigned char *address = client->ipaddr_ptr;
     int i, length = client->ipaddr_len;
-    unsigned hash = shared->salt;
+    unsigned hash = salt;
 
     if (length == sizeof(struct in6_addr)
         && !IN6_IS_ADDR_V4MAPPED((const struct in6_addr *)client->ipaddr_ptr))
         length /= 2;
     for (i = 0; i < length; i++)
         hash = (hash ^ address[i]) * 16777619u;         /* FNV-1a */
-    return (hash ^ hash >> 16) % GROUPS;
+    return hash ^ hash >> 16;
 }
 
 static void count_seat(const seat *taken, int change)
@@ -213,7 +204,7 @@ static int free_row(void)
 
 int waiting_begin(waiting *wait, seat_kind kind, int entrypoint, const apr_sockaddr_t *client)
 {
-    unsigned group = group_of(client);
+    unsigned group = waiting_hash(shared->salt, client) % GROUPS;
 
     wait->row = -1;
     wait->entrypoint = entrypoint;

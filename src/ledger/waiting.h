@@ -19,11 +19,15 @@ typedef enum {
 apr_status_t waiting_open(apr_pool_t *process_pool);
 
 /* How many seats there are of a kind, all processes together; called in each child. */
-void waiting_size(apr_pool_t *p);
+void waiting_size(void);
 
 /* Microseconds of a clock that nobody sets, and that is the same in all processes.  What lasts is
  * measured by it; a wait, and the deadline of one, is of this clock alone. */
 apr_time_t waiting_clock(void);
+
+/* A client's address as a number that nobody foretells who does not know the salt; of IPv6 that of
+ * the network, in which a host has any address that it likes. */
+unsigned waiting_hash(unsigned salt, const apr_sockaddr_t *client);
 
 /* One wait. */
 typedef struct {

@@ -88,20 +88,16 @@ apr_status_t walt_address_open(apr_pool_t *pconf, apr_pool_t *process_pool,
                                walt_vpn_entrypoint *entrypoint)
 {
     walt_address *address = apr_pcalloc(pconf, sizeof(*address));
-    void *memory;
-    int is_new;
-    apr_status_t rv = shared_memory_open(&memory, &is_new, sizeof(name_row), process_pool,
-                                         "address %d of %s", LAYOUT, entrypoint->url);
+    apr_status_t rv;
 
-    if (rv != APR_SUCCESS)
+    address->row = shared_memory_open(&rv, sizeof(name_row), process_pool, "address %d of %s",
+                                      LAYOUT, entrypoint->url);
+    if (!address->row)
         return rv;
     address->entrypoint = entrypoint;
-    address->row = memory;
     address->who = apr_pstrcat(pconf, "address ", entrypoint->url, NULL);
     entrypoint->address = address;
-    if ((rv = pthread_mutex_init(&address->telling, NULL)) != 0)
-        return rv;
-    return is_new ? book_make(&address->row->lock) : APR_SUCCESS;
+    return pthread_mutex_init(&address->telling, NULL);
 }
 
 /* ------------------------------------------------------------------ what is known */

@@ -118,25 +118,22 @@ static struct {
 
 apr_status_t question_line_open(question_line **line, const char *url, apr_pool_t *process_pool)
 {
-    void *memory;
-    int is_new, i = 0;
-    apr_status_t rv = shared_memory_open(&memory, &is_new, sizeof(**line), process_pool,
-                                         "line %d before %s", LINE_LAYOUT, url);
+    int i = 0;
+    apr_status_t rv;
 
-    if (rv != APR_SUCCESS)
+    *line = shared_memory_open(&rv, sizeof(**line), process_pool, "line %d before %s", LINE_LAYOUT,
+                               url);
+    if (!*line)
         return rv;
-    *line = memory;
     while (i < lines.count && lines.line[i] != *line)
         i++;
     if (i == lines.count && i < LINES)
         lines.line[lines.count++] = *line;
-    if (!is_new)
+    if ((*line)->width)
         return APR_SUCCESS;
-    /* If this fails httpd ends: nobody finds a half-made line. */
     (*line)->width = WIDTH_AT_FIRST;
     (*line)->slow = COMPUTING;
-    rv = apr_generate_random_bytes((unsigned char *)&(*line)->salt, sizeof((*line)->salt));
-    return rv == APR_SUCCESS ? book_make(&(*line)->lock) : rv;
+    return apr_generate_random_bytes((unsigned char *)&(*line)->salt, sizeof((*line)->salt));
 }
 
 /* Open the book; 0: it can't be had.  What a process was writing that died then is forgotten. */
@@ -153,22 +150,6 @@ static int open_book(question_line *line)
 
 /* ------------------------------------------------------------------ waiting for a turn */
 
-/* The hash of a client's address; of IPv6 that of the network, in which a host has any address that
- * it likes. */
-static unsigned hash_of(const question_line *line, const apr_sockaddr_t *client)
-{
-    const unsigned char *address = client->ipaddr_ptr;
-    int i, length = client->ipaddr_len;
-    unsigned hash = line->salt;
-
-    if (length == sizeof(struct in6_addr)
-        && !IN6_IS_ADDR_V4MAPPED((const struct in6_addr *)client->ipaddr_ptr))
-        length /= 2;
-    for (i = 0; i < length; i++)
-        hash = (hash ^ address[i]) * 16777619u;         /* FNV-1a */
-    return hash ^ hash >> 16;
-}
-
 static apr_status_t leave_with_pool(void *data)
 {
     question_line_leave(data);
@@ -183,7 +164,7 @@ question_turn *question_line_come(apr_pool_t *pool, const walt_vpn_entrypoint *e
     turn->line = entrypoint->line;
     turn->pool = pool;
     turn->path = path;
-    turn->client = hash_of(turn->line, client);
+    turn->client = waiting_hash(turn->line->salt, client);
     turn->came = waiting_clock();
     apr_pool_cleanup_register(pool, turn, leave_with_pool, apr_pool_cleanup_null);
     return turn;
