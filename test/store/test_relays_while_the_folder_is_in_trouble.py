@@ -119,7 +119,7 @@ def test_no_inode_left(entrypoint, mounted, walt, node):
 
 def test_file_size_limit(entrypoint, cache, walt, node):
     """What ulimit -f does, too, to one who may not mount."""
-    httpd = entrypoint(cache=cache.path, server=ONE_PROCESS)
+    httpd = entrypoint(cache=cache.path, server=ONE_PROCESS.replace("8", "16"))     # half of the threads may wait
     assert node(httpd).boot().booted
     limit_children(httpd, resource.RLIMIT_FSIZE, MIB // 2)
     relayed_then_kept(httpd, cache, walt, node, "File too large.*can't make room for an image",
