@@ -271,18 +271,23 @@ def bulk(bench):
 
 
 def small(bench):
-    """16 clients against the stand-in server of the tests, which behaves as the real one."""
-    measures = {what: dict(clients=16, what=what, seconds=2) for what in ("server", "sig", "boot")}
+    """16 clients against the stand-in server of the tests, which behaves as the real one, in either version."""
     path = os.path.join(bench.folder, "default")
     with open(path, "wb") as file:
         file.writelines(image_pieces("default", 1))
     images = Images(bench.folder, 0, 1)
     images.paths = [path]
-    with WaltServer() as walt:
+    for version, kinds in ((RELEASED, ALL), (COMING, (Cached, HAPROXY))):
+        small_requests(bench, version, kinds, images)
+
+
+def small_requests(bench, version, kinds, images):
+    measures = {what: dict(clients=16, what=what, seconds=2) for what in ("server", "sig", "boot")}
+    with WaltServer(version=version) as walt:
         walt.images = images
-        results = rounds_of(bench, walt, images, ALL, measures, 3, before=walt.clear)
+        results = rounds_of(bench, walt, images, kinds, measures, 3, before=walt.clear)
     rows, best = [], {}
-    for kind in ALL:
+    for kind in kinds:
         row = [kind.title]
         for name in measures:
             runs = results[kind, name]
@@ -291,13 +296,14 @@ def small(bench):
                         1000 * run["cpu"] / max(run["done"], 1) for run in runs)]
             best[kind, name] = statistics.median(run["done"] / run["seconds"] for run in runs)
         rows.append(row)
-    print("\n## Small: 16 clients against the stand-in server (bottle on pywsgi, as the real one)")
+    print("\n## Small: 16 clients against the stand-in server (bottle on pywsgi, as the real one), %s version of WalT" % version)
     table(["", "server/s", "p50 ms", "CPU ms each", "boot.sig/s", "p50 ms", "CPU ms each", "boots/s (1 MiB)", "p50 ms",
            "CPU ms each"], rows)
+    others = [kind for kind in (NGINX, HAPROXY, PROXY_PASS) if kind in kinds]
     for name, text in (("server", "/walt-vpn/server"), ("sig", "boot.sig"), ("boot", "boots")):
         print("%s: %s times as many as %s.\n" % (text, ", ".join(
-            "%.2f" % (best[Cached, name] / best[kind, name]) for kind in (NGINX, HAPROXY, PROXY_PASS)),
-            "NGINX, HAProxy and ProxyPass"))
+            "%.2f" % (best[Cached, name] / best[kind, name]) for kind in others),
+            ", ".join(kind.title for kind in others)))
 
 
 def growth(bench):
