@@ -33,7 +33,7 @@ typedef struct {
     int is_suspended;           /* its thread is none of the MPM's (any more) */
 } visit;
 
-/* A visit of r, which its handler has just got. */
+/* A visit of r, which its handler has just got; it may be over already. */
 visit *visit_begin(request_rec *r, walt_vpn_request *request);
 
 /* Is there something to be done, other than feeding?  It takes no time, and never waits. */

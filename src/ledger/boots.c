@@ -204,6 +204,14 @@ static boot_row *held(boot_hold hold)
     return boot && boot->generation == hold.generation ? boot : NULL;
 }
 
+/* Copy a boot for who shows it: as much of its digest as is shown, and of a node that has its image
+ * none unless it was computed of what that was sent. */
+static void copy_to_show(boot_row *copy, const boot_row *boot)
+{
+    *copy = *boot;
+    copy->digest[boot->state == BOOT_DONE && boot->fetch ? 0 : DIGEST_SHOWN] = '\0';
+}
+
 /* End a boot, and copy it.  0: it is a stranger's, and nothing is kept of it. */
 static int end_boot(boot_row *boot, int whole, apr_off_t most, boot_row *copy)
 {
@@ -217,14 +225,15 @@ static int end_boot(boot_row *boot, int whole, apr_off_t most, boot_row *copy)
         count_result(boot, RESULT_DONE);
     }
     boot->state = whole ? BOOT_DONE : BOOT_SHORT;
-    *copy = *boot;
+    copy_to_show(copy, boot);
     counters_at(boot->entrypoint)->ended++;
     return 1;
 }
 
 /* ------------------------------------------------------------------ the life of a boot */
 
-void boots_signed(int entrypoint, const char *node, const char *client, const char *digest)
+void boots_signed(int entrypoint, const char *node, const char *client, const char *digest,
+                  int is_file)
 {
     boot_row *boot;
 
@@ -242,6 +251,7 @@ void boots_signed(int entrypoint, const char *node, const char *client, const ch
     boot = begin_boot(entrypoint, node, client, digest);
     if (boot) {
         apr_cpystrn(boot->signer, client, sizeof(boot->signer));
+        boot->is_file = is_file;
         boot->state = BOOT_SIGNED;
     }
     book_close(&shared->lock);
@@ -468,6 +478,18 @@ int boots_changed(int entrypoint, const char *node, const char *client, const ch
            && strncmp(boot.digest, digest, DIGEST_SHOWN) != 0;
 }
 
+const char *boots_digest(apr_pool_t *p, int entrypoint, const char *node, const char *client,
+                         int resumed, int *is_file)
+{
+    boot_row boot;
+
+    if (!copy_of_boot(entrypoint, node, client, resumed, &boot) || !boot.digest[DIGEST_SHOWN]
+        || !(resumed || boot.state == BOOT_SIGNED) || strcmp(boot.signer, client) != 0)
+        return NULL;
+    *is_file = boot.is_file;
+    return apr_pstrdup(p, boot.digest);
+}
+
 apr_uint64_t boots_held_fetch(int entrypoint, const char *node, const char *client)
 {
     boot_row boot;
@@ -482,7 +504,7 @@ int boots_copy(int row, boot_row *copy)
 {
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return 0;
-    *copy = shared->rows[row];
+    copy_to_show(copy, &shared->rows[row]);
     book_close(&shared->lock);
     return copy->state != BOOT_FREE;
 }
@@ -533,7 +555,7 @@ apr_array_header_t *boots_list(apr_pool_t *p, int entrypoint, int are_running)
         if ((entrypoint < 0 || boot->entrypoint == entrypoint)
             && (are_running ? boot->state == BOOT_RUNNING
                             : boot->state == BOOT_DONE || boot->state == BOOT_SHORT))
-            APR_ARRAY_PUSH(boots, boot_row) = *boot;
+            copy_to_show(apr_array_push(boots), boot);
     }
     book_close(&shared->lock);
     qsort(boots->elts, (size_t)boots->nelts, sizeof(boot_row), by_node_and_beginning);

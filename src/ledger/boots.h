@@ -11,7 +11,7 @@
 #include <sys/types.h>
 
 /* Counts the changes of what the bytes of a boot_row mean. */
-#define BOOT_LAYOUT 3
+#define BOOT_LAYOUT 4
 
 /* Most boots that are written down. */
 #define BOOT_ROWS 1536
@@ -36,7 +36,8 @@ typedef struct {
     int entrypoint;                     /* its place among the counters */
     char node[16];                      /* with dots */
     char client[46];                    /* the address that it comes from */
-    char digest[DIGEST_SHOWN + 1];      /* "": not known */
+    char digest[64 + 1];                /* "": not known */
+    int is_file;                        /* its boot.sig was one on the WalT server (facts.md 2) */
     walt_vpn_answer answer;             /* how its first request for boot.img was answered */
     int status;                         /* the error that its last request got; 0: none */
     apr_off_t size;                     /* bytes of its boot.img; 0: not known yet */
@@ -63,8 +64,9 @@ typedef struct {
  * post_config. */
 apr_status_t boots_open(apr_pool_t *process_pool);
 
-/* The node got its boot.sig: a boot begins. */
-void boots_signed(int entrypoint, const char *node, const char *client, const char *digest);
+/* The node got its boot.sig, which was a file on the WalT server or was not: a boot begins. */
+void boots_signed(int entrypoint, const char *node, const char *client, const char *digest,
+                  int is_file);
 
 /* A request of the node got this error instead of its file: noted if a boot of it has begun. */
 void boots_failed(int entrypoint, const char *node, const char *client, int status);
@@ -84,8 +86,8 @@ void boots_go_on(boot_hold hold, apr_uint64_t fetch);
 void boots_progress(boot_hold hold, apr_off_t position);
 
 /* The request ended, with the last byte of the file or before: then the node holds so many bytes at
- * most.  Fills *copy and returns 1 unless another request of the node has taken over, or it was a
- * stranger's. */
+ * most.  Fills *copy, as boots_copy() does, and returns 1 unless another request of the node has
+ * taken over, or it was a stranger's. */
 int boots_end(boot_hold hold, int whole, apr_off_t most, boot_row *copy);
 
 /* Is this node, or with NULL any, known at this address, or with NULL at any: has it had a boot.sig
@@ -99,6 +101,12 @@ int boots_took_signature(int entrypoint, const char *node, const char *client);
  * another digest? */
 int boots_changed(int entrypoint, const char *node, const char *client, const char *digest,
                   int resumed);
+
+/* The digest in the boot.sig that this client got for the node, no longer than BOOT_FORGOTTEN ago,
+ * and that this download, new or resumed, is to have, in p; NULL: it got none.  *is_file: it was a
+ * file on the WalT server. */
+const char *boots_digest(apr_pool_t *p, int entrypoint, const char *node, const char *client,
+                         int resumed, int *is_file);
 
 /* The fetch that the bytes came of which a node holds that resumes its download; 0: they are
  * verified, as far as anybody knows. */
@@ -122,7 +130,7 @@ void boots_recall(const boot_row *boot);
  */
 int boots_keep_claim(int entrypoint, apr_interval_time_t pause);
 
-/* A copy of this row, below BOOT_ROWS; 0: it is free. */
+/* A copy of this row, below BOOT_ROWS, with what is shown of its digest; 0: it is free. */
 int boots_copy(int row, boot_row *copy);
 
 /* Copies of all boots that are running, or of all that have ended, as boot_row in p: of this

@@ -133,14 +133,14 @@ void boot_watch_relayed(const request_rec *r)
     request->asked_at = 0;
 }
 
-void boot_watch_digest(request_rec *r, const char *digest)
+void boot_watch_digest(request_rec *r, const char *digest, int is_file)
 {
     walt_vpn_request *request = walt_vpn_request_of(r);
 
     request->digest = digest;
     if (request->boot.file == BOOT_FILE_SIG && !r->header_only)
-        boots_signed(request->entrypoint->place, request->boot.node, r->useragent_ip,
-                           digest);
+        boots_signed(request->entrypoint->place, request->boot.node, r->useragent_ip, digest,
+                     is_file);
 }
 
 /* ------------------------------------------------------------------ what is counted apart */

@@ -25,8 +25,9 @@ void boot_watch_refused(request_rec *r, int status, boot_reason reason);
  * again; said in the error log.  What it has got stays an answer. */
 void boot_watch_send_away(request_rec *r, walt_vpn_request *request, const char *why);
 
-/* The node of r was given a boot.sig, or is about to be given a boot.img, of this digest. */
-void boot_watch_digest(request_rec *r, const char *digest);
+/* The node of r was given a boot.sig, a file on the WalT server or not, or is about to be given a
+ * boot.img, of this digest. */
+void boot_watch_digest(request_rec *r, const char *digest, int is_file);
 
 /* What is sent in this reply comes of this fetch; 0: it is verified. */
 void boot_watch_fetch(walt_vpn_request *request, apr_uint64_t fetch);

@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 /* Counts the changes of what a line's bytes mean. */
-#define LINE_LAYOUT 3
+#define LINE_LAYOUT 4
 
 /* How many questions may be asked at once, at first and at most. */
 #define WIDTH_AT_FIRST 4
@@ -42,10 +42,11 @@
 /* How often a line is looked at in which nothing seems to have changed. */
 #define LOOK_AGAIN apr_time_from_msec(100)
 
-/* Answers that are kept for those who wait for the same, and room for what and its type. */
+/* Answers that are kept for those who wait for the same, and room for what, and for its type and
+ * time. */
 #define ANSWERS 16
 #define PATH_ROOM 64
-#define TYPE_ROOM 64
+#define LINE_ROOM 64
 
 /* Longest of them, in bytes: what a boot.sig may have (facts.md 1). */
 #define ANSWER_MAX 4096
@@ -66,7 +67,8 @@ typedef struct {
     apr_time_t began;           /* when it was asked for; 0: none */
     char path[PATH_ROOM];       /* what for */
     int status;
-    char type[TYPE_ROOM];       /* its Content-Type; "": none */
+    char type[LINE_ROOM];       /* its Content-Type; "": none */
+    char modified[LINE_ROOM];   /* its Last-Modified; "": none */
     apr_size_t length;          /* bytes of its body */
     char body[ANSWER_MAX];
 } line_answer;
@@ -316,8 +318,10 @@ static void keep_answer(const question_turn *turn, const walt_query *query,
 {
     line_answer *answer = &turn->line->answers[turn->line->answered % ANSWERS];
     const char *type = query->content_type ? query->content_type : "";
+    const char *modified = apr_table_get(query->headers, "Last-Modified");
 
-    if (copy->length > sizeof(answer->body) || strlen(type) >= TYPE_ROOM
+    if (copy->length > sizeof(answer->body) || strlen(type) >= LINE_ROOM
+        || (modified && strlen(modified) >= LINE_ROOM)
         || (query->status != HTTP_OK && query->status != HTTP_NOT_FOUND))
         return;
     turn->line->answered++;
@@ -325,7 +329,8 @@ static void keep_answer(const question_turn *turn, const walt_query *query,
     answer->status = query->status;
     answer->length = copy->length;
     apr_cpystrn(answer->path, turn->path, PATH_ROOM);
-    apr_cpystrn(answer->type, type, TYPE_ROOM);
+    apr_cpystrn(answer->type, type, LINE_ROOM);
+    apr_cpystrn(answer->modified, modified ? modified : "", LINE_ROOM);
     memcpy(answer->body, copy->body, copy->length);
 }
 
@@ -396,6 +401,8 @@ static void give_answer(const question_turn *turn, walt_query *query)
     query->status = answer->status;
     query->length = query->received = (apr_off_t)answer->length;
     query->headers = apr_table_make(turn->pool, 1);
+    if (answer->modified[0])
+        apr_table_setn(query->headers, "Last-Modified", answer->modified);
     query->content_type = answer->type[0] ? answer->type : NULL;
     query->whole = query->take(query, answer->body, answer->length) == APR_SUCCESS;
 }

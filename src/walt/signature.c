@@ -111,6 +111,11 @@ int boot_signature_try_again(const boot_signature *signature, apr_time_t came)
     return 1;
 }
 
+int boot_signature_is_file(const boot_signature *signature)
+{
+    return apr_table_get(signature->query.headers, "Last-Modified") != NULL;
+}
+
 const char *boot_signature_digest(const boot_signature *signature)
 {
     char *digest;

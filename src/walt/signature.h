@@ -40,6 +40,10 @@ int boot_signature_ask(boot_signature *signature, apr_time_t deadline);
  * makes, and the node still be there? */
 int boot_signature_try_again(const boot_signature *signature, apr_time_t came);
 
+/* Is the boot.sig that has come a file on the WalT server?  Then it is the node's for certain,
+ * which a computed one need not be (facts.md 2). */
+int boot_signature_is_file(const boot_signature *signature);
+
 /* The digest in line 1 of a boot.sig, in lower case in its pool; NULL: there is none. */
 const char *boot_signature_digest(const boot_signature *signature);
 

@@ -7,7 +7,7 @@ from boot_client import Outcome
 from fetches import fetched
 from fleet import Fleet
 from processes import wait_until
-from stand_in import VERSIONS
+from stand_in import RELEASED, VERSIONS
 
 pytestmark = pytest.mark.walt_versions(*VERSIONS)
 
@@ -69,6 +69,7 @@ def test_before_the_fetch_is_answered(entrypoint, cache, walt, node):
     assert cache.images() == [new] and fetched(walt) == 1
 
 
+@pytest.mark.walt_versions(RELEASED)     # of the coming one: test_asks_once_where_boot_sig_is_a_file.py
 def test_resume_across_a_change(entrypoint, cache, walt, node):
     """The rest of another image would not fit: the node is told so at once, and boots the new one when it starts over."""
     httpd = entrypoint(cache=cache.path)

@@ -14,7 +14,7 @@ from fleet import Fleet
 from link import Link
 from processes import accepts_connections, wait_until
 from proxies import WaltVpn, hasty
-from stand_in import VERSIONS
+from stand_in import COMING, VERSIONS
 
 pytestmark = pytest.mark.walt_versions(*VERSIONS)
 
@@ -51,6 +51,16 @@ def tolerate_breaks(chain):
     for httpd in (chain.outer, chain.inner):
         httpd.tolerate_log(r"\[proxy")
         httpd.tolerate_log("boot.(img|sig) was answered with 50[234]")
+
+
+@pytest.mark.walt_versions(COMING)
+def test_asks_once_where_boot_sig_is_a_file(chain, walt, node):
+    """Its time is passed on by the entrypoint near the lab."""
+    made = chain()
+    assert node(made.outer).boot().booted
+    walt.clear()
+    assert node(made.outer).boot().booted
+    assert len(walt.requests("boot.sig")) == 1
 
 
 def test_boots_nodes_with_one_image_across_each_link(chain, walt):

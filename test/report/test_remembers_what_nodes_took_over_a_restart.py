@@ -114,7 +114,7 @@ def test_whose_file_it_is(watched, cache):
     ours.stop()
     file, = cache.memories()
     state = os.stat(os.path.join(cache.path, file))
-    assert state.st_uid == os.stat(cache.path).st_uid and state.st_mode & 0o777 == 0o600 and 1000 < state.st_size < 10000
+    assert state.st_uid == os.stat(cache.path).st_uid and state.st_mode & 0o777 == 0o600 and 1000 < state.st_size < 20000
 
 
 def damage(path, how):

@@ -33,6 +33,8 @@ def test_those_who_wait_for_the_same_share_it(entrypoint, walt, walt_version):
     assert len({(reply.status, reply.body) for reply in replies}) == 1 and replies[0].status == 200
     assert {reply.header("Content-Type") for reply in replies} == {
         "application/pgp-signature" if walt_version == COMING else "text/html; charset=UTF-8"}
+    assert len({reply.header("Last-Modified") for reply in replies}) == 1
+    assert (replies[0].header("Last-Modified") is None) == (walt_version != COMING)
     assert asked(walt) <= 2, "one for all who had come; on a busy machine the last ones may come later"
 
 
