@@ -140,11 +140,11 @@ static visit_state send_cached(visit *its, const image *found)
 /* What the WalT server has is not the image that its boot.sig vouches for. */
 static visit_state end_mismatched(visit *its)
 {
-    const walt_vpn_entrypoint *entrypoint = its->request->entrypoint;
     char found[IMAGE_DIGEST_LENGTH + 1] = "";
 
-    (void)fetches_mismatched(entrypoint->folder->root, its->digest, found);
-    return end(its, server_fault_mismatch(its->r, its->request, its->digest, found));
+    (void)fetches_mismatched(its->request->entrypoint->folder->root, its->digest, found);
+    boot_watch_mismatch(its->r, its->digest, found);
+    return end(its, headers_error(its->request, HTTP_NOT_FOUND));
 }
 
 /* Is the fetch that is followed to be looked at? */

@@ -56,8 +56,10 @@ typedef struct {
     int needs;                  /* images may be evicted for whoever has this */
 } fetch_hold;
 
-/* The fetch of what is relayed although there is a folder: nobody compares its bytes. */
+/* The fetch of what is relayed: its bytes are compared as they pass, if the first one does; and of
+ * what was found wrong so, of which no node is sent the rest. */
 #define FETCH_RELAYED (~(apr_uint64_t)0)
+#define FETCH_WRONG (FETCH_RELAYED - 1)
 
 /* Find the table that an earlier call, before a restart, made, or make it; called in
  * post_config. */

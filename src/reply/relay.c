@@ -4,12 +4,17 @@
  * A relayed reply (filter WALT_VPN_RELAY) is counted; one that breaks off resets the connection,
  * and one of up to 64 KiB is held until it is whole, so that it becomes a 502.  A resumed download
  * gets a 206 with the rest: the WalT server ignores Range, and its 200 would be appended to what
- * the node holds (facts.md 1, 2).
+ * the node holds (facts.md 1, 2).  An image of which the first byte passes is compared with the
+ * digest in the node's boot.sig, and never completed if it is another.
  */
 #include "reply/relay.h"
+#include "ledger/boots.h"
+#include "ledger/counters.h"
+#include "ledger/fetches.h"
 #include "reply/headers.h"
 #include "reply/promise.h"
 #include "report/watch.h"
+#include "store/digest.h"
 
 #include "apr_strings.h"
 #include "http_connection.h"
@@ -36,6 +41,8 @@ typedef struct {
     apr_off_t received;         /* bytes of it so far */
     apr_off_t skip;             /* bytes of it that the node holds and is not sent again */
     apr_bucket_brigade *held;   /* in r->pool */
+    const char *digest;         /* that the body is to have; NULL: it is not known */
+    EVP_MD_CTX *hash;           /* of what has come of it; NULL: nothing is to be compared */
 } relay;
 
 /*
@@ -53,18 +60,21 @@ static apr_status_t fail_relay(ap_filter_t *f, relay *state, int status)
     return AP_FILTER_ERROR;
 }
 
-/* The WalT server broke off: a 502 while there is time, else the reset that a node understands. */
-static apr_status_t break_relay(ap_filter_t *f, relay *state)
+/* What comes is not the reply: an error while there is time, else the reset that a node
+ * understands. */
+static apr_status_t break_relay(ap_filter_t *f, relay *state, int status)
 {
     if (state->state != RELAY_STREAMING)
-        return fail_relay(f, state, HTTP_BAD_GATEWAY);
+        return fail_relay(f, state, status);
     state->state = RELAY_OVER;
     if (f->c->aborted)          /* it is the client that has gone, and mod_proxy ends the reply */
         return APR_ECONNABORTED;
-    boot_watch_answer(f->r, WALT_VPN_FAILED, "the WalT server broke off");
-    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, f->r, "the WalT server broke off after %"
-                  APR_OFF_T_FMT " of %" APR_OFF_T_FMT " bytes: the connection is reset",
-                  state->received, state->length);
+    if (status == HTTP_BAD_GATEWAY) {
+        boot_watch_answer(f->r, WALT_VPN_FAILED, "the WalT server broke off");
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, f->r, "the WalT server broke off after %"
+                      APR_OFF_T_FMT " of %" APR_OFF_T_FMT " bytes: the connection is reset",
+                      state->received, state->length);
+    }
     promise_reset(f->r);
     return APR_ECONNABORTED;
 }
@@ -127,8 +137,54 @@ static const char *fault_of(const request_rec *r, const walt_vpn_request *reques
            ? "the WalT server reports an error" : NULL;
 }
 
+/* ------------------------------------------------------------------ what was signed */
+
+static apr_status_t free_hash(void *hash)
+{
+    EVP_MD_CTX_free(hash);
+    return APR_SUCCESS;
+}
+
+/* A whole file is about to pass.  If it is an image, and known what was signed, it is compared. */
+static void begin_to_compare(request_rec *r, relay *state, walt_vpn_request *request)
+{
+    int is_file;
+
+    if (request->boot.file != BOOT_FILE_IMG)
+        return;
+    boot_watch_fetch(request, FETCH_RELAYED);
+    state->digest = request->digest ? request->digest
+                    : boots_digest(r->pool, request->entrypoint->place, request->boot.node,
+                                   r->useragent_ip, request->resume_from > 0, &is_file);
+    if (r->status != HTTP_OK || !state->digest || !(state->hash = EVP_MD_CTX_new()))
+        return;
+    apr_pool_cleanup_register(r->pool, state->hash, free_hash, apr_pool_cleanup_null);
+    if (!EVP_DigestInit_ex(state->hash, EVP_sha256(), NULL))
+        state->hash = NULL;
+}
+
+/* The last byte is here, and not passed on.  Is the image another than the one that was signed? */
+static int is_wrong(request_rec *r, relay *state, walt_vpn_request *request)
+{
+    EVP_MD_CTX *hash = state->hash;
+    char found[IMAGE_DIGEST_LENGTH + 1];
+
+    state->hash = NULL;
+    if (!image_digest_is(hash, state->digest, found)) {
+        counters_of(r)->mismatches++;
+        boot_watch_fetch(request, FETCH_WRONG);
+        boot_watch_mismatch(r, state->digest, found);
+        return 1;
+    }
+    if (request->resume_from == 0)      /* what a node holds that resumes is another reply's */
+        boot_watch_fetch(request, 0);
+    return 0;
+}
+
+/* ------------------------------------------------------------------ relaying */
+
 /* Read the head that mod_proxy_http left in r and decide how to relay the body. */
-static apr_status_t begin_relay(ap_filter_t *f, relay *state, const walt_vpn_request *request)
+static apr_status_t begin_relay(ap_filter_t *f, relay *state, walt_vpn_request *request)
 {
     request_rec *r = f->r;
     const char *length = apr_table_get(r->headers_out, "Content-Length"), *fault;
@@ -156,6 +212,7 @@ static apr_status_t begin_relay(ap_filter_t *f, relay *state, const walt_vpn_req
         state->state = RELAY_STREAMING;
         return APR_SUCCESS;
     }
+    begin_to_compare(r, state, request);
     if (request->resume_from > 0 && r->status == HTTP_OK && state->length >= 0) {
         if ((status = headers_resume(r, state->length)) != OK)
             return status;
@@ -173,9 +230,11 @@ static apr_status_t count_bucket(relay *state, const walt_vpn_request *request,
     apr_size_t length = bucket->length;
     apr_status_t rv;
 
-    if (length == (apr_size_t)-1
+    if ((length == (apr_size_t)-1 || state->hash)
         && (rv = apr_bucket_read(bucket, &data, &length, APR_BLOCK_READ)) != APR_SUCCESS)
         return rv;
+    if (state->hash)
+        EVP_DigestUpdate(state->hash, data, length);
     state->received += (apr_off_t)length;
     if (request->boot.file != BOOT_FILE_SIG)        /* counted when it was asked for */
         boot_watch_received(request->entrypoint, (apr_off_t)length);
@@ -239,9 +298,8 @@ static apr_status_t release(ap_filter_t *f, relay *state, const walt_vpn_request
 
 static apr_status_t filter_relay(ap_filter_t *f, apr_bucket_brigade *bb)
 {
-    const walt_vpn_request *request = walt_vpn_request_of(f->r);
+    walt_vpn_request *request = walt_vpn_request_of(f->r);
     relay *state = f->ctx;
-    apr_status_t rv;
     int ended = 0;
 
     if (!state)
@@ -260,12 +318,16 @@ static apr_status_t filter_relay(ap_filter_t *f, apr_bucket_brigade *bb)
     }
     if (walk_brigade(state, request, bb, &ended) != APR_SUCCESS) {
         apr_brigade_cleanup(bb);
-        return break_relay(f, state);
+        return break_relay(f, state, HTTP_BAD_GATEWAY);
     }
     boot_watch_relayed(f->r);
+    if (state->hash && (ended || state->received == state->length)
+        && is_wrong(f->r, state, request)) {
+        apr_brigade_cleanup(bb);
+        return break_relay(f, state, HTTP_NOT_FOUND);
+    }
     if (state->state == RELAY_HOLDING) {
-        rv = ap_save_brigade(f, &state->held, &bb, f->r->pool);
-        if (rv != APR_SUCCESS)
+        if (ap_save_brigade(f, &state->held, &bb, f->r->pool) != APR_SUCCESS)
             return fail_relay(f, state, HTTP_INTERNAL_SERVER_ERROR);
         if (!ended && state->received <= HOLD_MAX)
             return APR_SUCCESS;

@@ -95,8 +95,8 @@ const value standing_values[] = {
     { UNIT_NUMBER, COUNTED(fetches), COUNTER("fetches", "Fetches of images into the cache folder "
       "that have ended. left: the node that it was for has another image by now."),
       .by = { &by_fetch_result } },
-    { UNIT_NUMBER, COUNTED(mismatches), COUNTER("digest_mismatches", "Images, fetched or in the "
-      "cache folder, that were not what their boot.sig said.") },
+    { UNIT_NUMBER, COUNTED(mismatches), COUNTER("digest_mismatches", "Images, fetched, relayed "
+      "or in the cache folder, that were not what their boot.sig said.") },
     { UNIT_NUMBER, COUNTED(evictions),
       COUNTER("evictions", "Images that left the cache folder to make room.") },
     { UNIT_TIMES, COUNTED(boot_times),

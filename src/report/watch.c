@@ -143,6 +143,14 @@ void boot_watch_digest(request_rec *r, const char *digest, int is_file)
                      is_file);
 }
 
+void boot_watch_mismatch(request_rec *r, const char *vouched, const char *found)
+{
+    boot_watch_answer(r, WALT_VPN_FAILED,
+                      apr_psprintf(r->pool, "boot.img on the WalT server is not the file that its "
+                                   "boot.sig vouches for (digest %.12s, signed %.12s); remove "
+                                   "boot.sig there and set the image up again", found, vouched));
+}
+
 /* ------------------------------------------------------------------ what is counted apart */
 
 const char *const boot_watch_codes[COUNTED_CODES] = {
@@ -329,9 +337,7 @@ static void begin_watch(request_rec *r, watch *watch)
     watch->hold = boots_start(request->entrypoint->place, request->boot.node,
                               r->useragent_ip, request->digest,
                               watch->from + watch->announced, watch->from,
-                              request->answer,
-                              request->answer == WALT_VPN_RELAYED
-                              && request->entrypoint->folder ? FETCH_RELAYED : request->fetch);
+                              request->answer, request->fetch);
     count_answer(watch, request->answer);       /* an image takes its time */
 }
 
@@ -442,6 +448,7 @@ static const char *troubled_node(apr_pool_t *p, int entrypoint, const char *node
 
 /* Kinds of trouble: an error for boot.sig is its status, one for boot.img lies above that. */
 #define TROUBLE_SHORT 1
+#define TROUBLE_WRONG 2
 #define TROUBLE_IMG 1000
 
 /* So many unknown nodes of one client are a line in the log. */
@@ -500,6 +507,9 @@ static void warn_of_error(request_rec *r, const walt_vpn_request *request)
 
     if (!is_image && !request->sent_away)
         counters_of(r)->boots[is_known ? RESULT_UNSIGNED : RESULT_UNKNOWN]++;
+    /* It was told of these bytes already, with the reason. */
+    if (request->fetch == FETCH_WRONG)
+        return;
     /* What a stranger asks for in a node's name is no trouble of the node's. */
     if (!is_known && boots_know(place, request->boot.node, NULL))
         return;
@@ -519,7 +529,7 @@ static void log_boot(request_rec *r, const walt_vpn_request *request, const boot
     failures_are_over(place, request->boot.node);
     ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s has image %s: %" APR_OFF_T_FMT " bytes in %"
                   APR_TIME_T_FMT ".%03d s, %d resume%s, %s%s", node_at(r, request),
-                  boot->digest[0] ? boot->digest : "of unknown digest", boot->size,
+                  boot->digest[0] ? boot->digest : "unverified", boot->size,
                   apr_time_sec(boot->touched - boot->began),
                   (int)apr_time_msec(boot->touched - boot->began), (int)boot->resumes,
                   boot->resumes == 1 ? "" : "s", walt_vpn_answer_names[boot->answer],
@@ -555,7 +565,8 @@ static void end_download(request_rec *r, const walt_vpn_request *request, watch 
         log_boot(r, request, &boot);
     }
     else if (!request->sent_away)
-        warn_of_node(r, request, 1, TROUBLE_SHORT,
+        warn_of_node(r, request, 1,
+                     request->fetch == FETCH_WRONG ? TROUBLE_WRONG : TROUBLE_SHORT,
                      ended_short(r->pool, watch->from + watch->arrived, boot.size, reason));
 }
 

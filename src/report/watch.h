@@ -29,6 +29,9 @@ void boot_watch_send_away(request_rec *r, walt_vpn_request *request, const char 
  * boot.img, of this digest. */
 void boot_watch_digest(request_rec *r, const char *digest, int is_file);
 
+/* The WalT server's boot.img has another digest than its boot.sig signs: WALT_VPN_REASON. */
+void boot_watch_mismatch(request_rec *r, const char *vouched, const char *found);
+
 /* What is sent in this reply comes of this fetch; 0: it is verified. */
 void boot_watch_fetch(walt_vpn_request *request, apr_uint64_t fetch);
 

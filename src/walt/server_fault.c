@@ -47,17 +47,6 @@ int server_fault_no_signature(request_rec *r, const walt_vpn_request *request)
     return HTTP_NOT_FOUND;
 }
 
-int server_fault_mismatch(request_rec *r, const walt_vpn_request *request, const char *vouched,
-                          const char *found)
-{
-    boot_watch_answer(r, WALT_VPN_FAILED,
-                      apr_psprintf(r->pool, "boot.img on the WalT server is not the file that its "
-                                   "boot.sig vouches for (digest %.12s, signed %.12s); remove "
-                                   "boot.sig there and set the image up again", found,
-                                   vouched));
-    return headers_error(request, HTTP_NOT_FOUND);
-}
-
 /* mod_proxy gives 500 for a name that does not resolve.  It is said in its words which, and why. */
 static int say_unresolved(request_rec *r, const walt_vpn_request *request)
 {

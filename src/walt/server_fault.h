@@ -12,13 +12,6 @@
  */
 int server_fault_no_signature(request_rec *r, const walt_vpn_request *request);
 
-/*
- * The WalT server's boot.img, as two whole fetches brought it, has another digest than its boot.sig
- * signs: say what to do, and return the status that the node is answered with.
- */
-int server_fault_mismatch(request_rec *r, const walt_vpn_request *request, const char *vouched,
-                          const char *found);
-
 /* A boot.sig has come that is one: the next one that is none is warned of again. */
 void server_fault_is_over(const request_rec *r, const walt_vpn_request *request);
 
