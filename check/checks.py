@@ -22,13 +22,16 @@ REMEDIES = {
     Outcome.WEDGED: "take that header out of the site's replies (Header unset NAME)",
     Outcome.CORRUPT: "the image is not the signed one; " + LOOK_AT_BOTH,
     Outcome.RESTARTS: "look at the error log of httpd, and at the WalT server",
-    Outcome.HTTP_ERROR: "see whether the WalT server knows the node and its image (walt node show, on the WalT server)",
     Outcome.REDIRECTED: "nodes are not redirected by mod_walt_vpn: another site or server answers; type: apachectl -S",
     Outcome.NOT_UNDERSTOOD: LOOK_AT_BOTH,
     Outcome.GAVE_UP: "look at the error log of httpd, at the WalT server and at the link to it",
     Outcome.UNREACHABLE: "see whether httpd runs and whether a firewall stands between",
     Outcome.UNDECIDED: "give it more time with --limit",
 }
+ONE_FILE = "its %s is there: set its image up again on the WalT server, and remove boot.sig there before, if the error log of " \
+           "httpd says that boot.img is not the file that its boot.sig vouches for"
+NO_FILE = "its %s is not there either: see whether the WalT server knows the node (walt node show) and runs " \
+          "walt-server-daemon; an image that is just being changed is there again in a moment"
 MORE_TIME = "set BOOT_WATCHDOG_TIMEOUT in the board's EEPROM to more, or have its image in the cache before it boots: " \
             "walt-vpn-check --warm %s"
 
@@ -269,8 +272,21 @@ def boot_node(report, address, port, host, node, options, known=(), lost_links=N
     elif boot.outcome is Outcome.UNDECIDED:
         report.unknown(text, REMEDIES[boot.outcome])
     else:
-        report.critical(text, MERE_PROXY if resumed_from_the_start(boot) else REMEDIES[boot.outcome])
+        report.critical(text, MERE_PROXY if resumed_from_the_start(boot) else
+                        remedy_for_404(boot, address, port, host, options.timeout) if boot.outcome is Outcome.HTTP_ERROR else
+                        REMEDIES[boot.outcome])
     return boot
+
+
+def remedy_for_404(boot, address, port, host, seconds):
+    """It has several causes, which the node's other file tells apart."""
+    other = "boot.img" if boot.file == "boot.sig" else "boot.sig"
+    try:
+        path = "/walt-vpn/per-ip/%s/%s" % (boot.node.replace(".", "-"), other)
+        status = questions.ask(address, port, host, seconds, "HEAD " + path, questions.read_status)
+    except questions.Unanswered as problem:     # a 404 comes at once, and a HEAD of an image when it has been fetched
+        status = 200 if problem.reached else None
+    return (ONE_FILE if status == 200 else NO_FILE) % other
 
 
 def tell_watchdog(report, boot, watchdog, story):

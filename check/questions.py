@@ -99,8 +99,14 @@ def read_answer(connection, started):
     return Answer(seconds, status=status, name=body.decode().strip())
 
 
-def ask(address, port, host, seconds):
-    """The Answer to GET /walt-vpn/server; Unanswered: there is none. host: for the Host line."""
+def read_status(connection, _):
+    """That of the reply to a HEAD."""
+    return status_of(connection.head(LONGEST_LINE)[0])
+
+
+def ask(address, port, host, seconds, what="GET /walt-vpn/server", read=read_answer):
+    """What read() makes of the reply, of that to /walt-vpn/server an Answer; Unanswered: there is none. host: for the Host line.
+    """
     started = time.monotonic()
     deadline = started + seconds
     try:
@@ -108,9 +114,9 @@ def ask(address, port, host, seconds):
     except (OSError, OutOfTime) as problem:
         raise Unanswered(getattr(problem, "strerror", None) or "no connection within %g s" % seconds, False)
     try:
-        connection.send(("GET /walt-vpn/server HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nUser-Agent: walt-vpn-check\r\n\r\n"
-                         % host).encode())
-        return read_answer(connection, started)
+        connection.send(("%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nUser-Agent: walt-vpn-check\r\n\r\n"
+                         % (what, host)).encode())
+        return read(connection, started)
     except (OutOfTime, LinkLost) as problem:
         raise Unanswered("took the connection, and then %s" % (str(problem) or "did not answer within %g s" % seconds), True)
     except Failed as failure:

@@ -369,6 +369,22 @@ visit_state visit_feed(visit *its)
     return state_of(its);
 }
 
+/*
+ * A node that has been here before is not there, says the WalT server: so it does of all nodes for
+ * the moment in which their image changes (facts.md 2).  Is it to be asked once more, a moment
+ * later?  Not about those that strangers make up.
+ */
+static int looks_again(visit *its)
+{
+    const walt_vpn_request *request = its->request;
+
+    if (its->signature.query.status != HTTP_NOT_FOUND || its->look_at
+        || !boots_know(request->entrypoint->place, request->boot.node, NULL))
+        return 0;
+    its->look_at = waiting_clock() + NOT_THERE_PAUSE;
+    return 1;
+}
+
 /* The turn has come: ask, and go on with the answer. */
 static visit_state ask(visit *its)
 {
@@ -376,8 +392,8 @@ static visit_state ask(visit *its)
 
     its->turn = NULL;
     boot_signature_take(&its->signature, turn);
-    if (!its->signature.query.whole
-        && boot_signature_try_again(&its->signature, its->request->came))
+    if (looks_again(its) || (!its->signature.query.whole
+                             && boot_signature_try_again(&its->signature, its->request->came)))
         return its->state;
     return its->request->boot.file == BOOT_FILE_SIG ? send_signature(its) : choose_image(its);
 }
@@ -387,6 +403,8 @@ static int is_its_turn(visit *its)
 {
     const walt_query *query = &its->signature.query;
 
+    if (waiting_clock() < its->look_at)
+        return 0;
     if (!its->turn)
         its->turn = question_line_come(its->r->pool, query->entrypoint, query->client_addr,
                                        query->rest);

@@ -24,6 +24,7 @@ typedef struct {
     int is_late;                /* it is to end: its time is over, or its seat another's */
     boot_signature signature;
     question_turn *turn;        /* NULL: it does not stand in the line */
+    apr_time_t look_at;         /* when it stands in it again, after a 404; 0: it had none */
     const char *digest;         /* of the image that the node needs; NULL: not known yet */
     fetch_hold hold;            /* of the fetch that it follows */
     image_sender *sender;       /* NULL: there is none yet */

@@ -596,8 +596,13 @@ static void complete_answer(request_rec *r, const walt_vpn_request *request)
     else if (r->status == HTTP_NOT_FOUND && request->answer == WALT_VPN_RELAYED
              && request->boot.node[0])
         boot_watch_answer(r, WALT_VPN_RELAYED,
-                          apr_psprintf(r->pool, "so says what %s leads to: it does not know the "
-                                       "node, or is no WalT server", request->entrypoint->where));
+                          apr_psprintf(r->pool, "so says what %s leads to: the node or its %s is "
+                                       "not there, at least for now, its daemon is down, or it is "
+                                       "no WalT server; what it says of /walt-vpn/server and %s "
+                                       "tells which", request->entrypoint->where,
+                                       boot_file_names[request->boot.file],
+                                       boot_file_names[request->boot.file == BOOT_FILE_SIG
+                                                       ? BOOT_FILE_IMG : BOOT_FILE_SIG]));
     else if (request->answer != WALT_VPN_REFUSED && ap_is_HTTP_SERVER_ERROR(r->status))
         boot_watch_answer(r, WALT_VPN_FAILED, reason ? reason : reason_of(r->status));
 }

@@ -53,6 +53,9 @@
 /* As long as httpd lingers on a connection that it closes. */
 #define LINGER_TIME TIMES_SECONDS(2)
 
+/* So long after a 404 a node is looked for once more: its image may be changing. */
+#define NOT_THERE_PAUSE TIMES_SECONDS(1)
+
 /* ---- one fetch */
 
 /* Pause before a second try when the WalT server can't be reached at all. */

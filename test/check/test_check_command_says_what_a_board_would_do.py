@@ -61,7 +61,9 @@ def test_a_node_behind_a_mere_proxy(check, httpds, walt):
 
 
 FAILURES = [    # the file, how what the URL leads to fails, what the board does, what to do
-    ("boot.sig", dict(kind="status", status=404), "reports an HTTP error", "walt node show"),
+    ("boot.sig", dict(kind="status", status=404), "reports an HTTP error", "its boot.img is there: set its image up again"),
+    ("boot.img", dict(kind="status", status=404), "reports an HTTP error", "its boot.sig is there: set its image up again"),
+    ("boot", dict(kind="status", status=404), "reports an HTTP error", "its boot.img is not there either: .*walt node show"),
     ("boot.sig", dict(kind="no-digest"), "starts over: what it got instead of the file has no", "the WalT server"),
     ("boot.sig", dict(kind="status", status=500), "starts over: what it got instead", "the WalT server"),
     ("boot.sig", dict(kind="fin", at_byte=1), "hangs: waits for bytes that never come", "behind a mere proxy"),

@@ -49,7 +49,7 @@ def test_warm_from_another_machine(check, ours, cache, images):
 
 def test_warm_a_node_that_has_no_image(check, ours, cache, walt, images):
     """The others are warmed all the same."""
-    walt.fault("152-7/boot.sig", "status", status=404)
+    walt.fault("152-7/boot.sig", "status", status=404, times=None)
     status, text = check("--warm", NODES[0], NODES[2], at=ours)
     assert status == 1
     assert text.startswith("WALT-VPN CRITICAL: node %s: reports an HTTP error [boot.sig: 404] " % NODES[0])

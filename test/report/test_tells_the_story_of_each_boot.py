@@ -92,7 +92,7 @@ def test_trouble_is_said_again_after_a_boot(entrypoint, walt):
     """A boot ends the silence: the same trouble later is news."""
     ours = entrypoint()
     for boots in (1, 2):
-        walt.fault("boot.sig", "status", status=404)
+        walt.fault("boot.sig", "status", status=404, times=boots)    # a node that has booted is looked for twice
         assert ours.get(SIG).status == 404
         assert Fleet(ours, ["192.168.152.7"]).boots()[0].booted
         assert read(stories(ours, boots)[-1])[5] == "relayed, after trouble 1 time"

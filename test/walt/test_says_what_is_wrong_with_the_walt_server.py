@@ -1,5 +1,6 @@
 """Where the WalT server is none, or has no address, the administrator reads which directive says so, and what to look at."""
 
+import os
 import re
 
 import pytest
@@ -39,7 +40,9 @@ def test_not_found_there(cached, path, entrypoint, walt, cache):
     walt.fault(path, "status", status=404, times=None)
     assert ours.get(path).status == 404
     ours.expect_log(r"node 192.168.152.7 \(127.0.0.1\): boot.(sig|img) was answered with 404: so says what WaltVpnServer %s \(\S+:\d+\) "
-                    r"leads to: it does not know the node, or is no WalT server" % re.escape(walt.location))
+                    r"leads to: the node or its %s is not there, at least for now, its daemon is down, or it is no WalT server; what "
+                    r"it says of /walt-vpn/server and %s tells which" % (
+                        re.escape(walt.location), os.path.basename(path), "boot.img" if path == SIG else "boot.sig"))
 
 
 def test_a_name_that_does_not_resolve(httpd):
