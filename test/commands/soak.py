@@ -54,6 +54,9 @@ HARMLESS = (Outcome.BOOTED, Outcome.RESTARTS, Outcome.HTTP_ERROR, Outcome.GAVE_U
 # Longest time for a boot: a node's patience is 3 s here, and an image lasts 3 s on a slow link.
 LONGEST = 60
 
+# So long an image is not fetched of which two whole fetches brought the same wrong bytes: MISMATCH_LASTS (src/request/times.h).
+MISMATCH = 60
+
 # What the faults may leave in the error log; of httpd itself only that children are killed and that they are all busy.
 TOLERATED = [OF_A_TEST, "proxy", "was answered with [45]", "ended short", "is damaged: removed", "is not a signature",
              "AH10392", "AH03490", "AH00484", "AH00161", "AH10159", "images are relayed until this is mended"]
@@ -322,11 +325,17 @@ class Soak:
         if strangers:
             raise Trouble("left in the folder: %s" % strangers)
 
-    def judge_images(self):
-        """After a last boot of each image, whatever is in the folder under a name that was asked for is sound."""
+    def judge_images(self, patience=0):
+        """After a last boot of each image, whatever is in the folder under a name that was asked for is sound. For so many seconds a
+        node may be told that an image is another than the signed one."""
+        end = time.monotonic() + patience
         for image in IMAGES:
             digest = self.walt.set_image("*", *image)
-            boot = BootClient("127.0.0.1", self.httpd.port, "192.168.0.1", self.httpd.server_name).boot()
+            client = BootClient("127.0.0.1", self.httpd.port, "192.168.0.1", self.httpd.server_name)
+            boot = client.boot()
+            while boot.outcome is Outcome.HTTP_ERROR and time.monotonic() < end:
+                time.sleep(1)
+                boot = client.boot()
             if not boot.booted or boot.image_sha256 != digest:
                 raise Trouble("after the storm: %s" % boot)
             with open(self.cache.image(digest), "rb") as kept:
@@ -357,7 +366,7 @@ class Soak:
                 self.judge_images()
                 self.storm_of_lies(self.seconds / 4)
                 self.judge_folder()
-                self.judge_images()
+                self.judge_images(MISMATCH + 5)
                 self.quiet_boots(quiet)
                 before = self.measure()
                 self.quiet_boots(2 * quiet)
