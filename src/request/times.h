@@ -2,99 +2,91 @@
  * request/times.h: how long the module waits, pauses and remembers.
  *
  * What is a second or more stands here, in microseconds, so that a reader sees how these times
- * follow from a node's patience (facts.md 1), and so that a build for tests can divide all of them
- * at once.  What is shorter stands where it is used.
+ * follow from a node's patience (facts.md 1).  What is shorter stands where it is used.
  */
 #ifndef WALT_VPN_REQUEST_TIMES_H
 #define WALT_VPN_REQUEST_TIMES_H
 
 #include "apr_time.h"
 
-/* More than 1 only in a build for tests. */
-#ifndef WALT_VPN_TIMES_DIVISOR
-#define WALT_VPN_TIMES_DIVISOR 1
-#endif
-
-#define TIMES_SECONDS(n) (apr_time_from_sec(n) / WALT_VPN_TIMES_DIVISOR)
-
 /* ---- one reply of the WalT server.  A stalled reply and a second try must both end within the
  * 50 s that a node waits for a byte. */
 
-#define CONNECT_TIMEOUT TIMES_SECONDS(4)    /* the setup check gives up after 2 (facts.md 3) */
-#define REPLY_TIMEOUT TIMES_SECONDS(20)
+#define CONNECT_TIMEOUT apr_time_from_sec(4)    /* the setup check gives up after 2 (facts.md 3) */
+#define REPLY_TIMEOUT apr_time_from_sec(20)
 
 /* ---- the address of the WalT server.  One that moves is followed within ADDRESS_TTL. */
 
-#define ADDRESS_TTL TIMES_SECONDS(30)
-#define ADDRESS_AGEING TIMES_SECONDS(20)    /* from then on it is looked up, and used meanwhile */
+#define ADDRESS_TTL apr_time_from_sec(30)
+#define ADDRESS_AGEING apr_time_from_sec(20)    /* then it is looked up, and used meanwhile */
 
 /* So long a request waits for a lookup when an address of former times is known, and when none
  * is: a resolver asks a second time after 5 s, and a third after 10 s. */
-#define LOOKUP_SHORT_WAIT TIMES_SECONDS(1)
-#define LOOKUP_WAIT TIMES_SECONDS(20)
+#define LOOKUP_SHORT_WAIT apr_time_from_sec(1)
+#define LOOKUP_WAIT apr_time_from_sec(20)
 
 /* A lookup that began so long ago may have ended with its process. */
-#define LOOKUP_LOST TIMES_SECONDS(30)
+#define LOOKUP_LOST apr_time_from_sec(30)
 
 /* So long the addresses of a name have to take a connection, in all. */
-#define RACE_TIME TIMES_SECONDS(2)
+#define RACE_TIME apr_time_from_sec(2)
 
 /* ---- one request of a node */
 
 /* How long it may wait, for its turn and for another's fetch: a little less than the node does. */
-#define WAIT_MAX TIMES_SECONDS(45)
+#define WAIT_MAX apr_time_from_sec(45)
 
 /* So long after it came no file is tried again of which its node has no byte. */
-#define LAST_TRY TIMES_SECONDS(25)
+#define LAST_TRY apr_time_from_sec(25)
 
 /* Of more nodes behind one address than may wait, who has waited so long makes room. */
-#define TURN TIMES_SECONDS(3)
+#define TURN apr_time_from_sec(3)
 
 /* As long as httpd lingers on a connection that it closes. */
-#define LINGER_TIME TIMES_SECONDS(2)
+#define LINGER_TIME apr_time_from_sec(2)
 
 /* So long after a 404 a node is looked for once more: its image may be changing. */
-#define NOT_THERE_PAUSE TIMES_SECONDS(1)
+#define NOT_THERE_PAUSE apr_time_from_sec(1)
 
 /* ---- one fetch */
 
 /* Pause before a second try when the WalT server can't be reached at all. */
-#define PAUSE_DOWN TIMES_SECONDS(1)
+#define PAUSE_DOWN apr_time_from_sec(1)
 
 /* So long after the last new byte it is given up. */
-#define SILENCE_MAX TIMES_SECONDS(40)
+#define SILENCE_MAX apr_time_from_sec(40)
 
 /* Longest pause between tries that bring nothing. */
-#define PAUSE_MAX TIMES_SECONDS(4)
+#define PAUSE_MAX apr_time_from_sec(4)
 
 /* So long an image is not fetched again of which two whole fetches brought the same wrong bytes. */
-#define MISMATCH_LASTS TIMES_SECONDS(60)
+#define MISMATCH_LASTS apr_time_from_sec(60)
 
 /* A fetch that had to evict others, and that nobody has wanted for so long, is given up. */
-#define UNWANTED TIMES_SECONDS(10)
+#define UNWANTED apr_time_from_sec(10)
 
 /* ---- the line of questions */
 
 /* A failure that came after this long is shared. */
-#define LONG_FAILURE TIMES_SECONDS(1)
+#define LONG_FAILURE apr_time_from_sec(1)
 
 /* A question that is not answered for so long keeps nobody else from asking: two fifths of
  * REPLY_TIMEOUT. */
-#define SILENT TIMES_SECONDS(8)
+#define SILENT apr_time_from_sec(8)
 
 /* ---- what is remembered */
 
 /* A boot that nothing was heard of for this long does not go on. */
-#define BOOT_FORGOTTEN TIMES_SECONDS(600)
+#define BOOT_FORGOTTEN apr_time_from_sec(600)
 
 /* A download that ended short and was not resumed for this long counts as short. */
-#define BOOT_SILENT TIMES_SECONDS(60)
+#define BOOT_SILENT apr_time_from_sec(60)
 
 /* The boots are written down once in this time. */
-#define KEEP_AGAIN TIMES_SECONDS(60)
+#define KEEP_AGAIN apr_time_from_sec(60)
 
 /* Trouble with reading ends when an image was read and nobody met it for so long: where
  * descriptors run out, one request may have what the next one lacks. */
-#define READING_AGAIN TIMES_SECONDS(10)
+#define READING_AGAIN apr_time_from_sec(10)
 
 #endif
