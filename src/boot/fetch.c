@@ -109,7 +109,7 @@ static int is_unchanged(char *known, const walt_query *query, const char *name)
 /*
  * Where the bytes of this reply belong, and how many the image has.  0: they are not the rest that
  * was asked for, or of another file than before (the coming WalT server ignores If-Range, so that
- * its validators are compared: facts.md 2b).
+ * its validators are compared: facts.md 2).
  */
 static int place_reply(fetch *its, const walt_query *query, apr_off_t *from, apr_off_t *size)
 {

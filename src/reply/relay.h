@@ -9,7 +9,7 @@
 /*
  * From here on r is mod_proxy's.  Of a node's files the WalT server is asked for the whole, or as a
  * node asks for the rest, whatever ranges and conditions a stranger knows: the coming version
- * answers some of these with what firmware can't read (facts.md 2b).
+ * answers some of these with what firmware can't read (facts.md 2).
  */
 void relay_begin(request_rec *r, walt_vpn_request *request);
 

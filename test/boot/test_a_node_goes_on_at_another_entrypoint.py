@@ -143,7 +143,7 @@ listen walt-vpn
 
 
 def test_a_balancer_that_ends_connections_itself_leaves_nodes_hanging(httpds, walt, node, folder):
-    """It closes cleanly what the entrypoint resets: that is why docs/several-entrypoints.md says to balance packets."""
+    """It closes cleanly what the entrypoint resets: that is why docs/setting-up.md says to balance packets."""
     try:
         program("haproxy")
     except FileNotFoundError:

@@ -65,7 +65,7 @@ def test_files_macros_and_what_is_not_in_force(check, httpd, folder):
 
 
 def test_the_same_site_on_two_ports(check, httpd, walt):
-    """As docs/tls-and-ipv6.md has it with TLS beside: it is one entrypoint, and a node is booted once."""
+    """As docs/setting-up.md has it with TLS beside: it is one entrypoint, and a node is booted once."""
     site = "<VirtualHost *:%s>\nServerName localhost\nServerAlias %s\nWaltVpnServer %s\n</VirtualHost>\n"
     ours = httpd(site % ("@PORT@", "a.test", walt.location) + site % (443, "b.test", walt.location))
     ours.tolerate_log("httpd does not listen on .*:443 of its <VirtualHost>")

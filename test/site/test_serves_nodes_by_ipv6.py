@@ -9,7 +9,7 @@ from boot_client import BootClient
 from proxies import WaltVpn
 from stand_in import WaltServer
 
-# docs/tls-and-ipv6.md shows these lines with a lab's addresses.
+# docs/setting-up.md shows these lines with a lab's addresses.
 ALIAS = "ServerAlias [::1]"
 
 

@@ -14,7 +14,7 @@ from httpd import ENTRYPOINT, Httpd
 NAME = Httpd.server_name
 IMAGE = "/walt-vpn/per-ip/192-168-152-7/boot.img"
 
-# docs/tls-and-ipv6.md shows the same with a lab's names and Debian's ports.
+# docs/setting-up.md shows the same with a lab's names and Debian's ports.
 SITES = """\
 <VirtualHost *:@PORT@>
     ServerName %(name)s
