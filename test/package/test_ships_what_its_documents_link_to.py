@@ -68,3 +68,19 @@ def test_links_lead_somewhere():
         for target, heading in links(path):
             assert os.path.exists(os.path.join(PROJECT, target)), "%s: %s" % (path, target)
             assert not heading or heading in headings(target), "%s: #%s" % (path, heading)
+
+
+def test_readme_lists_every_page():
+    """Ten at most, so that each has a reason to be opened."""
+    pages = set(documents(["docs"]))
+    assert len(pages) <= 10
+    assert pages <= {target for target, _ in links("README.md")}
+
+
+def test_readme_of_the_tests_names_every_folder_and_helper():
+    """And none that is not there any more."""
+    test = os.path.join(PROJECT, "test")
+    here = {name + "/" for name in os.listdir(test) if os.path.isdir(os.path.join(test, name)) and name[0] not in "._"}
+    here |= {name for name in os.listdir(os.path.join(test, "helpers")) if name.endswith(".py")} | {"conftest.py"}
+    first_cells = "".join(re.findall(r"(?m)^\|([^|]*)\|", read("test", "README.md")))
+    assert set(re.findall(r"`([\w/]+(?:/|\.py))`", first_cells)) == here
