@@ -39,6 +39,7 @@ def copy(tmp_path):
     return place
 
 
+@pytest.mark.thorough
 def test_everything_from_outside_reaches_compiler_and_linker(copy, tmp_path):
     """As dpkg-buildflags gives it, in the environment; a warning is an error; then install and clean."""
     pristine = files(copy)

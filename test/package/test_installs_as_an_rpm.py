@@ -19,21 +19,28 @@ def read(*path):
         return file.read()
 
 
-@pytest.fixture
-def root(folder):
-    """A folder with what is in the RPM, unpacked as / would have it."""
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    """What is in the RPM, as an archive."""
     if not shutil.which("rpmbuild"):
         pytest.skip("rpmbuild is not installed (test/install rpm)")
-    done = subprocess.run([BUILD, folder + "/rpm"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+    place = str(tmp_path_factory.mktemp("rpm"))
+    done = subprocess.run([BUILD, place], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
     assert done.returncode == 0, done.stdout
-    [package] = glob.glob(folder + "/rpm/RPMS/*/mod_walt_vpn-1*.rpm")
+    [package] = glob.glob(place + "/RPMS/*/mod_walt_vpn-1*.rpm")
     with open(package, "rb") as file:
-        unpacked = subprocess.run(["rpm2archive", "-"], stdin=file, stdout=subprocess.PIPE, check=True).stdout
+        return subprocess.run(["rpm2archive", "-"], stdin=file, stdout=subprocess.PIPE, check=True).stdout
+
+
+@pytest.fixture
+def root(archive, folder):
+    """A folder with that, unpacked as / would have it."""
     os.mkdir(folder + "/root")
-    subprocess.run(["tar", "-xz", "-C", folder + "/root"], input=unpacked, check=True)
+    subprocess.run(["tar", "-xz", "-C", folder + "/root"], input=archive, check=True)
     return folder + "/root"
 
 
+@pytest.mark.thorough
 def test_a_node_boots_from_its_files(root, httpd, walt, node):
     """conf.modules.d, then conf.d with the example site, which ships as a document and is written two names into."""
     [example] = glob.glob(root + "/usr/share/doc/**/walt-entry.conf", recursive=True)
@@ -52,6 +59,7 @@ def test_a_node_boots_from_its_files(root, httpd, walt, node):
     assert len(glob.glob(root + "/var/cache/httpd/walt_vpn/*.img")) == 1
 
 
+@pytest.mark.thorough
 def test_it_is_loaded_after_what_it_stands_on(root, httpd, walt):
     """By the order of names that httpd reads conf.modules.d in; loaded before, it says so, and so does a httpd without proxy."""
     files = ["00-proxy.conf"] + os.listdir(root + "/etc/httpd/conf.modules.d")
@@ -63,12 +71,14 @@ def test_it_is_loaded_after_what_it_stands_on(root, httpd, walt):
     assert status == 1 and "write LoadModule proxy_module above LoadModule walt_vpn_module" in said
 
 
+@pytest.mark.thorough
 def test_its_folder_is_made_again_after_a_reboot(root):
     """Where /var/cache is in memory."""
     [line] = [line for line in read(root, "usr/lib/tmpfiles.d/walt_vpn.conf").splitlines() if not line.startswith("#")]
     assert line == "d /var/cache/httpd/walt_vpn :0700 :apache :apache -"
 
 
+@pytest.mark.thorough
 def test_the_command_comes_with_it(root):
     """And the manual pages."""
     done = subprocess.run([root + "/usr/bin/walt-vpn-check", "--help"], stdout=subprocess.PIPE, universal_newlines=True)

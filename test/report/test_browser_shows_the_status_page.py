@@ -55,6 +55,7 @@ def test_the_dom_says_what_the_nodes_saw(storm):
     assert page.number("From the WalT server") < 9 * MIB and page.number("Saved by the cache") > 95 * MIB
 
 
+@pytest.mark.thorough
 def test_what_the_browser_understands_is_what_was_sent(storm):
     """Where nothing moves, the DOM has the values of the page as it came over the wire: the HTML needs no repair."""
     ours, _ = storm
@@ -65,6 +66,7 @@ def test_what_the_browser_understands_is_what_was_sent(storm):
     assert list(understood.summary) == list(sent.summary) and list(understood.counts) == list(sent.counts)
 
 
+@pytest.mark.thorough
 def test_a_phone_shows_something(storm):
     """At a phone's width the picture is as wide as the phone, and not blank."""
     ours, _ = storm

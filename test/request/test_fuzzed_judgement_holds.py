@@ -31,6 +31,7 @@ def fuzzer(folder):
     return path
 
 
+@pytest.mark.thorough
 def test_short_run(tmp_path):
     """Always the same inputs, from the table of targets on."""
     program = fuzzer(str(tmp_path))

@@ -162,6 +162,7 @@ def assert_sanitized(ours, module):
         assert b"__asan_report_load" in file.read()
 
 
+@pytest.mark.thorough
 def test_requests(httpds, folder, reports, sanitized):
     """Half of them to a cache with httpd's default strictness, half to a relay without it."""
     for options, cache in (("Strict", folder + "/images"), ("Unsafe", "")):
