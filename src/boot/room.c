@@ -465,7 +465,7 @@ static int wait_a_moment(const visit *its, apr_time_t *taken)
 static void stay_here(visit *its)
 {
     apr_time_t taken = waiting_clock();
-    waiting seat;
+    waiting seat = { .row = -1 };
 
     if (its->is_late || !waiting_begin(&seat, SEAT_THREAD, its->request->entrypoint->place,
                                        its->r->useragent_addr))
