@@ -484,7 +484,8 @@ const char *boots_digest(apr_pool_t *p, int entrypoint, const char *node, const 
     boot_row boot;
 
     if (!copy_of_boot(entrypoint, node, client, resumed, &boot) || !boot.digest[DIGEST_SHOWN]
-        || !(resumed || boot.state == BOOT_SIGNED) || strcmp(boot.signer, client) != 0)
+        || !(resumed || boot.state == BOOT_SIGNED) || strcmp(boot.signer, client) != 0
+        || (boot.state != BOOT_RUNNING && age_of(&boot) >= BOOT_SILENT))
         return NULL;
     *is_file = boot.is_file;
     return apr_pstrdup(p, boot.digest);

@@ -102,9 +102,9 @@ int boots_took_signature(int entrypoint, const char *node, const char *client);
 int boots_changed(int entrypoint, const char *node, const char *client, const char *digest,
                   int resumed);
 
-/* The digest in the boot.sig that this client got for the node, no longer than BOOT_FORGOTTEN ago,
- * and that this download, new or resumed, is to have, in p; NULL: it got none.  *is_file: it was a
- * file on the WalT server. */
+/* The digest in the boot.sig that this client got for the node, and that this download, new or
+ * resumed, is to have, in p; NULL: it got none, or nothing was heard of that boot for BOOT_SILENT.
+ * *is_file: it was a file on the WalT server. */
 const char *boots_digest(apr_pool_t *p, int entrypoint, const char *node, const char *client,
                          int resumed, int *is_file);
 

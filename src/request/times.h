@@ -79,7 +79,9 @@
 /* A boot that nothing was heard of for this long does not go on. */
 #define BOOT_FORGOTTEN apr_time_from_sec(600)
 
-/* A download that ended short and was not resumed for this long counts as short. */
+/* A download that ended short and was not resumed for this long counts as short; and the boot.sig
+ * of a boot that has rested for so long vouches for nothing: by now the node may have a later one,
+ * of another entrypoint behind the same name. */
 #define BOOT_SILENT apr_time_from_sec(60)
 
 /* The boots are written down once in this time. */
