@@ -62,13 +62,13 @@ static void count_short(boot_row *boot)
 /*
  * May a request of this node go on with this boot?  A resumed download goes on with one of which
  * something was sent, also with one whose last bytes were lost behind the kernel's back.  A new
- * one does not touch what another client is being sent.
+ * one does not touch what another client is being sent, and none goes on with what a stranger is.
  */
 static int may_go_on(const boot_row *boot, const char *client, int resumed)
 {
     switch (boot->state) {
     case BOOT_RUNNING:
-        return resumed || strcmp(boot->client, client) == 0;
+        return strcmp(boot->client, client) == 0 || (resumed && !boot->is_strangers);
     case BOOT_DONE:
         return resumed && age_of(boot) < BOOT_FORGOTTEN && strcmp(boot->client, client) == 0;
     case BOOT_SIGNED:

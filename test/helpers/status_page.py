@@ -158,8 +158,8 @@ def await_page(httpd, condition, what):
 class SlowNode(wire.Wire):
     """A download that goes on only as far as it is told to, or a little more."""
 
-    def __init__(self, httpd, path=BOOT_IMG, **options):
-        super().__init__(httpd.port)
+    def __init__(self, httpd, path=BOOT_IMG, client="", **options):
+        super().__init__(httpd.port, client=client)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
         self.send(wire.request(path, httpd.server_name, **options))
 

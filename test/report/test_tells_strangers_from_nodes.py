@@ -172,6 +172,19 @@ def test_who_goes_on_where_it_ended_short_is_the_node(watched, cache, walt, cach
     assert metrics.scrape(httpd).by("walt_vpn_boots_total", "result") == {"done": 1}
 
 
+def test_a_strangers_download_is_not_what_the_node_holds(watched, cache, walt):
+    """A node with another address that holds bytes of a former image starts over, whatever a stranger is being sent meanwhile."""
+    walt.set_image(mib=16)
+    httpd = watched(cache=cache.path)
+    assert httpd.get(SIG).status == 200
+    held = break_off(httpd, client="127.0.0.1", size=4 * MIB)
+    httpd.await_log("ended short")
+    walt.set_image(image="new", mib=16)
+    with status_page.SlowNode(httpd, client=STRANGER) as download:
+        download.take(MIB)
+        assert exchange(httpd, IMG, client=MOVED, **resume(held)).status == 404
+
+
 def test_a_node_that_has_moved_is_the_node(watched, walt):
     """With its next boot.sig: from then on the boot is that address's."""
     httpd = watched()
