@@ -508,7 +508,7 @@ static void warn_of_error(request_rec *r, const walt_vpn_request *request)
     if (!is_image && !request->sent_away)
         counters_of(r)->boots[is_known ? RESULT_UNSIGNED : RESULT_UNKNOWN]++;
     /* It was told of these bytes already, with the reason. */
-    if (request->fetch == FETCH_WRONG)
+    if (request->fetch == FETCH_WRONG && request->answer == WALT_VPN_REFUSED)
         return;
     /* What a stranger asks for in a node's name is no trouble of the node's. */
     if (!is_known && boots_know(place, request->boot.node, NULL))

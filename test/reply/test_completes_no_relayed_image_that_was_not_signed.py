@@ -40,10 +40,10 @@ def test_a_wrong_image(relaying, walt, node):
 
 def test_a_small_wrong_image(relaying, walt, node):
     """One that is held until it is whole becomes a 404."""
-    relaying.tolerate_log("boot.img was answered with 404: " + WORDS)
     walt.fault("boot.img", "raw", times=None, reply="HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong")
     boot = node(relaying).boot()
     assert boot.outcome is Outcome.HTTP_ERROR and boot.resumes == 0
+    relaying.expect_log("boot.img was answered with 404: " + WORDS)
 
 
 def test_the_right_one(relaying, walt, node):
