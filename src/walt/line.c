@@ -56,7 +56,7 @@
 
 /* A place to ask from. */
 typedef struct {
-    volatile apr_time_t began;  /* 0: nobody asks; its holder writes that without the book */
+    _Atomic apr_time_t began;   /* 0: nobody asks; its holder writes that without the book */
     pid_t process;
     unsigned client;            /* hash of its address */
     char path[PATH_ROOM];       /* what for */
@@ -87,7 +87,7 @@ struct question_line {
     int width;                  /* how many may ask at once */
     apr_time_t slow;            /* an answer that takes so long is being computed */
     apr_time_t longest_came;    /* of who has waited longest for a place */
-    apr_time_t longest_looked;  /* and when he looked last; 0: nobody is known to wait */
+    _Atomic apr_time_t longest_looked;  /* and when he looked last; 0: nobody is known to wait */
     apr_time_t last_answer;     /* when it came; 0: none yet */
     line_failure failure;       /* the last one */
     line_place places[PLACES];
