@@ -13,7 +13,6 @@
 #include "http_main.h"
 #include "util_script.h"
 
-
 /* ------------------------------------------------------------------ the table */
 
 static const value_dimension by_file = { "file", boot_file_names, BOOT_FILES };

@@ -187,7 +187,7 @@ typedef struct watch {
     int begun;                  /* its head has passed */
     int counted;                /* among the answers of its entrypoint, */
     walt_vpn_answer counted_as; /* as this one */
-    boot_hold hold;             /* of the boot that it is part of; place -1: of none */
+    boot_hold hold;             /* of the boot that it is part of; row -1: of none */
     apr_off_t from;             /* first byte of the file that is sent */
     apr_off_t announced;        /* bytes of body that the head announces; -1: it does not */
     apr_off_t passed;           /* bytes of body that have passed on */
@@ -658,7 +658,7 @@ static void walt_vpn_child_status(server_rec *s, pid_t pid, ap_generation_t gene
 {
     apr_pool_t *p;
     boot_row boot;
-    int place = 0;
+    int row = 0;
 
     (void)generation;
     (void)slot;
@@ -668,8 +668,8 @@ static void walt_vpn_child_status(server_rec *s, pid_t pid, ap_generation_t gene
     (void)fetches_bury(pid);
     if (apr_pool_create(&p, NULL) != APR_SUCCESS)
         return;
-    while (boots_bury(pid, &place, &boot)) {
-        const char *what = ended_short(p, (apr_off_t)boot.position, boot.size,
+    while (boots_bury(pid, &row, &boot)) {
+        const char *what = ended_short(p, boot.position, boot.size,
                                        "the httpd process that sent it has ended");
 
         failures_note(boot.entrypoint, boot.node, 1, boot.client, what);
