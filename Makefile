@@ -2,7 +2,7 @@
 #
 #   make                build mod_walt_vpn.so            (APXS=/path/to/apxs CFLAGS=... LDFLAGS=...)
 #   make install        install it, and walt-vpn-check   (DESTDIR=... PREFIX=/usr/local)
-#   make check          test it with what is installed, in two minutes and a half   (TESTS=test/boot PYTEST_FLAGS=...)
+#   make check          test it with what is installed, in three minutes   (TESTS=test/boot PYTEST_FLAGS=...)
 #   make check-all      and what takes longer            (likewise)
 #   make clean
 #

@@ -57,6 +57,15 @@ def pytest_generate_tests(metafunc):
                                               for version in marker.args], indirect=True)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Of the MPMs that a test names "make check" has the first; whole/test_works_on_every_mpm.py has all."""
+    for item in items:
+        for marker in item.iter_markers("parametrize"):
+            if marker.args[0] == "mpm" and item.callspec.params["mpm"] != marker.args[1][0]:
+                item.add_marker(pytest.mark.thorough)
+
+
 @pytest.fixture
 def walt_version(request):
     """Of WalT, which the WalT servers of the test play."""

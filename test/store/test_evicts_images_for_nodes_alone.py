@@ -56,7 +56,7 @@ def test_strangers_who_hang_up_at_once(mpm, full, cache, walt):
     assert fetched(walt) == count and cache.images() == before
 
 
-@pytest.mark.parametrize("mpm", ["event", pytest.param("worker", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("mpm", ["event", "worker"])
 def test_strangers_who_hang_up_later(mpm, full, cache, walt):
     """Nothing is evicted for them."""
     httpd = full(mpm=mpm)

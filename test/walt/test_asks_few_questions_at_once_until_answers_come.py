@@ -102,7 +102,6 @@ def test_another_walt_server_has_a_line_of_its_own(entrypoint, walt, another_wal
     assert all_answered(held)
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize("mpm", MPMS)
 def test_a_graceful_restart_keeps_the_line(mpm, entrypoint, walt):
     """Those who ask in the old children count beside those who come to the new ones."""

@@ -22,7 +22,7 @@ def moved(walt):
         yield server
 
 
-@pytest.mark.parametrize("mpm", ["event"] + [pytest.param(mpm, marks=pytest.mark.thorough) for mpm in ("worker", "prefork")])
+@pytest.mark.parametrize("mpm", ["event", "worker", "prefork"])
 @pytest.mark.parametrize("trouble", ["fail", "hang"])
 def test_boots_go_on(trouble, mpm, httpd, names, clock, walt, node):
     """However long it lasts. It is said once, and once that it is over; nobody waits for a name server that is silent."""
