@@ -95,7 +95,8 @@ def test_setup_check_gets_the_walt_servers_answer(chain):
 
 @pytest.mark.parametrize("kind", ["rst", "fin", "silence", "flip"])
 @pytest.mark.parametrize("broken", ["to the inner one", "to the WalT server"])
-@pytest.mark.parametrize("caches", [(True, True), (False, True), (True, False)],
+@pytest.mark.parametrize("caches", [(True, True)] + [pytest.param(row, marks=pytest.mark.thorough) for row in
+                                                     [(False, True), (True, False)]],
                          ids=["both cache", "the inner one caches", "the outer one caches"])
 def test_a_cut_on_either_link(chain, walt, node, kind, broken, caches):
     """The node boots, with every byte right, and never meets what leaves it hanging."""

@@ -125,7 +125,7 @@ def name(request):
     return request.param
 
 
-@pytest.fixture(params=["relayed", "cached"])
+@pytest.fixture(params=["relayed", pytest.param("cached", marks=pytest.mark.thorough)])
 def ours(request, name, entrypoint, folder):
     configured = SITES[name]
     for module in configured.modules:

@@ -116,7 +116,7 @@ def failed(httpd, node):
     assert httpd.get(SIG).status == 404
 
 
-@pytest.mark.parametrize("cached", [False, True], ids=["relayed", "cached"])
+@pytest.mark.parametrize("cached", [pytest.param(False, marks=pytest.mark.thorough), True], ids=["relayed", "cached"])
 @pytest.mark.parametrize("state", [booted, signed, short, failed])
 def test_no_strangers_deed_is_a_nodes(watched, cache, walt, node, state, cached):
     """Neither slander nor praise: whatever state the node is in, nothing is told of it that its own address did not do."""
