@@ -1,5 +1,6 @@
 """Private servers as child processes: free ports to listen on, and an end that always comes."""
 
+import itertools
 import os
 import random
 import signal
@@ -9,16 +10,22 @@ import time
 
 
 def own_ports():
-    """Those below the range that outgoing connections take theirs from; each of pytest's workers has others."""
+    """Those below the range that outgoing connections take theirs from, in any order, again and again; each of pytest's workers
+    has others, and threads that start servers side by side are given different ones."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").lstrip("gw"))
-    return range(10000, 32768)[worker::int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))]
+    ports = list(range(10000, 32768)[worker::int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))])
+    random.SystemRandom().shuffle(ports)
+    return itertools.cycle(ports)
+
+
+PORTS = own_ports()
 
 
 def free_port(address="127.0.0.1"):
     """One of our own ports; free now, and a stranger may take it: whoever can retries."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     while True:
-        port = random.SystemRandom().choice(own_ports())
+        port = next(PORTS)
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             try:
                 probe.bind((address, port))
