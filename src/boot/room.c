@@ -18,6 +18,7 @@
 #include "reply/relay.h"
 #include "request/times.h"
 
+#include "apr_atomic.h"
 #include "apr_poll.h"
 #include "apr_thread_mutex.h"
 #include "apr_thread_proc.h"
@@ -37,8 +38,12 @@
 #define LINGER_READS 16
 
 /* The MPM's thread says that it has suspended a connection a few instructions before it is done
- * with it.  It is not touched while c->sbh is set, and its memory stays for so long. */
+ * with it.  It is not touched while c->sbh is set, and its memory, which the MPM counts as a
+ * connection, stays until that thread has begun something else, or for so long. */
 #define SUSPENDING_TIME apr_time_from_sec(2)
+
+/* Threads of the MPM that count what they begin. */
+#define THREADS 1024
 
 typedef enum {
     GUEST_VISITS,               /* the visit is not over yet */
@@ -54,6 +59,8 @@ typedef struct {
     conn_rec *c;
     apr_socket_t *socket;
     ap_sb_handle_t *sbh;        /* its place on the scoreboard, for what is counted there */
+    const volatile apr_uint32_t *begun; /* what the thread has that suspends it; NULL: unknown */
+    apr_uint32_t before;        /* as of then */
     visit *its;                 /* valid up to GUEST_ENDS */
     waiting seat;
     apr_interval_time_t timeout;        /* that of the server, for a node that takes nothing */
@@ -78,6 +85,20 @@ static struct {
 } room;
 
 static const char key[] = "walt_vpn guest";
+
+/* What threads of the MPM have begun, connections and requests: each counts its own. */
+static volatile apr_uint32_t begun[THREADS];
+
+/* The counter of the thread that runs this; NULL: there are too many. */
+static volatile apr_uint32_t *begun_here(void)
+{
+    static volatile apr_uint32_t last;
+    static _Thread_local apr_uint32_t number;
+
+    if (number == 0)
+        number = apr_atomic_inc32(&last) + 1;
+    return number <= THREADS ? &begun[number - 1] : NULL;
+}
 
 /* ------------------------------------------------------------------ with the crew's threads */
 
@@ -259,7 +280,8 @@ static int attend(guest *one)
         linger(one);
         break;
     case GUEST_CLOSED:
-        if (now - one->suspended < SUSPENDING_TIME)
+        if ((!one->begun || *one->begun == one->before)
+            && now - one->suspended < SUSPENDING_TIME)
             break;
         apr_pool_destroy(one->c->pool);
         return 0;
@@ -405,6 +427,8 @@ static int suspend(visit *its)
     }
     one->c = c;
     one->sbh = c->sbh;
+    if ((one->begun = begun_here()))
+        one->before = *one->begun;
     one->its = its;
     one->socket = ap_get_conn_socket(c);
     one->timeout = its->r->server->timeout;
@@ -521,9 +545,27 @@ static void walt_vpn_child_init(apr_pool_t *pchild, server_rec *main_server)
     apr_pool_pre_cleanup_register(pchild, NULL, stop_keeper);
 }
 
+/* A thread begins something: it is done with what it had before. */
+static int walt_vpn_pre_connection(conn_rec *c, void *socket)
+{
+    volatile apr_uint32_t *counter = c->sbh && !c->master ? begun_here() : NULL;
+
+    (void)socket;
+    if (counter)
+        ++*counter;
+    return OK;
+}
+
+static int walt_vpn_create_request(request_rec *r)
+{
+    return walt_vpn_pre_connection(r->connection, NULL);
+}
+
 void room_register_hooks(void)
 {
     ap_hook_child_init(walt_vpn_child_init, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_pre_connection(walt_vpn_pre_connection, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_create_request(walt_vpn_create_request, NULL, NULL, APR_HOOK_MIDDLE);
     /* When all other modules have let go of the connection. */
     ap_hook_suspend_connection(walt_vpn_suspend_connection, NULL, NULL, APR_HOOK_REALLY_LAST);
 }

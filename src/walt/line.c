@@ -429,9 +429,10 @@ void question_line_leave(question_turn *turn)
     turn->state = TURN_NOT_YET;
     if (turn->line->longest_came == turn->came)
         turn->line->longest_looked = 0;
-    if (!turn->place)
+    else if (!turn->place)
         return;
-    turn->place->began = 0;
+    if (turn->place)
+        turn->place->began = 0;
     turn->place = NULL;
     apr_atomic_inc32(&turn->line->changes);
 }
