@@ -34,6 +34,9 @@
 #define LOOK apr_time_from_msec(20)
 #define LOOK_SOON apr_time_from_msec(3)
 
+/* How often is looked for a turn before the request is suspended. */
+#define LOOKS_FIRST 4
+
 /* Reads of a lingering connection at a time: others are to be fed, however much a client sends. */
 #define LINGER_READS 16
 
@@ -507,8 +510,22 @@ static void stay_here(visit *its)
     waiting_end(&seat);
 }
 
+/* Most turns come soon: a suspended request would cost more than its thread does meanwhile. */
+static visit_state wait_for_turn(visit *its)
+{
+    int looks;
+
+    for (looks = 0; looks < LOOKS_FIRST && its->state == VISIT_ASKS; looks++) {
+        apr_sleep(LOOK_SOON);
+        (void)visit_go_on(its);
+    }
+    return its->state;
+}
+
 int room_stay(visit *its)
 {
+    if (wait_for_turn(its) == VISIT_OVER)
+        return its->status;
     if (can_suspend(its) && suspend(its))
         return SUSPENDED;
     stay_here(its);
