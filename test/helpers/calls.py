@@ -140,6 +140,15 @@ int pthread_mutex_trylock(pthread_mutex_t *mutex)
     return error ? error : real(mutex);
 }
 
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *data)
+{
+    int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *)
+        = (int (*)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))dlsym(RTLD_NEXT, "pthread_create");
+    int error = told("pthread_create");
+
+    return error ? error : real(thread, attributes, run, data);
+}
+
 int connect(int fd, const struct sockaddr *address, socklen_t length)
 {
     int (*real)(int, const struct sockaddr *, socklen_t)
