@@ -59,7 +59,9 @@ def pytest_generate_tests(metafunc):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Of the MPMs that a test names "make check" has the first; whole/test_works_on_every_mpm.py has all."""
+    """Of the MPMs that a test names "make check" has the first; whole/test_works_on_every_mpm.py has all. Those of whole/ run
+    first: they wait longest, and at the end nothing would run beside them."""
+    items.sort(key=lambda item: not item.nodeid.startswith(("whole/", "test/whole/")))
     for item in items:
         for marker in item.iter_markers("parametrize"):
             if marker.args[0] == "mpm" and item.callspec.params["mpm"] != marker.args[1][0]:

@@ -46,7 +46,7 @@ def size_taken(entrypoint, cache, walt):
 
 
 @pytest.mark.parametrize("lost", [[HALF], [HALF // 2, HALF]], ids=["once", "twice"])
-@pytest.mark.parametrize("nodes", [1, 5])
+@pytest.mark.parametrize("nodes", [1, pytest.param(5, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("why", ["too_large", "disk_full", "size_taken"])
 def test_link_is_lost(why, nodes, lost, walt, request):
     """No node starts over."""

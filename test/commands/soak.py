@@ -138,17 +138,17 @@ class Soak:
     # Everybody else
 
     def flood(self, chance):
-        """A stranger, whose address is no node's, asks for what takes time, more often than there are threads, and waits a
-        little."""
+        """A stranger, whose address is no node's, asks for what takes time, more often than there are threads, with as many header
+        lines as httpd takes, and waits a little."""
         self.deeds["a request of a flood"] += 60
         connections = []
         for _ in range(60):
             method, file = chance.choice([("HEAD", "boot.img"), ("GET", "boot.sig"), ("GET", "boot.img")])
             try:
                 connections.append(socket.create_connection(("127.0.0.1", self.httpd.port), 2, ("127.0.0.66", 0)))
-                connections[-1].send(b"%s /walt-vpn/per-ip/192-168-%d-%d/%s HTTP/1.1\r\nHost: %s\r\n\r\n" % (
+                connections[-1].send(b"%s /walt-vpn/per-ip/192-168-%d-%d/%s HTTP/1.1\r\nHost: %s\r\n%s\r\n" % (
                     method.encode(), chance.choice([0, 9]), chance.randint(1, NODES), file.encode(),
-                    self.httpd.server_name.encode()))
+                    self.httpd.server_name.encode(), b"".join(b"X-%d: y\r\n" % line for line in range(97))))
             except OSError:
                 pass        # httpd is busy, or restarts
         self.over.wait(chance.random() / 2)
@@ -355,7 +355,8 @@ class Soak:
         try:
             with mock.patch.dict(os.environ, self.disk.environment), WaltServer(version=self.version) as self.walt, \
                     WaltVpn(place, self.walt, cache=self.cache.path, mpm=self.mpm, vhost=hasty(self.walt.location),
-                            server="WaltVpnCacheSize 5M\nEnableSendfile %s\n%s" % (self.sendfile, SERVER[self.mpm])) as self.httpd:
+                            server="WaltVpnCacheSize 5M\nHostnameLookups On\nEnableSendfile %s\n%s" % (
+                                self.sendfile, SERVER[self.mpm])) as self.httpd:
                 quiet = max(2, int(self.seconds / 4))
                 self.sign_images()
                 self.quiet_boots(quiet)
