@@ -134,8 +134,10 @@ static apr_status_t leave(void *data)
 
     (void)data;
     begin_to_leave();
+    apr_thread_mutex_lock(mutex);       /* who comes too late dismisses those that are done */
     one = crew;
     crew = NULL;
+    apr_thread_mutex_unlock(mutex);
     while (one) {
         member *next = one->next;
 
