@@ -20,6 +20,7 @@
 
 typedef struct {
     book lock;
+    int used;                   /* no row from this one on has ever been used */
     boot_row rows[BOOT_ROWS];
 } table;
 
@@ -113,7 +114,7 @@ static boot_row *find_boot(int entrypoint, const char *node, const char *client,
     boot_row *found = NULL;
     int i;
 
-    for (i = 0; i < BOOT_ROWS; i++) {
+    for (i = 0; i < shared->used; i++) {
         boot_row *boot = &shared->rows[i];
 
         if (boot->state != BOOT_FREE && boot->entrypoint == entrypoint
@@ -133,7 +134,7 @@ static int is_known(int entrypoint, const char *node, const char *client)
 {
     int i;
 
-    for (i = 0; i < BOOT_ROWS; i++) {
+    for (i = 0; i < shared->used; i++) {
         const boot_row *boot = &shared->rows[i];
 
         if (boot->state != BOOT_FREE && boot->entrypoint == entrypoint && !boot->is_strangers
@@ -151,7 +152,7 @@ static boot_row *free_row(void)
     boot_row *oldest = NULL;
     int i;
 
-    for (i = 0; i < BOOT_ROWS; i++) {
+    for (i = 0; i < shared->used; i++) {
         boot_row *boot = &shared->rows[i];
 
         if (boot->state == BOOT_FREE)
@@ -159,6 +160,8 @@ static boot_row *free_row(void)
         if (boot->state != BOOT_RUNNING && (!oldest || boot->touched < oldest->touched))
             oldest = boot;
     }
+    if (shared->used < BOOT_ROWS)
+        return &shared->rows[shared->used++];
     if (oldest && oldest->state == BOOT_SHORT)
         count_result(oldest, RESULT_SHORT);
     return oldest;
@@ -380,7 +383,7 @@ int boots_bury(pid_t process, int *row, boot_row *copy)
 
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return 0;
-    while (!found && *row < BOOT_ROWS) {
+    while (!found && *row < shared->used) {
         boot_row *boot = &shared->rows[(*row)++];
 
         if (boot->state == BOOT_RUNNING && boot->process == process)
@@ -396,7 +399,7 @@ void boots_count_short(void)
 
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return;
-    for (i = 0; i < BOOT_ROWS; i++)
+    for (i = 0; i < shared->used; i++)
         count_short(&shared->rows[i]);
     book_close(&shared->lock);
 }
@@ -457,7 +460,7 @@ int boots_took_signature(int entrypoint, const char *node, const char *client)
 
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return 0;
-    for (i = 0; i < BOOT_ROWS && !took; i++) {
+    for (i = 0; i < shared->used && !took; i++) {
         const boot_row *boot = &shared->rows[i];
 
         took = boot->state != BOOT_FREE && boot->entrypoint == entrypoint
@@ -550,7 +553,7 @@ apr_array_header_t *boots_list(apr_pool_t *p, int entrypoint, int are_running)
 
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return boots;
-    for (i = 0; i < BOOT_ROWS; i++) {
+    for (i = 0; i < shared->used; i++) {
         const boot_row *boot = &shared->rows[i];
 
         if ((entrypoint < 0 || boot->entrypoint == entrypoint)
