@@ -340,7 +340,11 @@ static int walt_vpn_status(request_rec *r, int flags)
     int i;
 
     for (i = 0; i < standings->nelts; i++) {
-        page.its = &APR_ARRAY_IDX(standings, i, standing);
+        standing *its = &APR_ARRAY_IDX(standings, i, standing);
+
+        its->failures = failures_list(r->pool, its->entrypoint->place);
+        its->last_boots = boots_last(r->pool, its->entrypoint->place);
+        page.its = its;
         page.keys = apr_pstrcat(r->pool, "WaltVpn[", page.its->name, "].", NULL);
         html(&page, "<hr />\n%s", i == 0 ? style : "");
         put_entrypoint(&page);

@@ -3,7 +3,6 @@
  */
 #include "report/values.h"
 #include "ledger/boots.h"
-#include "ledger/failures.h"
 #include "ledger/fetches.h"
 #include "ledger/waiting.h"
 #include "report/watch.h"
@@ -133,10 +132,8 @@ static standing standing_of(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint
         .counters = counters,
         .name = entrypoint_shares_name(entrypoint->server)
                 ? apr_pstrcat(p, counters->name, between, counters->url, NULL) : counters->name,
-        .failures = failures_list(p, place),
         .downloads = boots_list(p, place, 1),
         .fetches = fetches_list(p, place),
-        .last_boots = boots_last(p, place),
         .images = folder ? image_folder_list(p, folder)
                   : apr_array_make(p, 1, sizeof(image_listing)),
         .server = entrypoint->url,
