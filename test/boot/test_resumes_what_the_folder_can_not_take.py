@@ -2,8 +2,7 @@
 
 import pytest
 
-from boot_files import MIB
-from fetches import HALF, CacheFolder, await_fetch
+from fetches import HALF, CacheFolder, await_fetch, fill_disk
 from fleet import Fleet
 from stand_in import VERSIONS
 
@@ -22,11 +21,7 @@ def disk_full(entrypoint, mounted):
     place = mounted("small", 4)
     httpd = entrypoint(cache=CacheFolder(place + "/images").path)
     httpd.expect_log("No space left on device.*images are relayed until this is mended")
-    with open(place + "/filling", "wb") as filling:
-        try:
-            filling.write(b"x" * 4 * MIB)
-        except OSError:
-            pass
+    fill_disk(place)
     return httpd
 
 

@@ -34,6 +34,17 @@ def fetcher(httpd):
     return holders.pop()
 
 
+def fill_disk(place):
+    """Writes a file into this folder until its small file system has no room; returns the file's path."""
+    path = os.path.join(place, "filling")
+    with open(path, "wb") as filling:
+        try:
+            filling.write(b"x" * (4 << 20))
+        except OSError:
+            pass
+    return path
+
+
 class CacheFolder:
     """A WaltVpnCacheRoot, looked at from outside."""
 

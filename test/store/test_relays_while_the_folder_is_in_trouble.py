@@ -11,7 +11,7 @@ import pytest
 import metrics
 import wire
 from boot_files import image_pieces
-from fetches import HALF, ONE_PROCESS, CacheFolder, fetched
+from fetches import HALF, ONE_PROCESS, CacheFolder, fetched, fill_disk
 from fleet import Fleet
 from processes import descriptors, wait_until
 from stand_in import VERSIONS
@@ -62,13 +62,9 @@ def test_disk_full(entrypoint, mounted, walt, node):
     place = mounted("small", 4)
     cache = CacheFolder(place + "/images")
     httpd = entrypoint(cache=cache.path)
-    with open(place + "/filling", "wb") as filling:
-        try:
-            filling.write(b"x" * 4 * MIB)
-        except OSError:
-            pass
+    filling = fill_disk(place)
     relayed_then_kept(httpd, cache, walt, node, "No space left on device.*can't make room for an image",
-                      lambda: os.unlink(place + "/filling"))
+                      lambda: os.unlink(filling))
 
 
 def test_disk_full_of_old_images(entrypoint, mounted, walt, node):
