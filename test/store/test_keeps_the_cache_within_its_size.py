@@ -77,10 +77,10 @@ def test_smaller_from_now_on(entrypoint, cache, walt, node):
 
 def test_evicted_while_it_is_sent(entrypoint, cache, walt, node):
     """Slow nodes get the whole image that they began with, though it has left the folder."""
-    httpd = entrypoint(cache=cache.path, server="WaltVpnCacheSize 8M")
+    httpd = entrypoint(cache=cache.path, server="WaltVpnCacheSize 8M", vhost=metrics.LOCATION)
     slow_digest = walt.set_image("*", "slow", 8)
     slow = Fleet(httpd, 6, rate=SLOW)
-    wait_until(lambda: len(walt.requests("boot.sig")) == 12 and cache.images(), what="slow downloads")
+    wait_until(lambda: metrics.scrape(httpd).sum("walt_vpn_downloads_running") == 6 and cache.images(), what="slow downloads")
     walt.set_image("192.168.152.7", "next", 8)
     assert node(httpd).boot().booted
     assert slow_digest not in cache.images() and len(cache.images()) == 1
