@@ -20,6 +20,7 @@
 #include "report/metrics_page.h"
 #include "report/status_page.h"
 #include "report/watch.h"
+#include "request/own_pool.h"
 #include "request/record.h"
 #include "site/directives.h"
 #include "site/upkeep.h"
@@ -374,6 +375,7 @@ static void register_hooks(apr_pool_t *p)
     ap_hook_type_checker(walt_vpn_type_checker, NULL, NULL, APR_HOOK_REALLY_FIRST);
     body_filter = ap_register_input_filter("WALT_VPN_BODY", filter_body, NULL, AP_FTYPE_RESOURCE);
     ap_hook_insert_filter(walt_vpn_insert_filter, NULL, NULL, APR_HOOK_MIDDLE);
+    own_pool_register_hooks();
     directives_register_hooks();
     upkeep_register_hooks();
     site_check_register_hooks();

@@ -10,6 +10,7 @@
  * there.
  */
 #include "boot/crew.h"
+#include "request/own_pool.h"
 #include "walt/query.h"
 
 #include "apr_thread_mutex.h"
@@ -80,7 +81,7 @@ static void dismiss_done(void)
 static apr_status_t make_member(member **made)
 {
     apr_pool_t *pool;
-    apr_status_t rv = apr_pool_create_unmanaged_ex(&pool, NULL, NULL);
+    apr_status_t rv = own_pool_make(&pool, "walt_vpn crew");
 
     if (rv != APR_SUCCESS)
         return rv;

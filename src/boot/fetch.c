@@ -14,6 +14,7 @@
 #include "ledger/counters.h"
 #include "ledger/waiting.h"
 #include "reply/headers.h"
+#include "request/own_pool.h"
 #include "request/times.h"
 #include "store/part.h"
 #include "walt/signature.h"
@@ -489,7 +490,7 @@ void image_fetch(request_rec *r, const char *digest, fetch_hold hold, fetch_step
     apr_pool_t *pool;
     fetch *its;
 
-    if (apr_pool_create_unmanaged_ex(&pool, NULL, NULL) != APR_SUCCESS) {
+    if (own_pool_make(&pool, "walt_vpn fetch") != APR_SUCCESS) {
         fetches_end(hold, FATE_NO_ROOM);
         return;
     }

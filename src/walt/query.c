@@ -10,6 +10,7 @@
 #include "walt/query.h"
 #include "ledger/waiting.h"
 #include "report/watch.h"
+#include "request/own_pool.h"
 #include "walt/worker.h"
 
 #include "apr_optional_hooks.h"
@@ -342,9 +343,8 @@ static void ask(walt_question *question)
     apr_pool_t *pool;
     conn_rec *c;
 
-    if (apr_pool_create_unmanaged_ex(&pool, apr_pool_abort_get(query->pool), NULL) != APR_SUCCESS)
+    if (own_pool_make(&pool, "walt_query") != APR_SUCCESS)
         return;
-    apr_pool_tag(pool, "walt_query");
     if (make_connection(&c, pool, query) == APR_SUCCESS) {
         request_rec *r = make_request(c, question);
 
