@@ -35,7 +35,7 @@
 #define LOOK_SOON apr_time_from_msec(3)
 
 /* How often is looked for a turn before the request is suspended. */
-#define LOOKS_FIRST 4
+#define LOOKS_FIRST 8
 
 /* Reads of a lingering connection at a time: others are to be fed, however much a client sends. */
 #define LINGER_READS 16
@@ -113,28 +113,6 @@ static void come_back(guest *one, guest_state next)
     apr_thread_mutex_unlock(room.mutex);
 }
 
-/* Let a visit do what may take time. */
-static void go_on(apr_pool_t *pool, void *data)
-{
-    guest *one = data;
-    request_rec *r = one->its->r;
-    visit_state state = visit_go_on(one->its);
-
-    (void)pool;
-    if (state != VISIT_OVER) {
-        come_back(one, GUEST_VISITS);
-        return;
-    }
-    if (one->its->status == DECLINED) {         /* relayed, by mod_proxy's handler */
-        relay_begin(r, one->its->request);
-        one->its->request->is_declined = 1;
-        one->its->status = ap_run_handler(r);
-    }
-    if (one->its->status != OK && one->its->status != DONE)
-        ap_die(one->its->status, r);
-    come_back(one, GUEST_FLUSHES);
-}
-
 /* All is written, or given up: end the request, which logs it. */
 static void end_request(apr_pool_t *pool, void *data)
 {
@@ -149,6 +127,41 @@ static void end_request(apr_pool_t *pool, void *data)
     ap_process_request_after_handler(one->its->r);
     c->cs->state = CONN_STATE_SUSPENDED;        /* which that thinks to be over */
     come_back(one, GUEST_LINGERS);
+}
+
+/* The visit is over.  Has the node taken all of it, or will it never? */
+static int has_taken_all(guest *one)
+{
+    conn_rec *c = one->c;
+
+    waiting_end(&one->seat);
+    if (!c->aborted && c->data_in_output_filters)
+        image_sender_push(c);
+    return c->aborted || !c->data_in_output_filters;
+}
+
+/* Let a visit do what may take time. */
+static void go_on(apr_pool_t *pool, void *data)
+{
+    guest *one = data;
+    request_rec *r = one->its->r;
+    visit_state state = visit_go_on(one->its);
+
+    if (state != VISIT_OVER) {
+        come_back(one, GUEST_VISITS);
+        return;
+    }
+    if (one->its->status == DECLINED) {         /* relayed, by mod_proxy's handler */
+        relay_begin(r, one->its->request);
+        one->its->request->is_declined = 1;
+        one->its->status = ap_run_handler(r);
+    }
+    if (one->its->status != OK && one->its->status != DONE)
+        ap_die(one->its->status, r);
+    if (has_taken_all(one))
+        end_request(pool, one);
+    else
+        come_back(one, GUEST_FLUSHES);
 }
 
 /* Have the crew do this; if it can't now, the next look tries again. */
@@ -209,12 +222,7 @@ static void look_after(guest *one)
 
 static void flush_output(guest *one)
 {
-    conn_rec *c = one->c;
-
-    waiting_end(&one->seat);
-    if (!c->aborted && c->data_in_output_filters)
-        image_sender_push(c);
-    one->holds = !c->aborted && c->data_in_output_filters;
+    one->holds = !has_taken_all(one);
     if (!one->holds)
         one->state = GUEST_ENDS;
 }
