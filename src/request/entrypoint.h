@@ -21,8 +21,8 @@ typedef struct {
     const struct image_folder *folder;  /* WaltVpnCacheRoot; NULL: images are relayed */
     int place;                  /* of its counters in the ledger; -1: none */
     apr_interval_time_t timeout;        /* of its worker: how long an answer is waited for */
-    struct question_line *line; /* before its WalT server; shared by all who name that one */
-    struct walt_address *address;       /* where that is; NULL: host is an address itself */
+    struct question_line *line; /* before its WalT server; shared by all that name it */
+    struct walt_address *address;       /* of its WalT server; NULL: host is an address */
 } walt_vpn_entrypoint;
 
 typedef enum { EXPOSE_UNSET, EXPOSE_ALL, EXPOSE_BOOT } expose_mode;
@@ -42,17 +42,19 @@ walt_vpn_config *entrypoint_config(const server_rec *s);
 /* What WaltVpnServer made of this server, or NULL: it is no entrypoint. */
 const walt_vpn_entrypoint *entrypoint_of(const server_rec *s);
 
-/* The entrypoint of this server, unless one before it is counted at the same place (the same name
- * for another port) or none is left for it: so each that is counted is shown once. */
+/* The entrypoint of this server, if it is to be shown.  NULL: there is none, or an entrypoint
+ * before it is counted at the same place (the same name for another port), or no place is left for
+ * it.  So each place is shown once. */
 const walt_vpn_entrypoint *entrypoint_to_show(const server_rec *s);
 
-/* Has another entrypoint that is shown the name of this one, which is, for another WalT server? */
+/* The entrypoint of this server is shown.  Is another entrypoint shown that has the same name, and
+ * another WalT server? */
 int entrypoint_shares_name(const server_rec *s);
 
 /* Is host the ServerName of s or one of its ServerAlias names?  Ports do not matter. */
 int entrypoint_is_named(const server_rec *s, const char *host);
 
-/* The first half of that: is it the ServerName, or a ServerAlias without a wildcard? */
+/* Is host the ServerName of s, or a ServerAlias without a wildcard? */
 int entrypoint_has_name(const server_rec *s, const char *host);
 
 /* Does this httpd listen on the port, at whatever address? */

@@ -184,8 +184,8 @@ static boot_reason segment_fault(const char *rest, int *slashes)
             return REASON_DOT_SEGMENT;
         if (*slashes == 0)
             per_ip = segment_is(segment, length, "per-ip");
-        /* The WalT server's daemon ends when it is asked for a directory: of those in a node's
-         * folder one is known by its name. */
+        /* The WalT server's daemon ends when it is asked for a directory.  Of the directories in a
+         * node's folder, only this one is known by its name. */
         if (per_ip && last && (*slashes < 2 || segment_is(segment, length, "")
                                || (*slashes == 2 && segment_is(segment, length, "overlays"))))
             return REASON_DIRECTORY;
@@ -348,7 +348,7 @@ const char *boot_request_rest(const char *path)
     return path;
 }
 
-/* Drop what one server or another drops, in place: control characters, and bytes that are not
+/* Drop what some server drops, in place: control characters, and bytes that are not
  * UTF-8. */
 static void drop_bytes(char *text)
 {

@@ -25,7 +25,7 @@ typedef enum {
 
 /* Why a request is refused. */
 typedef enum {
-    REASON_NONE,                /* of this module's: by the configuration of httpd, if it is */
+    REASON_NONE,                /* the module refuses nothing; httpd's configuration may */
     /* for its text */
     REASON_DOT_SEGMENT,
     REASON_EMPTY_SEGMENT,
@@ -73,8 +73,8 @@ typedef struct {
 const char *boot_request_rest(const char *path);
 
 /*
- * Could httpd, in any configuration, or a server behind it read this path, which is not below
- * /walt-vpn/ as it was sent, as one that is?  Dots, doubled or encoded slashes, backslashes,
+ * This path is not below /walt-vpn/ as it was sent.  Could httpd, in any configuration, or a server
+ * behind it read it as a path below /walt-vpn/?  Dots, doubled or encoded slashes, backslashes,
  * ;parameters, escapes within escapes.  The path is overwritten.
  */
 int boot_request_is_disguised(char *path);

@@ -1,8 +1,8 @@
 /*
  * request/record.h: the record of a request that an entrypoint has claimed.
  *
- * What one room of the module finds out about a request and another needs, from judging it to its
- * log line.
+ * What a part of the module finds out about a request and another part needs, from judging the
+ * request to its log line.
  */
 #ifndef WALT_VPN_REQUEST_RECORD_H
 #define WALT_VPN_REQUEST_RECORD_H
@@ -14,9 +14,9 @@
 typedef enum {
     WALT_VPN_RELAYED,           /* by the WalT server */
     WALT_VPN_CACHED,            /* from the cache folder */
-    WALT_VPN_FETCHED,           /* from the cache folder, into which it was fetched for this one */
-    WALT_VPN_STREAMED,          /* likewise, while another one's fetch was under way */
-    WALT_VPN_WAITED,            /* likewise, when another one's fetch was over */
+    WALT_VPN_FETCHED,           /* from the cache folder, after a fetch for this request */
+    WALT_VPN_STREAMED,          /* from a fetch for another request, while it went on */
+    WALT_VPN_WAITED,            /* from the cache folder, after a fetch for another request */
     WALT_VPN_REFUSED,           /* with an error, by this module's judgement */
     WALT_VPN_FAILED,            /* with an error: the WalT server did not deliver */
     WALT_VPN_ANSWERS            /* how many there are */
@@ -36,19 +36,20 @@ typedef struct {
     apr_off_t resume_from;      /* N of a lone "Range: bytes=N-"; 0: no such range */
     int other_range;            /* it has a Range of another form */
     walt_vpn_answer answer;     /* known when WALT_VPN_ANSWER is set */
-    apr_time_t came;            /* when its handler was asked, by waiting_clock(): so long its node
-                                 * has waited */
+    apr_time_t came;            /* when its handler was asked, by waiting_clock(): since then
+                                 * its node waits */
     apr_time_t asked_at;        /* when mod_proxy began to wait for the head of a reply to it; 0: it
                                  * does not */
     boot_reason refused_for;    /* with WALT_VPN_REFUSED */
     int is_strangers;           /* refused as no node asks so */
     int replaced_by;            /* error that was sent for a broken reply, a status; 0: none */
-    int sent_away;              /* it is reset so that the node comes again: no download that ended
-                                 * short, no boot that failed at its signature */
+    int sent_away;              /* it is reset so that the node comes again: it counts as no
+                                 * download that ended short, and as no boot that failed at its
+                                 * signature */
     const char *digest;         /* of the image, as far as it is known; else NULL */
     apr_uint64_t fetch;         /* whose bytes it is sent unproven; 0: none */
     int is_declined;            /* it was suspended, and is relayed all the same */
-    struct walt_question *question;     /* of the entrypoint's own, that the request is
+    struct walt_question *question;     /* the entrypoint's own question that the request is
                                  * (walt/query.c); NULL: it is a client's */
     struct watch *watch;        /* of its reply; NULL until there is one (report/watch.c) */
 } walt_vpn_request;
@@ -56,7 +57,7 @@ typedef struct {
 /* The record of a claimed main request, or NULL for a request that is none of ours. */
 walt_vpn_request *walt_vpn_request_of(const request_rec *r);
 
-/* Does a body come with r?  ap_request_has_body() knows none of HEAD. */
+/* Does a body come with r?  ap_request_has_body() says no for each HEAD. */
 int walt_vpn_request_has_body(const request_rec *r);
 
 /* Make the record of r, empty. */

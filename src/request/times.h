@@ -15,7 +15,7 @@
 #define CONNECT_TIMEOUT apr_time_from_sec(4)    /* the setup check gives up after 2 (facts.md 3) */
 #define REPLY_TIMEOUT apr_time_from_sec(20)
 
-/* ---- the address of the WalT server.  One that moves is followed within ADDRESS_TTL. */
+/* ---- the address of the WalT server.  A server that moves is followed within ADDRESS_TTL. */
 
 #define ADDRESS_TTL apr_time_from_sec(30)
 #define ADDRESS_AGEING apr_time_from_sec(20)    /* then it is looked up, and used meanwhile */
@@ -33,13 +33,16 @@
 
 /* ---- one request of a node */
 
-/* How long it may wait, for its turn and for another's fetch: a little less than the node does. */
+/* How long it may wait, for its turn and for the fetch of another request: a little less than the
+ * node does. */
 #define WAIT_MAX apr_time_from_sec(45)
 
-/* So long after it came no file is tried again of which its node has no byte. */
+/* When a request came so long ago, and its node has no byte of the file, the file is not tried
+ * again for it. */
 #define LAST_TRY apr_time_from_sec(25)
 
-/* Of more nodes behind one address than may wait, who has waited so long makes room. */
+/* When more nodes behind an address wait than may, a node that has waited for so long makes
+ * room. */
 #define TURN apr_time_from_sec(3)
 
 /* As long as httpd lingers on a connection that it closes. */
@@ -53,13 +56,14 @@
 /* Pause before a second try when the WalT server can't be reached at all. */
 #define PAUSE_DOWN apr_time_from_sec(1)
 
-/* So long after the last new byte it is given up. */
+/* A fetch is given up so long after its last new byte. */
 #define SILENCE_MAX apr_time_from_sec(40)
 
 /* Longest pause between tries that bring nothing. */
 #define PAUSE_MAX apr_time_from_sec(4)
 
-/* So long an image is not fetched again of which two whole fetches brought the same wrong bytes. */
+/* When two whole fetches of an image brought the same wrong bytes, the image is not fetched again
+ * for so long. */
 #define MISMATCH_LASTS apr_time_from_sec(60)
 
 /* A fetch that had to evict others, and that nobody has wanted for so long, is given up. */
@@ -87,8 +91,8 @@
 /* The boots are written down once in this time. */
 #define KEEP_AGAIN apr_time_from_sec(60)
 
-/* Trouble with reading ends when an image was read and nobody met it for so long: where
- * descriptors run out, one request may have what the next one lacks. */
+/* Trouble with reading ends when an image was read and nobody met trouble for so long: where
+ * descriptors run out, a request may get a descriptor, and the next request none. */
 #define READING_AGAIN apr_time_from_sec(10)
 
 #endif
