@@ -39,11 +39,11 @@ void headers_own_errors(request_rec *r)
         { HTTP_SERVICE_UNAVAILABLE, "The WalT server can't be reached.\n" },
         { HTTP_GATEWAY_TIME_OUT, "The WalT server did not answer in time.\n" }
     };
-    int unnamed = ap_index_of_response(HTTP_INTERNAL_SERVER_ERROR);     /* as httpd takes others */
+    int unnamed = ap_index_of_response(HTTP_INTERNAL_SERVER_ERROR);     /* and unknown statuses */
     apr_size_t i;
     int status;
 
-    /* Whatever a module says, no document of the site stands for it: that may be a redirect. */
+    /* No document of the site is sent with any error status: it may be a redirect. */
     for (status = HTTP_BAD_REQUEST; status <= HTTP_NETWORK_AUTHENTICATION_REQUIRED; status++) {
         if (ap_index_of_response(status) != unnamed)
             ap_custom_response(r, status, "Error.\n");
@@ -140,7 +140,7 @@ static void tidy_framing(request_rec *r)
 static void tidy_headers(request_rec *r)
 {
     tidy_framing(r);
-    /* httpd's own list would name TRACE, which is refused as well. */
+    /* httpd's own list would name TRACE, which is refused like all methods but these two. */
     if (r->status == HTTP_METHOD_NOT_ALLOWED
         && walt_vpn_request_of(r)->answer == WALT_VPN_REFUSED)
         apr_table_setn(r->headers_out, "Allow", "GET, HEAD");

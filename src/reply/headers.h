@@ -26,13 +26,13 @@ int headers_resume(request_rec *r, apr_off_t length);
 int headers_are_rest(apr_pool_t *p, const apr_table_t *headers, apr_off_t from, apr_off_t length);
 
 /*
- * The status of an error reply to a request: this one, but 404 for a resumed download.  The body of
- * any other would be appended to what the node holds; 404 makes its boot start over at once
- * (facts.md 1).
+ * The status of an error reply to a request: this status, but 404 for a resumed download.  The body
+ * of any other status would be appended to what the node holds; 404 makes its boot start over at
+ * once (facts.md 1).
  */
 int headers_error(const walt_vpn_request *request, int status);
 
-/* Is this header line one in the sense of RFC 9110?  For apr_table_do: 0 ends the walk. */
+/* Is this a header line in the sense of RFC 9110?  For apr_table_do: 0 ends the walk. */
 int headers_is_line(void *data, const char *name, const char *value);
 
 /* Leave out of the head that the WalT server gave for r what is no header line: httpd would make an

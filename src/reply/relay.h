@@ -7,9 +7,9 @@
 #include "request/record.h"
 
 /*
- * From here on r is mod_proxy's.  Of a node's files the WalT server is asked for the whole, or as a
- * node asks for the rest, whatever ranges and conditions a stranger knows: the coming version
- * answers some of these with what firmware can't read (facts.md 2).
+ * From here on r is mod_proxy's.  Of a node's files the WalT server is asked for the whole, or for
+ * the rest as a node asks for it, whatever ranges and conditions a stranger sends: the coming
+ * version answers some of these with what firmware can't read (facts.md 2).
  */
 void relay_begin(request_rec *r, walt_vpn_request *request);
 
@@ -18,8 +18,8 @@ void relay_begin(request_rec *r, walt_vpn_request *request);
 void relay_is_off(request_rec *r);
 
 /*
- * Nothing (more) of a local reply to r is passed on, of which the head was, or was not: its
- * connection is reset.  Without a head it is logged with 504.  Returns what the handler returns.
+ * Nothing (more) of a local reply to r is passed on: its connection is reset.  begun: the head was
+ * passed on; otherwise the request is logged with 504.  Returns what the handler returns.
  */
 int relay_give_up(request_rec *r, int begun);
 
