@@ -16,7 +16,7 @@ typedef struct {
 typedef enum {
     BOOK_CLOSED,                /* it can't be had: nothing may be read or written */
     BOOK_OPEN,
-    BOOK_INHERITED              /* likewise open; its last holder died while it wrote */
+    BOOK_INHERITED              /* open, and its last holder died while it wrote */
 } book_state;
 
 /* Make a book in new memory; called in post_config, before the children exist. */
@@ -24,7 +24,7 @@ apr_status_t book_make(book *made);
 
 /*
  * Open a book, for moments: no wait, no call of httpd's, no log line until it is closed.  A holder
- * that was killed leaves it open to the next one, who finds at worst one row half written.
+ * that was killed leaves the book to the next caller, who finds at worst one row half written.
  * BOOK_CLOSED: a stopped process has held it for seconds, or this thread itself holds it
  * (prefork ends its children in a signal handler).
  */

@@ -121,7 +121,7 @@ int boots_bury(pid_t process, int *row, boot_row *copy);
 /* Count the boots that have ended short and were not resumed in time. */
 void boots_count_short(void);
 
-/* A boot that ended before httpd was started, with its entrypoint and its state. */
+/* Write down a boot that ended before httpd was started. */
 void boots_recall(const boot_row *boot);
 
 /*

@@ -20,9 +20,9 @@ typedef enum {
     RESULT_DONE,                /* the last byte was sent */
     RESULT_SHORT,               /* its download ended before that, and was not resumed in time */
     RESULT_UNSIGNED,            /* its boot.sig was answered with an error */
-    RESULT_UNKNOWN,             /* likewise, of a node that is not known at that address: it may be
+    RESULT_UNKNOWN,             /* the same, of a node that is not known at that address: it may be
                                  * invented */
-    RESULT_STARTED_OVER,        /* the node began another one before */
+    RESULT_STARTED_OVER,        /* the node began another boot before that */
     BOOT_RESULTS                /* how many there are */
 } boot_result;
 
@@ -31,7 +31,8 @@ typedef enum {
     FETCH_DONE,
     FETCH_BROKEN,               /* the WalT server did not bring the image */
     FETCH_NO_ROOM,              /* the folder can't take it */
-    FETCH_LEFT,                 /* its node has another image by now; another may go on with it */
+    FETCH_LEFT,                 /* its node has another image by now; other visits may go on with
+                                 * it */
     FETCH_RESULTS               /* how many there are */
 } fetch_result;
 
@@ -68,7 +69,7 @@ typedef struct {
     histogram download_rates;   /* of replies that brought the last byte */
     histogram answer_times[BOOT_FILES]; /* until the head of the WalT server's reply came */
     histogram fetch_times;      /* of those that are FETCH_DONE */
-    histogram waiting_times;    /* of threads */
+    histogram waiting_times;    /* of requests that wait, in a thread or suspended */
     counter ended;              /* boots, whole or short */
     counter kept;               /* how many of these are written down in a file */
     counter kept_at;            /* when that was done */

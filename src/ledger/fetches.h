@@ -21,7 +21,7 @@ typedef enum {
     FATE_GIVEN_UP,              /* the WalT server did not bring it: the next boot goes on */
     FATE_PUBLISHED,             /* the image is whole, and its digest is right */
     FATE_BROKEN,                /* what came is not the image: nobody goes on with these bytes */
-    FATE_MISMATCH,              /* likewise, and a whole fetch before it had brought the same */
+    FATE_MISMATCH,              /* the same, and a whole fetch before had brought the same bytes */
     FATE_NO_ROOM                /* the folder can't take it */
 } fetch_fate;
 
@@ -37,15 +37,16 @@ typedef struct {
     apr_uint64_t folder;        /* hash of the folder's path */
     char digest[64 + 1];        /* of the image */
     char found[64 + 1];         /* digest of what came instead, with FATE_MISMATCH */
-    dev_t device;               /* of its file, */
-    ino_t inode;                /* likewise */
+    dev_t device;               /* of its file */
+    ino_t inode;                /* of its file */
     apr_off_t size;             /* bytes of the image; 0: not known yet */
     apr_off_t written;          /* bytes that are in the file, and may be sent */
-    apr_off_t position;         /* bytes that have arrived, of a try that is compared with these */
+    apr_off_t position;         /* bytes that this try has brought, which may be fewer than written
+                                 * when they are compared with those */
     apr_time_t began;
     apr_time_t moved;           /* when bytes arrived last, or it ended */
     apr_time_t wanted;          /* when somebody looked last who wants the image */
-    apr_time_t needed;          /* when somebody did for whom others may be evicted */
+    apr_time_t needed;          /* when somebody looked last for whom images may be evicted */
     apr_uint64_t readers;       /* for the status page; not counted here */
 } fetch_row;
 
@@ -56,8 +57,8 @@ typedef struct {
     int needs;                  /* images may be evicted for whoever has this */
 } fetch_hold;
 
-/* The fetch of what is relayed: its bytes are compared as they pass, if the first one does; and of
- * what was found wrong so, of which no node is sent the rest. */
+/* In place of a fetch.  The bytes are relayed, and compared if the first byte passes here.  They
+ * were relayed and found wrong, so that no node is sent their rest. */
 #define FETCH_RELAYED (~(apr_uint64_t)0)
 #define FETCH_WRONG (FETCH_RELAYED - 1)
 
@@ -85,7 +86,7 @@ fetch_fate fetches_fate(apr_uint64_t id);
 
 /* ---- for the process that fetches */
 
-/* It goes into this file, which has this size when it is whole, and has so many bytes now. */
+/* The fetch goes into this file, which has this size when it is whole, and so many bytes now. */
 void fetches_file(fetch_hold hold, dev_t device, ino_t inode, apr_off_t size, apr_off_t written);
 
 /* So many bytes are in the file, and the try has come so far. */

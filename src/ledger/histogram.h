@@ -6,7 +6,7 @@
 
 #include "apr_time.h"
 
-/* Bounds of a histogram: each counts the measures up to it that are above the one before. */
+/* Bounds of a histogram: each counts the measures up to it that are above the bound before. */
 #define HISTOGRAM_BOUNDS 16
 
 /* All zero at first.  It may live in shared memory: it changes by atomic additions alone. */
@@ -17,7 +17,7 @@ typedef struct {
 
 /* What the measures of a histogram are. */
 typedef struct {
-    apr_uint64_t unit;                  /* as many of what is summed up are 1 of what is shown */
+    apr_uint64_t unit;                  /* so many of what is summed up are 1 of what is shown */
     struct {
         apr_uint64_t most;              /* as it is summed up */
         const char *text;               /* as it is shown: the same number in any format */

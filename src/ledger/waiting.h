@@ -25,8 +25,8 @@ void waiting_size(void);
  * measured by it; a wait, and the deadline of one, is of this clock alone. */
 apr_time_t waiting_clock(void);
 
-/* A client's address as a number that nobody foretells who does not know the salt; of IPv6 that of
- * the network, in which a host has any address that it likes. */
+/* A client's address as a number that nobody foretells who does not know the salt.  Of an IPv6
+ * address the network alone counts, because a host has any address in it that it likes. */
 unsigned waiting_hash(unsigned salt, const apr_sockaddr_t *client);
 
 /* One wait. */
@@ -38,13 +38,13 @@ typedef struct {
 } waiting;
 
 /*
- * A request from this address begins to wait.  When all seats of the kind are taken, the newest of
- * the address that has the most is sent away for it.  If that is its own address, who has sat for
- * longest makes room, after a turn at the earliest.  0: there is no seat.
+ * A request from this address begins to wait.  When all seats of the kind are taken, the address
+ * that has most of them loses its newest seat.  If that is the request's own address, the seat that
+ * it has had for longest is lost instead, after TURN at the earliest.  0: there is no seat.
  */
 int waiting_begin(waiting *wait, seat_kind kind, int entrypoint, const apr_sockaddr_t *client);
 
-/* Was the seat given to another?  Then the request is to end. */
+/* Was the seat given to another request?  Then this request is to end. */
 int waiting_is_sent_away(const waiting *wait);
 
 /* It waits no more; it may be said again. */
