@@ -16,10 +16,11 @@
 apr_status_t walt_address_open(apr_pool_t *pconf, apr_pool_t *process_pool,
                                walt_vpn_entrypoint *entrypoint);
 
-/* Is this the worker for the URL, with or without its last slash, and for no more or less? */
+/* Is this the worker for exactly this URL, with or without its last slash? */
 int walt_address_is_worker_of(const proxy_worker *worker, const char *url);
 
-/* Why the last lookup of the name found nothing; APR_SUCCESS: it did, or there was none. */
+/* Why the last lookup of the name found nothing; APR_SUCCESS: it found addresses, or there was no
+ * lookup. */
 apr_status_t walt_address_fault(const walt_vpn_entrypoint *entrypoint);
 
 /* mod_proxy could not connect: the next request looks where the WalT server is. */

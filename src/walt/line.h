@@ -18,8 +18,8 @@ apr_status_t question_line_open(struct question_line **line, const char *url,
 typedef enum {
     TURN_NOT_YET,
     TURN_COME,                  /* to be asked now */
-    TURN_ANSWERED,              /* another has the answer */
-    TURN_FAILED                 /* another has failed, and this one would too */
+    TURN_ANSWERED,              /* another visit has the answer */
+    TURN_FAILED                 /* another visit has failed, and this visit would, too */
 } turn_state;
 
 typedef struct question_turn question_turn;
@@ -29,12 +29,12 @@ typedef struct question_turn question_turn;
 question_turn *question_line_come(apr_pool_t *pool, const walt_vpn_entrypoint *entrypoint,
                                   const apr_sockaddr_t *client, const char *path);
 
-/* Has the turn come, or need it not come any more?  It never waits; TURN_COME holds a place until
- * the turn is taken or left. */
+/* Has the turn come, or is there an answer without it?  This never waits.  TURN_COME holds a place
+ * until the turn is taken or left. */
 turn_state question_line_look(question_turn *turn);
 
-/* Ask as walt_query_ask() does (without a begin), or be given what another was answered; the turn
- * ends. */
+/* Ask as walt_query_ask() does (without a begin), or be given the answer that another visit got.
+ * The turn ends. */
 void question_line_take(question_turn *turn, walt_query *query);
 
 /* Go away without asking; it may be said again. */

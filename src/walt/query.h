@@ -33,23 +33,22 @@ struct walt_query {
     apr_off_t length;           /* Content-Length of the reply; -1: none */
     apr_off_t received;         /* bytes of the body so far */
     apr_table_t *headers;       /* of the reply; NULL: no head came */
-    const char *content_type;   /* likewise */
+    const char *content_type;   /* of the reply; NULL: it has none */
     apr_time_t sent;            /* when the question was, by waiting_clock() */
     const char *reason;         /* of a failure, for WALT_VPN_REASON; NULL: the status says it */
 };
 
 /*
- * Ask the WalT server of the entrypoint through its worker, in this thread, which may be any of the
- * process; returns when the reply has been taken, or has failed.  No
- * client's connection is part of it.  Its memory goes before this returns, but for what is in
- * query->pool.
+ * Ask the WalT server of the entrypoint through its worker, in this thread, which may be any thread
+ * of the process.  Returns when the reply has been taken, or has failed.  No client's connection
+ * is part of it.  Its memory is freed before this returns, except what is in query->pool.
  */
 void walt_query_ask(walt_query *query);
 
 /*
- * The process ends, and all its questions with it, whatever thread asks them: those that wait for
- * bytes at once, those that connect as soon as they have.  To the asker it looks as if the WalT
- * server broke off.
+ * The process ends, and all its questions with it, whatever thread asks them.  A question that
+ * waits for bytes ends at once, a question that connects as soon as it has.  To the asker it looks
+ * as if the WalT server broke off.
  */
 void walt_query_end_all(void);
 

@@ -12,7 +12,7 @@
  */
 int server_fault_no_signature(request_rec *r, const walt_vpn_request *request);
 
-/* A boot.sig has come that is one: the next one that is none is warned of again. */
+/* A boot.sig has come that is a signature: the next answer that is none is warned of again. */
 void server_fault_is_over(const request_rec *r, const walt_vpn_request *request);
 
 void server_fault_register_hooks(void);

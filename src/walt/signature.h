@@ -29,7 +29,7 @@ void boot_signature_begin(boot_signature *signature, apr_pool_t *pool,
                           const walt_vpn_entrypoint *entrypoint, const char *node,
                           const apr_sockaddr_t *client_addr, const char *client_ip);
 
-/* The turn has come: ask, or have the answer of another.  query.whole: it arrived. */
+/* The turn has come: ask, or have the answer that another visit got.  query.whole: it arrived. */
 void boot_signature_take(boot_signature *signature, question_turn *turn);
 
 /* Ask when it is this question's turn, in this thread, again if need be.  query.whole: it arrived.
@@ -40,8 +40,8 @@ int boot_signature_ask(boot_signature *signature, apr_time_t deadline);
  * makes, and the node still be there? */
 int boot_signature_try_again(const boot_signature *signature, apr_time_t came);
 
-/* Is the boot.sig that has come a file on the WalT server?  Then it is the node's for certain,
- * which a computed one need not be (facts.md 2). */
+/* Is the boot.sig that has come a file on the WalT server?  Then it is the node's for certain; a
+ * computed boot.sig may be another node's (facts.md 2). */
 int boot_signature_is_file(const boot_signature *signature);
 
 /* The digest in line 1 of a boot.sig, in lower case in its pool; NULL: there is none. */
