@@ -7,8 +7,8 @@
 #include "apr_pools.h"
 
 /*
- * Do this work in a thread of its own, with a pool for it that lives as long; soon, beside
- * whatever else goes on.  An error: there can be no (further) thread now, and nothing was begun.
+ * Do this work in a thread of its own, with a pool that lives as long as the thread.  An error:
+ * there can be no (further) thread now, and nothing was begun.
  */
 apr_status_t crew_start(void (*work)(apr_pool_t *pool, void *data), void *data);
 

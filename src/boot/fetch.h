@@ -13,8 +13,8 @@ typedef void (*fetch_step)(void *data);
 /*
  * Fetch the image with this digest, which the node of r needs and whose fetch was claimed, into the
  * folder of its entrypoint: in a thread of its own, and until the fetch has ended for all.  Whoever
- * wants the image follows the hold.  Where there can be no thread it is fetched in this one, which
- * calls step(data) meanwhile.  It outlives r in the first case.
+ * wants the image follows the hold.  A fetch in a thread of its own outlives r.  Where there can be
+ * no such thread the image is fetched in this thread, which calls step(data) meanwhile.
  */
 void image_fetch(request_rec *r, const char *digest, fetch_hold hold, fetch_step step, void *data);
 

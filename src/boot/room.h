@@ -8,7 +8,7 @@
 
 /*
  * See a visit that is not over to its end: without a thread where the MPM and the request allow
- * that, else in this one.  Returns what the handler returns; with SUSPENDED it touches neither
+ * that, else in this thread.  Returns what the handler returns; with SUSPENDED it touches neither
  * request nor visit any more.
  */
 int room_stay(visit *its);

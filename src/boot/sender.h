@@ -14,7 +14,7 @@ typedef enum {
     SENDER_DONE,                /* all of the image has been passed on */
     SENDER_ANSWERS,             /* with sender->status, without the image */
     SENDER_BROKEN,              /* the rest will not come */
-    SENDER_GONE                 /* the node is */
+    SENDER_GONE                 /* the node is gone */
 } sender_state;
 
 /* An image on its way to a node.  In r->pool. */
@@ -40,7 +40,7 @@ int image_sender_send(request_rec *r, walt_vpn_request *request, const image *fo
 /* May r be sent an image piece by piece?  Only the plain way of a node is sound for that. */
 int image_sender_can_grow(const request_rec *r, const walt_vpn_request *request);
 
-/* Begin to send an image that is fetched, which is row as of now.  NULL: its file can't be
+/* Begin to send an image while it is fetched; row is its fetch as of now.  NULL: its file can't be
  * opened. */
 image_sender *image_sender_follow(request_rec *r, walt_vpn_request *request, fetch_hold hold,
                                   const fetch_row *row);

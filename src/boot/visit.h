@@ -21,17 +21,17 @@ typedef struct {
     walt_vpn_request *request;
     visit_state state;
     int status;
-    int is_late;                /* it is to end: its time is over, or its seat another's */
+    int is_late;                /* it is to end: its time is over, or it has lost its seat */
     boot_signature signature;
     question_turn *turn;        /* NULL: it does not stand in the line */
-    apr_time_t look_at;         /* when it stands in it again, after a 404; 0: it had none */
+    apr_time_t look_at;         /* when it stands in the line again, after a 404; 0: it had none */
     const char *digest;         /* of the image that the node needs; NULL: not known yet */
     fetch_hold hold;            /* of the fetch that it follows */
     image_sender *sender;       /* NULL: there is none yet */
     int can_grow;               /* it can be sent an image piece by piece */
-    int has_waited;             /* another's fetch was waited for */
-    int has_fetched;            /* it has begun one itself */
-    int is_suspended;           /* its thread is none of the MPM's (any more) */
+    int has_waited;             /* it has waited for a fetch to end */
+    int has_fetched;            /* it has begun a fetch itself */
+    int is_suspended;           /* it has left the MPM's thread */
 } visit;
 
 /* A visit of r, which its handler has just got; it may be over already. */
@@ -40,7 +40,7 @@ visit *visit_begin(request_rec *r, walt_vpn_request *request);
 /* Is there something to be done, other than feeding?  It takes no time, and never waits. */
 int visit_is_ready(visit *its);
 
-/* Do what can be done now, which may take the time of an answer of the WalT server's. */
+/* Do what can be done now, which may take as long as an answer of the WalT server. */
 visit_state visit_go_on(visit *its);
 
 /* Send what is there of the image and what the node takes, without waiting, in the state
