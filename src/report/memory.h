@@ -9,8 +9,8 @@
 /* The ledger knows nothing of this entrypoint yet: tell it of the boots that were kept. */
 void boot_memory_recall(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint);
 
-/* Keep the boots that have ended, if some have since they were kept, and that was longer ago than
- * this. */
+/* Write down the boots that have ended, if some have ended since that was done last, and longer ago
+ * than this. */
 void boot_memory_keep(const walt_vpn_entrypoint *entrypoint, apr_interval_time_t pause);
 
 #endif

@@ -14,10 +14,10 @@
 
 typedef enum {
     UNIT_CHARS,                 /* texts: the bytes themselves */
-    UNIT_BEGINNING,             /* likewise, of a digest */
+    UNIT_BEGINNING,             /* the beginning of a digest */
     UNIT_TEXT,                  /* a const char * */
-    UNIT_DIGEST,                /* likewise; people are shown its beginning */
-    UNIT_TROUBLE,               /* likewise: why the folder does not serve */
+    UNIT_DIGEST,                /* a const char *; people are shown its beginning */
+    UNIT_TROUBLE,               /* a const char *: why the folder does not serve */
     UNIT_NUMBER,                /* apr_uint64_t */
     UNIT_COUNT,                 /* of an apr_array_header_t * */
     UNIT_PERCENT,
@@ -26,7 +26,7 @@ typedef enum {
     UNIT_SECONDS,               /* microseconds, shown in seconds */
     UNIT_MILLISECONDS,          /* microseconds, shown in milliseconds */
     UNIT_MOMENT,                /* microseconds since 1970 */
-    UNIT_END,                   /* likewise, and today as a rule */
+    UNIT_END,                   /* microseconds since 1970, and today as a rule */
     UNIT_STATE,                 /* a server_state */
     UNIT_INFO,                  /* the metrics page alone: what an entrypoint is */
     UNIT_TIMES,                 /* a histogram of microseconds */
@@ -69,7 +69,7 @@ typedef struct {
 typedef struct {
     const walt_vpn_entrypoint *entrypoint;
     const entrypoint_counters *counters;
-    const char *name;           /* with the WalT server if another one has this name too */
+    const char *name;           /* with the WalT server if another entrypoint has the name, too */
     apr_array_header_t *downloads;      /* boot_row, by node, the earlier first */
     apr_array_header_t *fetches;        /* fetch_row */
     apr_array_header_t *images; /* image_listing, in its folder */

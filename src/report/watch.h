@@ -18,11 +18,11 @@ void boot_watch_answer(request_rec *r, walt_vpn_answer answer, const char *reaso
 /* The request is refused for this reason. */
 void boot_watch_refuse(request_rec *r, boot_reason reason);
 
-/* Likewise, with this status, because no node asks so; said in the error log. */
+/* The request is refused with this status, because no node asks so; said in the error log. */
 void boot_watch_refused(request_rec *r, int status, boot_reason reason);
 
-/* The node is about to be reset by the caller, because its file is "still" what why says, and asks
- * again; said in the error log.  What it has got stays an answer. */
+/* The caller is about to reset the node, which then asks again.  The error log says the reason: its
+ * file is "still" what why says.  What the node has got stays an answer. */
 void boot_watch_send_away(request_rec *r, walt_vpn_request *request, const char *why);
 
 /* The node of r was given a boot.sig, a file on the WalT server or not, or is about to be given a
@@ -43,7 +43,7 @@ void boot_watch_received(const walt_vpn_entrypoint *entrypoint, apr_off_t bytes)
 void boot_watch_answered(const walt_vpn_entrypoint *entrypoint, boot_file file, apr_time_t asked);
 void boot_watch_unanswered(const walt_vpn_entrypoint *entrypoint);
 
-/* Likewise, the head of a reply that is relayed to r. */
+/* The head of a reply has come that is relayed to r. */
 void boot_watch_relayed(const request_rec *r);
 
 /* The statuses that are counted apart; the last one is "other". */
