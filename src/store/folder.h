@@ -34,7 +34,8 @@ const char *image_folder_fault(apr_pool_t *p, const image_folder *folder);
  * images are relayed until it is. */
 const char *image_folder_missing(apr_pool_t *p, const image_folder *folder, int is_trial);
 
-/* As httpd starts: act as its children do, with 0 as oneself again.  0: errno. */
+/* As httpd starts: act as the user of its children, or with 0 as this process's own user again.
+ * 0: errno. */
 int image_folder_be_child(int be);
 
 /* ---- for whoever works on files in it */
@@ -61,7 +62,7 @@ void image_folder_close(open_folder *open);
  * relays meanwhile. */
 void image_folder_trouble(const open_folder *open, const char *what, int error);
 
-/* Why it is, as far as anybody knows, in words; NULL: it is not. */
+/* Why the folder is in trouble, as far as anybody knows, in words; NULL: it is not. */
 const char *image_folder_trouble_of(apr_pool_t *p, const image_folder *folder);
 
 /* The same for trouble with reading what is in it. */
@@ -70,7 +71,8 @@ void image_folder_trouble_reading(const open_folder *open, const char *what, int
 /* It serves again. */
 void image_folder_is_sound(const open_folder *open);
 
-/* An image was read: so it does, if trouble with reading was all, and that for a while. */
+/* An image was read: the folder serves again, if its only trouble was with reading, and nobody met
+ * it for a while. */
 void image_folder_is_readable(const open_folder *open);
 
 /* Mark an image's open file as used now. */
@@ -82,8 +84,8 @@ int image_folder_names(int folder_fd, const char *name, int fd);
 /* Remove what stands where one of our files belongs, whatever it is. */
 void image_folder_remove_foreign(const open_folder *open, const char *name);
 
-/* One at a time makes room, and takes it before the next one looks; and no file gets another name
- * meanwhile, under which it would be missed.  0, and errno: that failed. */
+/* Whoever makes room holds this lock until the room is taken; meanwhile no file gets another name,
+ * under which it would be missed.  0, and errno: that failed. */
 int image_folder_lock(const open_folder *open);
 void image_folder_unlock(const open_folder *open);
 

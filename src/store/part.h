@@ -10,7 +10,7 @@
 
 #include <openssl/evp.h>
 
-/* What a try brings is not what the file has: it goes on in a new file. */
+/* What a try brings is not what the file has: the fetch goes on in a new file. */
 #define PART_DIFFERS (APR_OS_START_USERERR + 1)
 
 /* The file as its fetch has it.  In the fetch's pool. */
