@@ -56,7 +56,7 @@ typedef enum {
     BOOT_REASONS                /* how many there are */
 } boot_reason;
 
-/* In words: all there are, so that what a stranger sends makes no new ones. */
+/* In words.  These are all: what a stranger sends makes no new reason. */
 extern const char *const boot_reason_texts[BOOT_REASONS];
 
 typedef struct {

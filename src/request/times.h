@@ -66,7 +66,7 @@
  * for so long. */
 #define MISMATCH_LASTS apr_time_from_sec(60)
 
-/* A fetch that had to evict others, and that nobody has wanted for so long, is given up. */
+/* A fetch for which images were evicted, and that nobody has wanted for so long, is given up. */
 #define UNWANTED apr_time_from_sec(10)
 
 /* ---- the line of questions */
