@@ -9,8 +9,7 @@
 /* Error replies to r are this module's own short texts, whatever ErrorDocument says. */
 void headers_own_errors(request_rec *r);
 
-/* Is the reply to this request one that firmware reads?  What was refused may be a node's,
- * misspelt. */
+/* Does firmware read the reply to this request?  A refused request may be a node's, misspelt. */
 int headers_are_for_firmware(const walt_vpn_request *request);
 
 /*
