@@ -137,8 +137,8 @@ int boots_copy(int row, boot_row *copy);
  * entrypoint's nodes, or with -1 of all; by node, and the earlier first. */
 apr_array_header_t *boots_list(apr_pool_t *p, int entrypoint, int are_running);
 
-/* Each node's last boot, the one that began last of those that have ended, as boot_row in p: of
- * this entrypoint's nodes, or with -1 of all; the latest end first. */
+/* Each node's last boot, as boot_row in p: of its boots that have ended, the boot that began last.
+ * Of this entrypoint's nodes, or with -1 of all; the latest end first. */
 apr_array_header_t *boots_last(apr_pool_t *p, int entrypoint);
 
 #endif

@@ -12,7 +12,7 @@
 /* Most entrypoints that are counted. */
 #define COUNTED_ENTRYPOINTS 32
 
-/* Statuses of replies that are counted apart from others; which they are report/watch.h knows. */
+/* Statuses of replies that are counted apart; report/watch.h lists them. */
 #define COUNTED_CODES 11
 
 /* What became of a boot. */

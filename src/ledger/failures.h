@@ -23,8 +23,8 @@ typedef struct {
  * post_config. */
 apr_status_t failures_open(apr_pool_t *process_pool);
 
-/* The node was not given its file, or not all of it: what happened, in words.  One that is known is
- * not forgotten for one that is not. */
+/* The node was not given its file, or not all of it: what happened, in words.  A known node
+ * is not forgotten to make room for an unknown node. */
 void failures_note(int entrypoint, const char *node, int is_known, const char *client,
                    const char *what);
 

@@ -17,7 +17,7 @@
 typedef enum {
     FATE_FREE,                  /* no fetch is written down here */
     FATE_UNDER_WAY,
-    FATE_ORPHANED,              /* its process has died or let it go: whoever wants it goes on */
+    FATE_ORPHANED,              /* its process has died or let it go: a follower goes on */
     FATE_GIVEN_UP,              /* the WalT server did not bring it: the next boot goes on */
     FATE_PUBLISHED,             /* the image is whole, and its digest is right */
     FATE_BROKEN,                /* what came is not the image: nobody goes on with these bytes */
@@ -27,7 +27,7 @@ typedef enum {
 
 /*
  * One fetch is one file: who holds bytes of it may be sent its rest, whoever fetches that.  A try
- * that brings other bytes than the one before is another fetch.
+ * that brings other bytes than the try before is another fetch.
  */
 typedef struct {
     apr_uint64_t id;            /* no two fetches have the same; 0: none */

@@ -1,5 +1,6 @@
 /*
- * ledger/troubles.h: which troubles were met, so that one that every request repeats is said once.
+ * ledger/troubles.h: which troubles were met, so that a trouble that every request repeats is said
+ * once.
  */
 #ifndef WALT_VPN_LEDGER_TROUBLES_H
 #define WALT_VPN_LEDGER_TROUBLES_H
@@ -10,8 +11,8 @@
 /* Kinds of trouble from this one on may be over when nobody has met them for a while. */
 #define TROUBLE_PASSING 2048
 
-/* With this begins the name of who is a node: others' troubles are never forgotten for those of
- * nodes. */
+/* So begins the name of who is a node.  The troubles of whoever else are never forgotten to make
+ * room for the troubles of nodes. */
 #define TROUBLE_OF_NODE "node "
 
 /* Find the table that an earlier call, before a restart, made, or make it; called in
