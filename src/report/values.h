@@ -46,13 +46,13 @@ typedef struct {
 typedef struct {
     value_unit unit;
     int is_counted;             /* it stands among the counters of the record, a standing */
-    const void *(*of)(apr_pool_t *p, const void *record);       /* makes another record of the one
-                                 * that there is, in p; NULL: it stands in that one */
-    apr_size_t at;              /* there */
+    const void *(*of)(apr_pool_t *p, const void *record);       /* makes, in p, the record in which
+                                 * the value stands; NULL: it stands in the record itself */
+    apr_size_t at;              /* in that record */
     const char *label;          /* a row's or a column's on the status page */
     const char *key;            /* in ?auto; NULL: it is not on the status page */
     const char *nothing;        /* what people are told for 0 or NULL, and programs nothing; NULL: 0
-                                 * is a value like others */
+                                 * is a value like any number */
     int is_of_folder;           /* it is there if there is a folder */
     metric_type type;
     const char *name;           /* on the metrics page, a counter's without _total; NULL: it is not
