@@ -22,7 +22,7 @@ int image_digest_is(EVP_MD_CTX *hash, const char *digest, char *found);
 
 /*
  * Has this open file, of which st tells, the digest?  Computed once by a process for each file;
- * threads that ask meanwhile wait for the one that computes.  The pool is for what is needed
+ * threads that ask meanwhile wait for the thread that computes.  The pool is for what is needed
  * meanwhile.
  */
 int image_digest_verified(apr_pool_t *pool, const char *digest, int fd, const struct stat *st);

@@ -105,8 +105,8 @@ typedef enum {
 folder_room image_folder_make_room(const open_folder *open, const char *name, int fd,
                                    apr_off_t size, int *evicted);
 
-/* The disk is full, and this open file is to have so many bytes in all: remove the one other file
- * that is to go first, as above. */
+/* The disk is full, and this open file is to have so many bytes in all: remove the one file
+ * among the others that is to go first, as above. */
 folder_room image_folder_relieve(const open_folder *open, const char *own, int fd, apr_off_t size,
                                  int *evicted);
 
