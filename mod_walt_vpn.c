@@ -46,7 +46,7 @@
 
 static ap_filter_rec_t *body_filter;
 
-/* N of "bytes=N-", the one range that a node asks for (facts.md 1); 0 for any other. */
+/* N of "bytes=N-", the only range that a node asks for (facts.md 1); 0 for any other range. */
 static apr_off_t resumed_byte(const char *range)
 {
     apr_off_t from;
@@ -101,9 +101,9 @@ static int is_by_name(const request_rec *r)
 }
 
 /*
- * Judge r as it was sent, and promise its reply.  NULL: it is none of ours.  A path of which only
- * others would make one below /walt-vpn/ ("/.//walt-vpn/") is ours to refuse: no node asks so, and
- * a ProxyPass that was left from before would let it through.
+ * Judge r as it was sent, and promise its reply.  NULL: it is none of ours.  A path that only some
+ * other server would read as a path below /walt-vpn/ ("/.//walt-vpn/") is ours to refuse: no node
+ * asks so, and a ProxyPass that was left from before would let it through.
  */
 static walt_vpn_request *judge(request_rec *r)
 {
@@ -140,7 +140,8 @@ static const char *names_of(apr_pool_t *p, const server_rec *s)
 
 /*
  * Somebody asks for what is below /walt-vpn/, but not by a name of the entrypoint: by its address,
- * perhaps, or a misspelt one.  It is not ours; it is said once for each name, and counted.
+ * perhaps, or by a misspelt name.  The request is not ours; it is said once for each name, and
+ * counted.
  */
 static void note_misnamed(const request_rec *r)
 {
