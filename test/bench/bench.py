@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Measures this module beside the configurations that WalT documents, and prints tables in Markdown.
 
-    make bench [SECTIONS="storm cold behind shared cut strangers slow bulk small growth chain signatures"]
+    make bench [SECTIONS="storm cold behind shared cut strangers slow bulk small growth chain lossy signatures"]
 
 Everything is on loopback, with one WalT server, the same nodes and Debian's settings for all. What the nodes check is said in
 nodes.c. Times depend on the machine, which is named above the tables; what carries over are the ratios.
@@ -324,12 +324,21 @@ def growth(bench):
     table(["nodes", "images"] + heads, rows)
 
 
-def chain(bench):
-    """An entrypoint near the nodes in front of one near the lab, over a link of 50 ms: a program of its own, which is in a network
-    of its own while it runs."""
-    done = subprocess.run([sys.executable, "-B", os.path.join(HERE, "chain.py")])
+def on_its_own(name):
+    """A section that is a program, because it is in a network of its own while it runs."""
+    done = subprocess.run([sys.executable, "-B", os.path.join(HERE, name + ".py")])
     if done.returncode:
-        print("\n## Chain: left out, see above\n", flush=True)
+        print("\n## %s: left out, see above\n" % name.capitalize(), flush=True)
+
+
+def chain(_):
+    """An entrypoint near the nodes in front of an entrypoint near the lab, over a link of 50 ms."""
+    on_its_own("chain")
+
+
+def lossy(_):
+    """Nodes behind a way that loses packets, by the congestion control of the entrypoint's TCP."""
+    on_its_own("lossy")
 
 
 def signed_image(bench, walt, name):
@@ -389,7 +398,7 @@ def signatures(bench):
 
 
 SECTIONS = {section.__name__: section for section in (
-    storm, cold, behind, shared, cut, strangers, slow, bulk, small, growth, chain, signatures)}
+    storm, cold, behind, shared, cut, strangers, slow, bulk, small, growth, chain, lossy, signatures)}
 
 
 def version(*command):

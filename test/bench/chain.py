@@ -22,6 +22,7 @@ from fleet import Fleet
 from long_link import LAB_ADDRESS, LongLink, enter_new_namespace
 from proxies import WaltVpn
 from stand_in import WaltServer
+from tables import say, table
 
 ROUND_TRIP = 0.050      # seconds
 RATE = 12500000         # bytes a second: 100 Mb/s
@@ -51,12 +52,11 @@ class Entrypoint(WaltVpn):
 
 
 def boot(link, address, port, nodes):
-    """So many nodes at the far end, at once: how many booted, seconds until the last one had, MiB that crossed the link."""
+    """So many nodes at the far end, at once: the seconds of each that booted, in order, and the MiB that crossed the link."""
     link.mib_carried()
-    run = subprocess.run(link.far([sys.executable, "-B", __file__, "--nodes", str(nodes), address, str(port)]),
+    run = subprocess.run(link.far([sys.executable, "-B", os.path.abspath(__file__), "--nodes", str(nodes), address, str(port)]),
                          stdout=subprocess.PIPE, universal_newlines=True, check=True)
-    booted, seconds = json.loads(run.stdout)
-    return booted, seconds, link.mib_carried()
+    return json.loads(run.stdout), link.mib_carried()
 
 
 class Entry:
@@ -70,7 +70,7 @@ class Entry:
 
 def boot_here(nodes, address, port):
     boots = Fleet(Entry(port), nodes, address=address).boots(300)
-    print(json.dumps([sum(boot.booted for boot in boots), max(boot.seconds for boot in boots)]))
+    print(json.dumps(sorted(boot.seconds for boot in boots if boot.booted)))
 
 
 def arrangements(folder, walt, link):
@@ -98,15 +98,31 @@ def measure(folder):
             for nodes in (1, 1, NODES):
                 if nodes == NODES:      # another image: cold again
                     walt.set_image(image=title, mib=MIB)
-                booted, seconds, mib = boot(link, address, entrypoints[-1].port, nodes)
-                row += ["%d of %d" % (booted, nodes), "%.1f" % seconds, "%.0f" % mib]
-                print("%s, %d nodes: %s" % (title, nodes, row[-3:]), file=sys.stderr, flush=True)
+                seconds, mib = boot(link, address, entrypoints[-1].port, nodes)
+                row += ["%d of %d" % (len(seconds), nodes), "%.1f" % seconds[-1] if seconds else "-", "%.0f" % mib]
+                say("%s, %d nodes: %s" % (title, nodes, row[-3:]))
             rows.append(row)
             for entrypoint in entrypoints:
                 entrypoint.stop()
                 for line in entrypoint.log_objections():
-                    print("%s: %s" % (title, line), file=sys.stderr)
+                    say("%s: %s" % (title, line))
     return rows
+
+
+def check_means():
+    if os.getuid() != 0 or not os.access("/dev/net/tun", os.W_OK):
+        sys.exit("It needs root and /dev/net/tun (modprobe tun): run it as root, on a machine or in a container that has it.")
+
+
+def in_its_own_network(name, measure):
+    """measure(folder), in a network namespace of this process; the folder goes afterwards."""
+    folder = tempfile.mkdtemp(prefix="walt-vpn-%s-" % name)
+    os.chmod(folder, 0o755)
+    try:
+        enter_new_namespace()
+        return measure(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def main():
@@ -117,22 +133,12 @@ def main():
     options = options.parse_args()
     if options.nodes:
         return boot_here(options.nodes, options.address, options.port)
-    if os.getuid() != 0 or not os.access("/dev/net/tun", os.W_OK):
-        sys.exit("It needs root and /dev/net/tun (modprobe tun): run it as root, on a machine or in a container that has it.")
-    folder = tempfile.mkdtemp(prefix="walt-vpn-chain-")
-    os.chmod(folder, 0o755)
-    try:
-        enter_new_namespace()
-        rows = measure(folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    check_means()
+    rows = in_its_own_network("chain", measure)
     print("\n## Chain: an image of %d MiB over a link of %.0f ms and %.1f MB/s" % (MIB, 1000 * ROUND_TRIP, RATE / 1e6))
     heads = ["entrypoints"] + ["%s: %s" % (what, unit) for what in ("first node", "the same again", "%d nodes, new image" % NODES)
                                for unit in ("booted", "s until the last", "MiB over the link")]
-    print("\n| %s |\n%s" % (" | ".join(heads), "|---" * len(heads) + "|"))
-    for row in rows:
-        print("| %s |" % " | ".join(row))
-    print(flush=True)
+    table(heads, rows)
 
 
 if __name__ == "__main__":

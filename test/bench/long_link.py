@@ -1,17 +1,19 @@
 #!/usr/bin/python3
 """A long link for real TCP: two network namespaces, and a program between them that carries each packet after a while.
 
-    long_link.py LAB FAR DELAY RATE
+    long_link.py LAB FAR DELAY RATE LOSS
 
-LAB and FAR are process ids, each in a network namespace; DELAY is in seconds, one way, RATE in bytes a second, each way. It gives
-them the addresses below, says "ready", and then answers each line on its standard input with the bytes that it has carried from
-LAB to FAR since the one before. Where the kernel has netem (tc qdisc ... netem) it would do; here it need not.
+LAB and FAR are process ids, each in a network namespace; DELAY is in seconds, one way, RATE in bytes a second, each way. Of the
+packets, in either direction, LOSS are lost (0.01: one in a hundred). It gives the two ends the addresses below, says "ready", and
+then answers each line on its standard input with the bytes that it has carried from LAB to FAR since the line before. A kernel
+with netem (tc qdisc ... netem) could do the same; this program needs none.
 """
 
 import collections
 import ctypes
 import fcntl
 import os
+import random
 import select
 import struct
 import subprocess
@@ -57,13 +59,14 @@ def inside(pid, command):
 class LongLink:
     """From here (call enter_new_namespace before) to a far place: `command`s run there by far(command)."""
 
-    def __init__(self, delay, rate):
+    def __init__(self, delay, rate, loss=0):
         here = os.readlink(namespace(os.getpid()))
         self.holder = processes.spawn(["unshare", "--net", "sleep", "infinity"])
         processes.wait_until(lambda: os.readlink(namespace(self.holder.pid)) != here, what="a network namespace")
         subprocess.run(self.far(["ip", "link", "set", "lo", "up"]), check=True)
         self.carrier = processes.spawn(
-            [sys.executable, "-B", os.path.abspath(__file__), str(os.getpid()), str(self.holder.pid), str(delay), str(rate)],
+            [sys.executable, "-B", os.path.abspath(__file__), str(os.getpid()), str(self.holder.pid), str(delay), str(rate),
+             str(loss)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, universal_newlines=True, bufsize=1)
         if self.carrier.stdout.readline() != "ready\n":
             raise RuntimeError("the link does not stand")
@@ -99,8 +102,8 @@ class Side:
         self.free_at = 0.0                      # when the link has sent what it was given
         self.carried = 0
 
-    def take(self, packet, now, delay, rate):
-        if self.queued + len(packet) > QUEUE:
+    def take(self, packet, now, delay, rate, loss):
+        if random.random() < loss or self.queued + len(packet) > QUEUE:
             return
         self.free_at = max(self.free_at, now) + len(packet) / rate
         self.queue.append((self.free_at + delay, packet))
@@ -114,7 +117,7 @@ class Side:
             os.write(self.device, packet)
 
 
-def carry(lab, far, delay, rate):
+def carry(lab, far, *way):
     other = {lab.device: far, far.device: lab}
     with select.epoll() as poller:
         for descriptor in (lab.device, far.device, sys.stdin.fileno()):
@@ -124,7 +127,7 @@ def carry(lab, far, delay, rate):
             events = poller.poll(None if due is None else max(0, due - time.monotonic()))
             for descriptor, _ in events:
                 if descriptor in other:
-                    take_batch(descriptor, other[descriptor], delay, rate)
+                    take_batch(descriptor, other[descriptor], *way)
                 elif sys.stdin.readline():
                     print(far.carried, flush=True)
                     far.carried = 0
@@ -134,21 +137,21 @@ def carry(lab, far, delay, rate):
                 side.deliver(time.monotonic())
 
 
-def take_batch(device, side, delay, rate):
+def take_batch(device, side, *way):
     now = time.monotonic()
     try:
         for _ in range(BATCH):
-            side.take(os.read(device, PACKET), now, delay, rate)
+            side.take(os.read(device, PACKET), now, *way)
     except BlockingIOError:
         pass
 
 
 def main():
     lab, far = (int(word) for word in sys.argv[1:3])
-    delay, rate = (float(word) for word in sys.argv[3:5])
+    way = [float(word) for word in sys.argv[3:6]]
     sides = Side(lab, LAB_ADDRESS, FAR_ADDRESS), Side(far, FAR_ADDRESS, LAB_ADDRESS)
     print("ready", flush=True)
-    carry(*sides, delay, rate)
+    carry(*sides, *way)
 
 
 if __name__ == "__main__":
