@@ -5,34 +5,18 @@
  */
 #include "boot/files.h"
 #include "boot/room.h"
-#include "ledger/boots.h"
 #include "reply/relay.h"
 #include "report/watch.h"
 
 #include "http_protocol.h"
-
-/* Does the node hold bytes that were relayed to it and found wrong at their end?  The rest would
- * complete them. */
-static int holds_wrong(const request_rec *r, const walt_vpn_request *request)
-{
-    return request->boot.file == BOOT_FILE_IMG && request->resume_from > 0
-           && boots_held_fetch(request->entrypoint->place, request->boot.node, r->useragent_ip)
-              == FETCH_WRONG;
-}
 
 /* Answer a node's request for one of its files, or decline it: then it is relayed. */
 static int answer(request_rec *r, walt_vpn_request *request)
 {
     visit *its;
 
-    if (holds_wrong(r, request)) {
-        request->fetch = FETCH_WRONG;
-        boot_watch_refuse(r, REASON_FAILED_FETCH);
-        return HTTP_NOT_FOUND;
-    }
     if (r->method_number != M_GET
-        || (request->boot.file != BOOT_FILE_SIG
-            && !(request->boot.file == BOOT_FILE_IMG && request->entrypoint->folder)))
+        || (request->boot.file != BOOT_FILE_SIG && request->boot.file != BOOT_FILE_IMG))
         return DECLINED;
     its = visit_begin(r, request);
     return visit_go_on(its) == VISIT_OVER ? its->status : room_stay(its);

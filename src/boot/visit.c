@@ -10,7 +10,6 @@
  */
 #include "boot/visit.h"
 #include "boot/fetch.h"
-#include "ledger/boots.h"
 #include "ledger/counters.h"
 #include "ledger/troubles.h"
 #include "reply/headers.h"
@@ -107,20 +106,17 @@ static visit_state send_signature(visit *its)
 
 /* ------------------------------------------------------------------ boot.img */
 
+/* Look what is known of the node, as of now. */
+static void look_up(visit *its)
+{
+    boots_find(its->request->entrypoint->place, its->request->boot.node, its->r->useragent_ip,
+               its->request->resume_from > 0, &its->known);
+}
+
 /* The fetch that the bytes came of which the node holds, unless they were proven; 0: none. */
 static apr_uint64_t held_fetch(const visit *its)
 {
-    return its->request->resume_from == 0 ? 0
-           : boots_held_fetch(its->request->entrypoint->place, its->request->boot.node,
-                              its->r->useragent_ip);
-}
-
-/* The image that the node needs is known.  Has it another digest than the boot.sig that this boot
- * began with? */
-static int has_changed(const visit *its)
-{
-    return boots_changed(its->request->entrypoint->place, its->request->boot.node,
-                         its->r->useragent_ip, its->digest, its->request->resume_from > 0);
+    return its->request->resume_from > 0 ? boots_held_fetch(&its->known) : 0;
 }
 
 /* Send the image, which is in the folder. */
@@ -207,8 +203,7 @@ static visit_state find_image(visit *its)
     if (claim == CLAIM_NO_ROOM)
         return end(its, DECLINED);
     its->state = VISIT_FOLLOWS;
-    its->hold.needs = boots_took_signature(entrypoint->place, its->request->boot.node,
-                                           its->r->useragent_ip);
+    its->hold.needs = its->known.took_signature;
     boot_watch_answer(its->r, claim == CLAIM_OURS ? WALT_VPN_FETCHED : WALT_VPN_STREAMED, NULL);
     if (claim == CLAIM_OURS)
         fetch_image(its, its->hold);
@@ -223,12 +218,13 @@ static visit_state choose_image(visit *its)
 
     if (!query->whole)
         return end_failed(its, query->status);
+    look_up(its);               /* that may be another by now */
     if (query->status != HTTP_OK || !(its->digest = boot_signature_digest(&its->signature)))
         /* No digest: relay.  A node that holds cached bytes gets an error instead; they might be
          * another image's. */
         return !resumes || held_fetch(its) == FETCH_RELAYED ? end(its, DECLINED)
                                                             : end_failed(its, query->status);
-    if (has_changed(its)) {
+    if (boots_changed(&its->known, its->digest)) {
         /* The rest of another image would only make it fail later, at its signature. */
         if (resumes) {
             boot_watch_refuse(its->r, REASON_CHANGED);
@@ -335,17 +331,33 @@ static visit_state go_on_with_fetch(visit *its)
  */
 static void send_vouched(visit *its)
 {
-    const walt_vpn_request *request = its->request;
-    int is_file = 0;
     image found;
 
-    its->digest = boots_digest(its->r->pool, request->entrypoint->place, request->boot.node,
-                               its->r->useragent_ip, request->resume_from > 0, &is_file);
-    if (!is_file || held_fetch(its)
+    its->digest = apr_pstrdup(its->r->pool, boots_vouched(&its->known));
+    if (!its->digest || !its->known.boot.is_file || held_fetch(its)
         || image_cache_open(its->r, its->digest, &found) != APR_SUCCESS)
         return;
     boot_watch_digest(its->r, its->digest, 0);
     send_cached(its, &found);
+}
+
+/* An image is asked for.  Without a folder it is relayed, unless the node holds bytes that were
+ * relayed to it and found wrong at their end: the rest would complete them. */
+static void begin_image(visit *its)
+{
+    look_up(its);
+    if (held_fetch(its) == FETCH_WRONG) {
+        its->request->fetch = FETCH_WRONG;
+        boot_watch_refuse(its->r, REASON_FAILED_FETCH);
+        end(its, HTTP_NOT_FOUND);
+    }
+    else if (!its->request->entrypoint->folder) {
+        end(its, DECLINED);
+    }
+    else {
+        its->can_grow = image_sender_can_grow(its->r, its->request);
+        send_vouched(its);
+    }
 }
 
 visit *visit_begin(request_rec *r, walt_vpn_request *request)
@@ -355,11 +367,10 @@ visit *visit_begin(request_rec *r, walt_vpn_request *request)
     its->r = r;
     its->request = request;
     its->hold.row = -1;
-    its->can_grow = request->boot.file == BOOT_FILE_IMG && image_sender_can_grow(r, request);
     boot_signature_begin(&its->signature, r->pool, request->entrypoint, request->boot.node,
                          r->useragent_addr, r->useragent_ip);
     if (request->boot.file == BOOT_FILE_IMG)
-        send_vouched(its);
+        begin_image(its);
     return its;
 }
 
@@ -376,10 +387,10 @@ visit_state visit_feed(visit *its)
  */
 static int looks_again(visit *its)
 {
-    const walt_vpn_request *request = its->request;
-
-    if (its->signature.query.status != HTTP_NOT_FOUND || its->look_at
-        || !boots_know(request->entrypoint->place, request->boot.node, NULL))
+    if (its->signature.query.status != HTTP_NOT_FOUND || its->look_at)
+        return 0;
+    look_up(its);
+    if (!its->known.is_known)
         return 0;
     its->look_at = waiting_clock() + NOT_THERE_PAUSE;
     return 1;

@@ -5,6 +5,7 @@
 #define WALT_VPN_BOOT_VISIT_H
 
 #include "boot/sender.h"
+#include "ledger/boots.h"
 #include "ledger/waiting.h"
 #include "walt/signature.h"
 
@@ -22,6 +23,7 @@ typedef struct {
     visit_state state;
     int status;
     int is_late;                /* it is to end: its time is over, or it has lost its seat */
+    known_node known;           /* as of the last look */
     boot_signature signature;
     question_turn *turn;        /* NULL: it does not stand in the line */
     apr_time_t look_at;         /* when it stands in the line again, after a 404; 0: it had none */

@@ -8,6 +8,7 @@
 #include "ledger/shared_memory.h"
 #include "request/times.h"
 
+#include "apr_hash.h"
 #include "apr_strings.h"
 
 #include <arpa/inet.h>
@@ -21,6 +22,8 @@
 typedef struct {
     book lock;
     int used;                   /* no row from this one on has ever been used */
+    apr_uint32_t keys[BOOT_ROWS];       /* hashes of the rows' nodes: close together, so that a
+                                         * search reads few rows of other nodes */
     boot_row rows[BOOT_ROWS];
 } table;
 
@@ -106,43 +109,49 @@ static int is_likelier(const boot_row *one, const boot_row *other, const char *c
     return ours != others ? ours : one->began > other->began;
 }
 
-/* The boot that a request of this node goes on with, or with to_change the one that it may change;
- * NULL: there is none. */
-static boot_row *find_boot(int entrypoint, const char *node, const char *client, apr_off_t from,
-                           int to_change)
+static apr_uint32_t key_of(int entrypoint, const char *node)
 {
-    boot_row *found = NULL;
-    int i;
+    apr_ssize_t length = APR_HASH_KEY_STRING;
 
-    for (i = 0; i < shared->used; i++) {
+    return apr_hashfunc_default(node, &length) + (apr_uint32_t)entrypoint;
+}
+
+/* Find out what is known of this node, apart from the boot itself.  One of its boots is this. */
+static void learn(known_node *known, const boot_row *boot, const char *client)
+{
+    if (!boot->is_strangers)
+        known->is_known = 1;
+    if (!known->is_known_here)
+        known->is_known_here = !boot->is_strangers && strcmp(boot->client, client) == 0;
+    if (!known->took_signature)
+        known->took_signature = strcmp(boot->signer, client) == 0
+                                && age_of(boot) < BOOT_FORGOTTEN;
+}
+
+/* The boot that a request of this node goes on with, or with to_change the one that it may change;
+ * NULL: there is none.  Fills *known, but for the boot. */
+static boot_row *find_boot(int entrypoint, const char *node, const char *client, apr_off_t from,
+                           int to_change, known_node *known)
+{
+    const apr_uint32_t *keys = shared->keys, key = key_of(entrypoint, node);
+    boot_row *found = NULL;
+    int used = shared->used, i;
+
+    memset(known, 0, sizeof(*known));
+    for (i = 0; i < used; i++) {
         boot_row *boot = &shared->rows[i];
 
-        if (boot->state != BOOT_FREE && boot->entrypoint == entrypoint
-            && strcmp(boot->node, node) == 0 && may_go_on(boot, client, from > 0)
-            && (!to_change || may_change(boot, client, from))
+        if (keys[i] != key || boot->state == BOOT_FREE || boot->entrypoint != entrypoint
+            || strcmp(boot->node, node) != 0)
+            continue;
+        learn(known, boot, client);
+        if (may_go_on(boot, client, from > 0) && (!to_change || may_change(boot, client, from))
             && (!found || is_likelier(boot, found, client, from > 0)))
             found = boot;
     }
     if (found)
         count_short(found);
     return found;
-}
-
-/* Is anything of its own written down of this node, or with NULL of any, at this address, or with
- * NULL at any? */
-static int is_known(int entrypoint, const char *node, const char *client)
-{
-    int i;
-
-    for (i = 0; i < shared->used; i++) {
-        const boot_row *boot = &shared->rows[i];
-
-        if (boot->state != BOOT_FREE && boot->entrypoint == entrypoint && !boot->is_strangers
-            && (!node || strcmp(boot->node, node) == 0)
-            && (!client || strcmp(boot->client, client) == 0))
-            return 1;
-    }
-    return 0;
 }
 
 /* The row for a boot to be: a free one, or that of the boot untouched for longest.  NULL: all are
@@ -178,11 +187,11 @@ static void touch(boot_row *boot)
         boot->sending = boot->touched;
 }
 
-/* Begin a boot in a row that is free or may go; NULL: there is none. */
-static boot_row *begin_boot(int entrypoint, const char *node, const char *client,
+/* Begin a boot in this row, or in one that is free or may go; NULL: there is none. */
+static boot_row *begin_boot(boot_row *row, int entrypoint, const char *node, const char *client,
                             const char *digest)
 {
-    boot_row *boot = free_row();
+    boot_row *boot = row ? row : free_row();
     unsigned generation = boot ? boot->generation + 1 : 0;
 
     if (!boot)
@@ -190,6 +199,7 @@ static boot_row *begin_boot(int entrypoint, const char *node, const char *client
     memset(boot, 0, sizeof(*boot));
     boot->generation = generation;
     boot->entrypoint = entrypoint;
+    shared->keys[boot - shared->rows] = key_of(entrypoint, node);
     apr_cpystrn(boot->node, node, sizeof(boot->node));
     apr_cpystrn(boot->client, client, sizeof(boot->client));
     apr_cpystrn(boot->digest, digest ? digest : "", sizeof(boot->digest));
@@ -199,12 +209,18 @@ static boot_row *begin_boot(int entrypoint, const char *node, const char *client
     return boot;
 }
 
-/* The boot that is held; NULL: it is another request's by now. */
-static boot_row *held(boot_hold hold)
+/* Open the book at the boot that is held.  NULL, and the book is closed: there is none, or it is
+ * another request's by now. */
+static boot_row *open_held(boot_hold hold)
 {
-    boot_row *boot = hold.row < 0 ? NULL : &shared->rows[hold.row];
+    boot_row *boot = &shared->rows[hold % BOOT_ROWS];
 
-    return boot && boot->generation == hold.generation ? boot : NULL;
+    if (!hold || book_open(&shared->lock) == BOOK_CLOSED)
+        return NULL;
+    if (boot->generation == hold / BOOT_ROWS)
+        return boot;
+    book_close(&shared->lock);
+    return NULL;
 }
 
 /* Copy a boot for who shows it: as much of its digest as is shown, and of a node that has its image
@@ -238,21 +254,19 @@ static int end_boot(boot_row *boot, int whole, apr_off_t most, boot_row *copy)
 void boots_signed(int entrypoint, const char *node, const char *client, const char *digest,
                   int is_file)
 {
+    known_node known;
     boot_row *boot;
 
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return;
-    boot = find_boot(entrypoint, node, client, 0, 1);
+    boot = find_boot(entrypoint, node, client, 0, 1, &known);
     /* A download that ended short keeps its line: the node has started over. */
     if (boot && (boot->size > 0 || boot->status)) {
         count_result(boot, RESULT_STARTED_OVER);
         boot->state = BOOT_SHORT;
+        boot = NULL;
     }
-    else if (boot) {
-        boot->state = BOOT_FREE;        /* to be begun again, in the same row */
-    }
-    boot = begin_boot(entrypoint, node, client, digest);
-    if (boot) {
+    if ((boot = begin_boot(boot, entrypoint, node, client, digest))) {
         apr_cpystrn(boot->signer, client, sizeof(boot->signer));
         boot->is_file = is_file;
         boot->state = BOOT_SIGNED;
@@ -262,11 +276,12 @@ void boots_signed(int entrypoint, const char *node, const char *client, const ch
 
 void boots_failed(int entrypoint, const char *node, const char *client, int status)
 {
+    known_node known;
     boot_row *boot;
 
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return;
-    boot = find_boot(entrypoint, node, client, 0, 1);
+    boot = find_boot(entrypoint, node, client, 0, 1, &known);
     if (boot) {
         boot->status = status;
         touch(boot);
@@ -279,8 +294,8 @@ void boots_failed(int entrypoint, const char *node, const char *client, int stat
 static boot_row *boot_for(int entrypoint, const char *node, const char *client, const char *digest,
                           apr_off_t from)
 {
-    boot_row *boot = find_boot(entrypoint, node, client, from, 1);
-    int is_strangers = is_known(entrypoint, node, NULL) && !is_known(entrypoint, node, client);
+    known_node known;
+    boot_row *boot = find_boot(entrypoint, node, client, from, 1, &known);
 
     if (boot && (boot->size == 0 || from > 0))
         return boot;
@@ -288,8 +303,8 @@ static boot_row *boot_for(int entrypoint, const char *node, const char *client, 
         count_result(boot, RESULT_STARTED_OVER);
         boot->state = BOOT_SHORT;
     }
-    if ((boot = begin_boot(entrypoint, node, client, digest)))
-        boot->is_strangers = is_strangers;
+    if ((boot = begin_boot(NULL, entrypoint, node, client, digest)))
+        boot->is_strangers = known.is_known && !known.is_known_here;
     return boot;
 }
 
@@ -320,7 +335,7 @@ static void begin_download(boot_row *boot, const char *client, const char *diges
 boot_hold boots_start(int entrypoint, const char *node, const char *client, const char *digest,
                       apr_off_t size, apr_off_t from, walt_vpn_answer answer, apr_uint64_t fetch)
 {
-    boot_hold hold = { -1, 0 };
+    boot_hold hold = 0;
     boot_row *boot;
 
     if (book_open(&shared->lock) == BOOK_CLOSED)
@@ -328,8 +343,7 @@ boot_hold boots_start(int entrypoint, const char *node, const char *client, cons
     if ((boot = boot_for(entrypoint, node, client, digest, from))) {
         begin_download(boot, client, digest, size, from, answer);
         boot->fetch = fetch;
-        hold.row = (int)(boot - shared->rows);
-        hold.generation = boot->generation;
+        hold = (boot_hold)boot->generation * BOOT_ROWS + (boot_hold)(boot - shared->rows);
     }
     book_close(&shared->lock);
     return hold;
@@ -337,38 +351,34 @@ boot_hold boots_start(int entrypoint, const char *node, const char *client, cons
 
 void boots_progress(boot_hold hold, apr_off_t position)
 {
-    boot_row *boot;
+    boot_row *boot = open_held(hold);
 
-    if (hold.row < 0 || book_open(&shared->lock) == BOOK_CLOSED)
+    if (!boot)
         return;
-    if ((boot = held(hold))) {
-        boot->position = position;
-        touch(boot);
-    }
+    boot->position = position;
+    touch(boot);
     book_close(&shared->lock);
 }
 
 void boots_go_on(boot_hold hold, apr_uint64_t fetch)
 {
-    boot_row *boot;
+    boot_row *boot = open_held(hold);
 
-    if (hold.row < 0 || book_open(&shared->lock) == BOOK_CLOSED)
+    if (!boot)
         return;
-    if ((boot = held(hold)))
-        boot->fetch = fetch;
+    boot->fetch = fetch;
     book_close(&shared->lock);
 }
 
 int boots_end(boot_hold hold, int whole, apr_off_t most, boot_row *copy)
 {
-    boot_row *boot;
+    boot_row *boot = open_held(hold);
     int is_ours;
 
-    if (hold.row < 0 || book_open(&shared->lock) == BOOK_CLOSED)
+    if (!boot)
         return 0;
-    boot = held(hold);
     /* A download that its node gave up by starting over is BOOT_SHORT already. */
-    is_ours = boot && (boot->state == BOOT_RUNNING || boot->state == BOOT_SHORT);
+    is_ours = boot->state == BOOT_RUNNING || boot->state == BOOT_SHORT;
     if (is_ours) {
         touch(boot);
         is_ours = end_boot(boot, whole, most, copy);
@@ -411,7 +421,7 @@ void boots_recall(const boot_row *boot)
 
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return;
-    recalled = begin_boot(boot->entrypoint, boot->node, boot->client, boot->digest);
+    recalled = begin_boot(NULL, boot->entrypoint, boot->node, boot->client, boot->digest);
     if (recalled) {
         apr_cpystrn(recalled->signer, boot->signer, sizeof(recalled->signer));
         recalled->answer = boot->answer;
@@ -429,77 +439,55 @@ void boots_recall(const boot_row *boot)
 
 /* ------------------------------------------------------------------ what is known of a node */
 
-/* A copy of the boot that a download of this node goes on with; 0: none is known. */
-static int copy_of_boot(int entrypoint, const char *node, const char *client, int resumed,
-                        boot_row *copy)
+void boots_find(int entrypoint, const char *node, const char *client, int resumed,
+                known_node *known)
 {
     const boot_row *found;
 
+    memset(known, 0, sizeof(*known));
     if (book_open(&shared->lock) == BOOK_CLOSED)
-        return 0;
-    if ((found = find_boot(entrypoint, node, client, resumed, 0)))
-        *copy = *found;
+        return;
+    if ((found = find_boot(entrypoint, node, client, resumed, 0, known)))
+        known->boot = *found;
     book_close(&shared->lock);
-    return found != NULL;
+    known->is_part = found && (resumed || known->boot.state == BOOT_SIGNED);
+    known->is_signers = found && strcmp(known->boot.signer, client) == 0;
 }
 
-int boots_know(int entrypoint, const char *node, const char *client)
+int boots_changed(const known_node *known, const char *digest)
 {
-    int are_known;
-
-    if (book_open(&shared->lock) == BOOK_CLOSED)
-        return 0;
-    are_known = is_known(entrypoint, node, client);
-    book_close(&shared->lock);
-    return are_known;
+    return known->is_part && known->boot.digest[0]
+           && strncmp(known->boot.digest, digest, DIGEST_SHOWN) != 0;
 }
 
-int boots_took_signature(int entrypoint, const char *node, const char *client)
+const char *boots_vouched(const known_node *known)
 {
-    int i, took = 0;
+    const boot_row *boot = &known->boot;
+
+    return known->is_part && known->is_signers && boot->digest[DIGEST_SHOWN]
+           && (boot->state == BOOT_RUNNING || age_of(boot) < BOOT_SILENT) ? boot->digest : NULL;
+}
+
+apr_uint64_t boots_held_fetch(const known_node *known)
+{
+    return known->boot.fetch && fetches_fate(known->boot.fetch) != FATE_PUBLISHED
+           ? known->boot.fetch : 0;
+}
+
+int boots_know_client(int entrypoint, const char *client)
+{
+    int are_known = 0, i;
 
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return 0;
-    for (i = 0; i < shared->used && !took; i++) {
+    for (i = 0; i < shared->used && !are_known; i++) {
         const boot_row *boot = &shared->rows[i];
 
-        took = boot->state != BOOT_FREE && boot->entrypoint == entrypoint
-               && strcmp(boot->node, node) == 0 && strcmp(boot->signer, client) == 0
-               && age_of(boot) < BOOT_FORGOTTEN;
+        are_known = boot->state != BOOT_FREE && boot->entrypoint == entrypoint
+                    && !boot->is_strangers && strcmp(boot->client, client) == 0;
     }
     book_close(&shared->lock);
-    return took;
-}
-
-int boots_changed(int entrypoint, const char *node, const char *client, const char *digest,
-                  int resumed)
-{
-    boot_row boot;
-
-    return copy_of_boot(entrypoint, node, client, resumed, &boot) && boot.digest[0]
-           && (resumed || boot.state == BOOT_SIGNED)
-           && strncmp(boot.digest, digest, DIGEST_SHOWN) != 0;
-}
-
-const char *boots_digest(apr_pool_t *p, int entrypoint, const char *node, const char *client,
-                         int resumed, int *is_file)
-{
-    boot_row boot;
-
-    if (!copy_of_boot(entrypoint, node, client, resumed, &boot) || !boot.digest[DIGEST_SHOWN]
-        || !(resumed || boot.state == BOOT_SIGNED) || strcmp(boot.signer, client) != 0
-        || (boot.state != BOOT_RUNNING && age_of(&boot) >= BOOT_SILENT))
-        return NULL;
-    *is_file = boot.is_file;
-    return apr_pstrdup(p, boot.digest);
-}
-
-apr_uint64_t boots_held_fetch(int entrypoint, const char *node, const char *client)
-{
-    boot_row boot;
-
-    return copy_of_boot(entrypoint, node, client, 1, &boot) && boot.fetch
-           && fetches_fate(boot.fetch) != FATE_PUBLISHED ? boot.fetch : 0;
+    return are_known;
 }
 
 /* ------------------------------------------------------------------ lists */

@@ -54,11 +54,19 @@ typedef struct {
     char signer[46];                    /* the address that took its boot.sig; "": none did */
 } boot_row;
 
-/* A request's hold on a boot; it loses it when another request of the node takes over. */
+/* A request's hold on a boot, 0: none; it loses it when another request of the node takes over. */
+typedef apr_uint64_t boot_hold;
+
+/* What is known of a node when a client asks for a file of it, copied at that moment. */
 typedef struct {
-    int row;                            /* -1: none */
-    unsigned generation;
-} boot_hold;
+    boot_row boot;              /* that a download, new or resumed, goes on with; BOOT_FREE: none */
+    int is_part;                /* the download is part of that boot, rather than of the next one */
+    int is_signers;             /* the client's address took that boot's boot.sig */
+    int is_known;               /* the node has had a boot.sig, at whatever address */
+    int is_known_here;          /* likewise, at the client's address */
+    int took_signature;         /* a boot goes on, or has just ended, whose boot.sig the client's
+                                 * address took */
+} known_node;
 
 /* Find the table that an earlier call, before a restart, made, or make it; called in
  * post_config. */
@@ -90,27 +98,24 @@ void boots_progress(boot_hold hold, apr_off_t position);
  * taken over, or it was a stranger's. */
 int boots_end(boot_hold hold, int whole, apr_off_t most, boot_row *copy);
 
-/* Is this node, or with NULL any, known at this address, or with NULL at any: has it had a boot.sig
- * there? */
-int boots_know(int entrypoint, const char *node, const char *client);
+/* Find out what is known of this node for a download of this client, new or resumed: all at once,
+ * as each look takes the book and goes through the table. */
+void boots_find(int entrypoint, const char *node, const char *client, int resumed,
+                known_node *known);
 
-/* Does a boot of this node go on, or has just ended, whose boot.sig this address took? */
-int boots_took_signature(int entrypoint, const char *node, const char *client);
+/* Did the boot that the download is part of begin with a boot.sig of another digest? */
+int boots_changed(const known_node *known, const char *digest);
 
-/* Has the node begun the boot that this download, new or resumed, is part of with a boot.sig of
- * another digest? */
-int boots_changed(int entrypoint, const char *node, const char *client, const char *digest,
-                  int resumed);
-
-/* The digest in the boot.sig that this client got for the node, and that this download, new or
- * resumed, is to have, in p; NULL: it got none, or nothing was heard of that boot for BOOT_SILENT.
- * *is_file: it was a file on the WalT server. */
-const char *boots_digest(apr_pool_t *p, int entrypoint, const char *node, const char *client,
-                         int resumed, int *is_file);
+/* The digest in the boot.sig that the client got for the node, and that the download is to have,
+ * as long as *known is; NULL: it got none, or nothing was heard of that boot for BOOT_SILENT. */
+const char *boots_vouched(const known_node *known);
 
 /* The fetch that the bytes came of which a node holds that resumes its download; 0: they are
  * verified, as far as anybody knows. */
-apr_uint64_t boots_held_fetch(int entrypoint, const char *node, const char *client);
+apr_uint64_t boots_held_fetch(const known_node *known);
+
+/* Has any node had a boot.sig at this address? */
+int boots_know_client(int entrypoint, const char *client);
 
 /*
  * This process has died: end the next boot, from row *row on, that it was sending.  Fills *copy and

@@ -148,14 +148,17 @@ static apr_status_t free_hash(void *hash)
 /* A whole file is about to pass.  If it is an image, and known what was signed, it is compared. */
 static void begin_to_compare(request_rec *r, relay *state, walt_vpn_request *request)
 {
-    int is_file;
+    known_node known;
 
     if (request->boot.file != BOOT_FILE_IMG)
         return;
     boot_watch_fetch(request, FETCH_RELAYED);
-    state->digest = request->digest ? request->digest
-                    : boots_digest(r->pool, request->entrypoint->place, request->boot.node,
-                                   r->useragent_ip, request->resume_from > 0, &is_file);
+    state->digest = request->digest;
+    if (!state->digest) {
+        boots_find(request->entrypoint->place, request->boot.node, r->useragent_ip,
+                   request->resume_from > 0, &known);
+        state->digest = apr_pstrdup(r->pool, boots_vouched(&known));
+    }
     if (r->status != HTTP_OK || !state->digest || !(state->hash = EVP_MD_CTX_new()))
         return;
     apr_pool_cleanup_register(r->pool, state->hash, free_hash, apr_pool_cleanup_null);

@@ -187,7 +187,7 @@ typedef struct watch {
     int begun;                  /* its head has passed */
     int counted;                /* among the answers of its entrypoint, */
     walt_vpn_answer counted_as; /* as this one */
-    boot_hold hold;             /* of the boot that it is part of; row -1: of none */
+    boot_hold hold;             /* of the boot that it is part of */
     apr_off_t from;             /* first byte of the file that is sent */
     apr_off_t announced;        /* bytes of body that the head announces; -1: it does not */
     apr_off_t passed;           /* bytes of body that have passed on */
@@ -268,7 +268,7 @@ static void pass_mark(void *data)
     watch *watch = mark->owner->watch;
 
     if (watch && !mark->owner->c->aborted) {
-        apr_off_t waiting = watch->hold.row < 0 ? 0 : on_its_way(mark->owner->c);
+        apr_off_t waiting = watch->hold ? on_its_way(mark->owner->c) : 0;
 
         watch->written = mark->at;
         watch->arrived = mark->at > waiting ? mark->at - waiting : 0;
@@ -415,7 +415,6 @@ static void walt_vpn_watch(request_rec *r)
     owner->watch = request->watch = apr_pcalloc(r->pool, sizeof(watch));
     owner->users = 1;
     request->watch->owner = owner;
-    request->watch->hold.row = -1;
     request->watch->counters = counters_of(r);
     apr_pool_cleanup_register(r->pool, owner, forget_watch, apr_pool_cleanup_null);
     ap_add_output_filter_handle(watch_filter, NULL, r, r->connection);
@@ -462,7 +461,7 @@ static void count_unknown(request_rec *r, const walt_vpn_request *request)
 {
     unsigned count;
 
-    if (is_browsers(r) || boots_know(request->entrypoint->place, NULL, r->useragent_ip))
+    if (is_browsers(r) || boots_know_client(request->entrypoint->place, r->useragent_ip))
         return;
     count = 1 + troubles_refused_before(apr_pstrcat(r->pool, r->useragent_ip, " invents", NULL));
     if (count % UNKNOWN_TOGETHER == 0)
@@ -503,18 +502,19 @@ static void warn_of_error(request_rec *r, const walt_vpn_request *request)
     const char *reason = apr_table_get(r->subprocess_env, "WALT_VPN_REASON");
     int is_image = request->boot.file == BOOT_FILE_IMG;
     int place = request->entrypoint->place;
-    int is_known = boots_know(place, request->boot.node, r->useragent_ip);
+    known_node known;
 
+    boots_find(place, request->boot.node, r->useragent_ip, 0, &known);
     if (!is_image && !request->sent_away)
-        counters_of(r)->boots[is_known ? RESULT_UNSIGNED : RESULT_UNKNOWN]++;
+        counters_of(r)->boots[known.is_known_here ? RESULT_UNSIGNED : RESULT_UNKNOWN]++;
     /* It was told of these bytes already, with the reason. */
     if (request->fetch == FETCH_WRONG && request->answer == WALT_VPN_REFUSED)
         return;
     /* What a stranger asks for in a node's name is no trouble of the node's. */
-    if (!is_known && boots_know(place, request->boot.node, NULL))
+    if (known.is_known && !known.is_known_here)
         return;
     boots_failed(place, request->boot.node, r->useragent_ip, r->status);
-    warn_of_node(r, request, is_known, (unsigned)r->status + (is_image ? TROUBLE_IMG : 0),
+    warn_of_node(r, request, known.is_known_here, (unsigned)r->status + (is_image ? TROUBLE_IMG : 0),
                  apr_psprintf(r->pool, "%s was answered with %d%s%s",
                               boot_file_names[request->boot.file], r->status,
                               reason ? ": " : "", reason ? reason : ""));
@@ -641,13 +641,13 @@ static int walt_vpn_log_transaction(request_rec *r)
     if (watch && r->connection->master)
         watch->arrived = watch->written = watch->passed;
     complete_answer(r, request);
-    if (watch && watch->hold.row >= 0)
+    if (watch && watch->hold)
         end_download(r, request, watch);
     else if (request->boot.node[0] && !request->is_strangers && ap_is_HTTP_ERROR(r->status)
              && !r->header_only)        /* no node asks HEAD */
         warn_of_error(r, request);
     count_request(r, request);
-    if (watch && watch->hold.row >= 0)
+    if (watch && watch->hold)
         boot_memory_keep(request->entrypoint, KEEP_AGAIN);
     return OK;
 }
