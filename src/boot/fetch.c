@@ -50,7 +50,7 @@ typedef struct {
     const apr_sockaddr_t *client_addr;  /* on whose behalf it is asked for */
     const char *client_ip;
     const char *digest;
-    fetch_hold hold;
+    apr_uint64_t id;            /* of the fetch as everybody knows it; 0: there was no row */
     open_folder open;
     image_part part;
     fetch_step step;            /* NULL: nobody waits in this thread */
@@ -74,7 +74,7 @@ static void note_file(fetch *its)
     struct stat st;
 
     if (fstat(its->part.fd, &st) == 0)
-        fetches_file(its->hold, st.st_dev, st.st_ino, its->part.size, its->part.written);
+        fetches_file(its->id, st.st_dev, st.st_ino, its->part.size, its->part.written);
 }
 
 /* Go on as another fetch, in a new file with the first bytes of the old one. */
@@ -82,9 +82,9 @@ static apr_status_t begin_anew(fetch *its, apr_off_t keep)
 {
     apr_off_t size = its->part.size;
 
-    its->hold = fetches_begin_anew(its->hold);
+    its->id = fetches_begin_anew(its->id);
     its->reached = keep;
-    if (its->hold.row < 0 || image_part_begin_anew(&its->part, keep) != APR_SUCCESS
+    if (!its->id || image_part_begin_anew(&its->part, keep) != APR_SUCCESS
         || (size > 0 && image_part_begin(&its->part, size, keep) != APR_SUCCESS)) {
         its->fate = FATE_NO_ROOM;
         return APR_ENOSPC;
@@ -186,9 +186,11 @@ static apr_status_t take_bytes(fetch *its, const char *bytes, apr_size_t length)
  * for? */
 static int is_to_be_left(const fetch *its)
 {
+    fetch_row row;
+
     return crew_is_leaving
-           || (its->part.evicted > 0
-               && apr_time_now() - fetches_wanted(its->hold) >= UNWANTED);
+           || (its->part.evicted > 0 && fetches_look(its->id, &row)
+               && apr_time_now() - row.wanted >= UNWANTED);
 }
 
 /* Bytes have come, or a pause has begun: tell whoever follows. */
@@ -199,7 +201,7 @@ static void tell(fetch *its)
         its->moved = waiting_clock();
         its->fruitless = 0;
     }
-    fetches_progress(its->hold, its->part.written, its->part.position);
+    fetches_progress(its->id, its->part.written, its->part.position);
     if (its->step)
         its->step(its->data);
 }
@@ -259,8 +261,6 @@ static void meet_wrong_image(fetch *its, const char *found)
 {
     counters_at(its->entrypoint->place)->mismatches++;
     if (strcmp(its->wrong, found) == 0) {
-        image_part_remove(&its->part);
-        fetches_mismatch(its->hold, found);
         its->fate = FATE_MISMATCH;
         return;
     }
@@ -379,12 +379,13 @@ static int is_needed(void *data)
 {
     fetch *its = data;
     apr_time_t since = apr_time_now();
+    fetch_row row;
     int looks;
 
     for (looks = 0; looks < NEED_LOOKS; looks++) {
         if (its->step)
             its->step(its->data);
-        if (its->was_needed || fetches_needed(its->hold, since))
+        if (its->was_needed || (fetches_look(its->id, &row) && row.needed >= since))
             return its->was_needed = 1;
         apr_sleep(NEED_PAUSE);
     }
@@ -407,7 +408,7 @@ static int open_part(fetch *its)
         return 0;
     its->reached = its->part.written;
     /* Nodes hold bytes that the file does not have: it is another's, or somebody has emptied it. */
-    if (fetches_follow(its->hold, &row) && row.written > its->part.written)
+    if (fetches_look(its->id, &row) && row.written > its->part.written)
         return begin_anew(its, 0) == APR_SUCCESS;
     return 1;
 }
@@ -447,7 +448,7 @@ static void run(apr_pool_t *pool, void *data)
         else
             see_through(its);
     }
-    fetches_end(its->hold, its->fate);
+    fetches_end(its->id, its->fate, its->wrong);
     if (its->step)
         its->step(its->data);
     if (its->fate == FATE_PUBLISHED && its->part.fd >= 0)
@@ -467,7 +468,7 @@ static void run_in_crew(apr_pool_t *pool, void *data)
 }
 
 /* Copy what the fetch needs of r. */
-static fetch *make_fetch(request_rec *r, apr_pool_t *pool, const char *digest, fetch_hold hold)
+static fetch *make_fetch(request_rec *r, apr_pool_t *pool, const char *digest, apr_uint64_t id)
 {
     const walt_vpn_request *request = walt_vpn_request_of(r);
     fetch *its = apr_pcalloc(pool, sizeof(*its));
@@ -480,21 +481,21 @@ static fetch *make_fetch(request_rec *r, apr_pool_t *pool, const char *digest, f
     if (apr_sockaddr_info_copy(&client, r->useragent_addr, pool) == APR_SUCCESS)
         its->client_addr = client;
     its->digest = apr_pstrdup(pool, digest);
-    its->hold = hold;
+    its->id = id;
     its->open.fd = -1;
     return its;
 }
 
-void image_fetch(request_rec *r, const char *digest, fetch_hold hold, fetch_step step, void *data)
+void image_fetch(request_rec *r, const char *digest, apr_uint64_t id, fetch_step step, void *data)
 {
     apr_pool_t *pool;
     fetch *its;
 
     if (own_pool_make(&pool, "walt_vpn fetch") != APR_SUCCESS) {
-        fetches_end(hold, FATE_NO_ROOM);
+        fetches_end(id, FATE_NO_ROOM, "");
         return;
     }
-    its = make_fetch(r, pool, digest, hold);
+    its = make_fetch(r, pool, digest, id);
     if (crew_start(run_in_crew, its) == APR_SUCCESS)
         return;
     its->step = step;

@@ -138,7 +138,6 @@ static image_sender *make_sender(request_rec *r, walt_vpn_request *request, cons
     sender->digest = digest;
     sender->size = size;
     sender->at = request->resume_from;
-    sender->hold.row = -1;
     sender->bb = apr_brigade_create(r->pool, r->connection->bucket_alloc);
     return sender;
 }
@@ -175,12 +174,13 @@ static int open_growing(image_sender *sender, const fetch_row *row)
            && st.st_size >= row->written;
 }
 
-image_sender *image_sender_follow(request_rec *r, walt_vpn_request *request, fetch_hold hold,
+image_sender *image_sender_follow(request_rec *r, walt_vpn_request *request, int needs,
                                   const fetch_row *row)
 {
     image_sender *sender = make_sender(r, request, apr_pstrdup(r->pool, row->digest), row->size);
 
-    sender->hold = hold;
+    sender->fetch = row->id;
+    sender->needs = needs;
     return open_growing(sender, row) ? sender : NULL;
 }
 
@@ -190,9 +190,9 @@ static apr_off_t available(image_sender *sender)
     apr_off_t most = sender->size > HELD_BACK ? sender->size - HELD_BACK : 0;
     fetch_row row;
 
-    if (sender->hold.row < 0)
+    if (!sender->fetch)
         return sender->size;
-    if (!fetches_follow(sender->hold, &row))
+    if (!fetches_follow(sender->fetch, sender->needs, &row))
         return -1;
     boot_watch_fetch(sender->request, row.fate == FATE_PUBLISHED ? 0 : row.id);
     sender->is_orphaned = row.fate == FATE_ORPHANED;

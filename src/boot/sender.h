@@ -23,7 +23,8 @@ typedef struct {
     walt_vpn_request *request;
     const char *digest;
     apr_file_t *file;           /* in the connection's pool, closed when r->pool goes */
-    fetch_hold hold;            /* of its fetch; row -1: the image is verified */
+    apr_uint64_t fetch;         /* of which it is; 0: the image is verified */
+    int needs;                  /* images may be evicted for it */
     apr_off_t size;             /* bytes of the image */
     apr_off_t at;               /* the next one to pass on */
     apr_bucket_brigade *bb;     /* for what is passed on, used again and again */
@@ -40,9 +41,9 @@ int image_sender_send(request_rec *r, walt_vpn_request *request, const image *fo
 /* May r be sent an image piece by piece?  Only the plain way of a node is sound for that. */
 int image_sender_can_grow(const request_rec *r, const walt_vpn_request *request);
 
-/* Begin to send an image while it is fetched; row is its fetch as of now.  NULL: its file can't be
- * opened. */
-image_sender *image_sender_follow(request_rec *r, walt_vpn_request *request, fetch_hold hold,
+/* Begin to send an image that is fetched, which is row as of now, and for which others may be
+ * evicted if the node needs it.  NULL: its file can't be opened. */
+image_sender *image_sender_follow(request_rec *r, walt_vpn_request *request, int needs,
                                   const fetch_row *row);
 
 /* Begin to send a verified image piece by piece. */

@@ -136,21 +136,21 @@ static visit_state send_cached(visit *its, const image *found)
 /* What the WalT server has is not the image that its boot.sig vouches for. */
 static visit_state end_mismatched(visit *its)
 {
-    char found[IMAGE_DIGEST_LENGTH + 1] = "";
+    fetch_row row;
 
-    (void)fetches_mismatched(its->request->entrypoint->folder->root, its->digest, found);
-    boot_watch_mismatch(its->r, its->digest, found);
+    if (!fetches_look(its->fetch, &row))
+        row.found[0] = '\0';
+    boot_watch_mismatch(its->r, its->digest, row.found);
     return end(its, headers_error(its->request, HTTP_NOT_FOUND));
 }
 
 /* Is the fetch that is followed to be looked at? */
 static int is_fetch_ready(const visit *its)
 {
-    fetch_hold hold = its->hold;
+    int needs = its->needs && is_there(its->r->connection);
     fetch_row row;
 
-    hold.needs = hold.needs && is_there(its->r->connection);
-    return !fetches_follow(hold, &row) || row.fate != FATE_UNDER_WAY
+    return !fetches_follow(its->fetch, needs, &row) || row.fate != FATE_UNDER_WAY
            || (its->can_grow && row.size > 0);
 }
 
@@ -168,10 +168,10 @@ static void step(void *data)
 }
 
 /* The fetch is this visit's to begin. */
-static void fetch_image(visit *its, fetch_hold hold)
+static void fetch_image(visit *its, apr_uint64_t fetch)
 {
     its->has_fetched = 1;
-    image_fetch(its->r, its->digest, hold, step, its);
+    image_fetch(its->r, its->digest, fetch, step, its);
 }
 
 /* Find the image in the folder, or follow its fetch, which is begun if need be. */
@@ -191,10 +191,11 @@ static visit_state find_image(visit *its)
         boot_watch_refuse(its->r, REASON_HUNG_UP);
         return end(its, relay_give_up(its->r, 0));
     }
-    claim = fetches_claim(entrypoint->place, entrypoint->folder->root, its->digest, &its->hold);
-    if (held && (claim == CLAIM_NO_ROOM || claim == CLAIM_MISMATCH || held != its->hold.id)) {
+    claim = fetches_claim(entrypoint->place, entrypoint->folder->root, its->digest,
+                          &its->fetch);
+    if (held && (claim == CLAIM_NO_ROOM || claim == CLAIM_MISMATCH || held != its->fetch)) {
         if (claim == CLAIM_OURS)
-            fetches_end(its->hold, FATE_ORPHANED);
+            fetches_end(its->fetch, FATE_ORPHANED, "");
         boot_watch_refuse(its->r, REASON_FAILED_FETCH);
         return end(its, HTTP_NOT_FOUND);
     }
@@ -203,10 +204,10 @@ static visit_state find_image(visit *its)
     if (claim == CLAIM_NO_ROOM)
         return end(its, DECLINED);
     its->state = VISIT_FOLLOWS;
-    its->hold.needs = its->known.took_signature;
+    its->needs = its->known.took_signature;
     boot_watch_answer(its->r, claim == CLAIM_OURS ? WALT_VPN_FETCHED : WALT_VPN_STREAMED, NULL);
     if (claim == CLAIM_OURS)
-        fetch_image(its, its->hold);
+        fetch_image(its, its->fetch);
     return its->state;
 }
 
@@ -264,13 +265,13 @@ static visit_state look_at_fetch(visit *its)
 {
     fetch_row row;
 
-    if (!fetches_follow(its->hold, &row))
+    if (!fetches_follow(its->fetch, its->needs, &row))
         row.fate = FATE_BROKEN;
     switch (row.fate) {
     case FATE_UNDER_WAY:
         if (!its->can_grow || row.size == 0)
             return its->state;
-        its->sender = image_sender_follow(its->r, its->request, its->hold, &row);
+        its->sender = image_sender_follow(its->r, its->request, its->needs, &row);
         if (!its->sender) {     /* it has just ended, or no file can be opened: wait for it */
             its->can_grow = 0;
             return its->state;
@@ -309,16 +310,16 @@ static visit_state state_of(visit *its)
 static visit_state go_on_with_fetch(visit *its)
 {
     const walt_vpn_entrypoint *entrypoint = its->request->entrypoint;
-    fetch_hold hold;
+    apr_uint64_t fetch;
 
     its->sender->is_orphaned = 0;
     if (its->has_fetched) {     /* this one's node has another image by now, and nobody went on */
         its->sender->state = SENDER_BROKEN;
         return state_of(its);
     }
-    if (fetches_claim(entrypoint->place, entrypoint->folder->root, its->digest, &hold)
+    if (fetches_claim(entrypoint->place, entrypoint->folder->root, its->digest, &fetch)
         == CLAIM_OURS)
-        fetch_image(its, hold);
+        fetch_image(its, fetch);
     return its->state;
 }
 
@@ -366,7 +367,6 @@ visit *visit_begin(request_rec *r, walt_vpn_request *request)
 
     its->r = r;
     its->request = request;
-    its->hold.row = -1;
     boot_signature_begin(&its->signature, r->pool, request->entrypoint, request->boot.node,
                          r->useragent_addr, r->useragent_ip);
     if (request->boot.file == BOOT_FILE_IMG)

@@ -28,7 +28,8 @@ typedef struct {
     question_turn *turn;        /* NULL: it does not stand in the line */
     apr_time_t look_at;         /* when it stands in the line again, after a 404; 0: it had none */
     const char *digest;         /* of the image that the node needs; NULL: not known yet */
-    fetch_hold hold;            /* of the fetch that it follows */
+    apr_uint64_t fetch;         /* that it follows */
+    int needs;                  /* images may be evicted for it */
     image_sender *sender;       /* NULL: there is none yet */
     int can_grow;               /* it can be sent an image piece by piece */
     int has_waited;             /* it has waited for a fetch to end */

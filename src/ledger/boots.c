@@ -470,8 +470,10 @@ const char *boots_vouched(const known_node *known)
 
 apr_uint64_t boots_held_fetch(const known_node *known)
 {
-    return known->boot.fetch && fetches_fate(known->boot.fetch) != FATE_PUBLISHED
-           ? known->boot.fetch : 0;
+    fetch_row fetch;
+
+    return fetches_look(known->boot.fetch, &fetch) && fetch.fate == FATE_PUBLISHED
+           ? 0 : known->boot.fetch;
 }
 
 int boots_know_client(int entrypoint, const char *client)

@@ -18,11 +18,11 @@
 #include <unistd.h>
 
 /* Counts the changes of what the bytes mean. */
-#define LAYOUT 3
+#define LAYOUT 4
 
 typedef struct {
     book lock;
-    apr_uint64_t last_id;
+    apr_uint64_t begun;         /* fetches, ever */
     fetch_row rows[FETCH_ROWS];
 } table;
 
@@ -43,13 +43,6 @@ static apr_uint64_t hash_of(const char *folder)
     apr_ssize_t length = APR_HASH_KEY_STRING;
 
     return apr_hashfunc_default(folder, &length);
-}
-
-static fetch_row *held(fetch_hold hold)
-{
-    fetch_row *fetch = hold.row < 0 ? NULL : &shared->rows[hold.row];
-
-    return fetch && fetch->id == hold.id ? fetch : NULL;
 }
 
 static int has_ended(const fetch_row *fetch)
@@ -103,11 +96,6 @@ static fetch_row *free_row(void)
     return oldest;
 }
 
-static fetch_hold hold_of(const fetch_row *fetch)
-{
-    return (fetch_hold){ (int)(fetch - shared->rows), fetch->id, 0 };
-}
-
 /* This process fetches the image into a new file.  NULL: there is no row. */
 static fetch_row *begin(int entrypoint, apr_uint64_t folder, const char *digest)
 {
@@ -116,7 +104,7 @@ static fetch_row *begin(int entrypoint, apr_uint64_t folder, const char *digest)
     if (!fetch)
         return NULL;
     memset(fetch, 0, sizeof(*fetch));
-    fetch->id = ++shared->last_id;
+    fetch->id = ++shared->begun * FETCH_ROWS + (apr_uint64_t)(fetch - shared->rows);
     fetch->entrypoint = entrypoint;
     fetch->folder = folder;
     apr_cpystrn(fetch->digest, digest, sizeof(fetch->digest));
@@ -126,16 +114,29 @@ static fetch_row *begin(int entrypoint, apr_uint64_t folder, const char *digest)
     return fetch;
 }
 
+/* Open the book at the row of this fetch.  NULL, and the book is closed: it is forgotten. */
+static fetch_row *open_row(apr_uint64_t id)
+{
+    fetch_row *fetch = &shared->rows[id % FETCH_ROWS];
+
+    if (!id || book_open(&shared->lock) == BOOK_CLOSED)
+        return NULL;
+    if (fetch->id == id)
+        return fetch;
+    book_close(&shared->lock);
+    return NULL;
+}
+
 /* ------------------------------------------------------------------ claiming and following */
 
 fetch_claim fetches_claim(int entrypoint, const char *folder, const char *digest,
-                          fetch_hold *hold)
+                          apr_uint64_t *id)
 {
     apr_time_t now = apr_time_now();
     fetch_claim claim = CLAIM_OURS;
     fetch_row *fetch;
 
-    *hold = (fetch_hold){ -1, 0, 0 };
+    *id = 0;
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return CLAIM_NO_ROOM;
     fetch = find(hash_of(folder), digest);
@@ -153,173 +154,102 @@ fetch_claim fetches_claim(int entrypoint, const char *folder, const char *digest
     else if (!(fetch = begin(entrypoint, hash_of(folder), digest))) {
         claim = CLAIM_NO_ROOM;
     }
-    if (claim == CLAIM_OURS || claim == CLAIM_FOLLOW) {
+    if (fetch) {
         fetch->wanted = now;
-        *hold = hold_of(fetch);
+        *id = fetch->id;
     }
     book_close(&shared->lock);
     return claim;
 }
 
-int fetches_follow(fetch_hold hold, fetch_row *copy)
+int fetches_look(apr_uint64_t id, fetch_row *copy)
 {
-    fetch_row *fetch;
+    const fetch_row *fetch = open_row(id);
 
-    if (book_open(&shared->lock) == BOOK_CLOSED)
+    if (!fetch)
         return 0;
-    if ((fetch = held(hold))) {
-        fetch->wanted = apr_time_now();
-        if (hold.needs)
-            fetch->needed = fetch->wanted;
-        *copy = *fetch;
-    }
+    *copy = *fetch;
     book_close(&shared->lock);
-    return fetch != NULL;
+    return 1;
 }
 
-fetch_fate fetches_fate(apr_uint64_t id)
+int fetches_follow(apr_uint64_t id, int needs, fetch_row *copy)
 {
-    fetch_fate fate = FATE_FREE;
-    int i;
+    fetch_row *fetch = open_row(id);
 
-    if (id == 0 || book_open(&shared->lock) == BOOK_CLOSED)
-        return FATE_FREE;
-    for (i = 0; i < FETCH_ROWS; i++) {
-        if (shared->rows[i].id == id)
-            fate = shared->rows[i].fate;
-    }
+    if (!fetch)
+        return 0;
+    fetch->wanted = apr_time_now();
+    if (needs)
+        fetch->needed = fetch->wanted;
+    *copy = *fetch;
     book_close(&shared->lock);
-    return fate;
+    return 1;
 }
 
 /* ------------------------------------------------------------------ fetching */
 
-void fetches_file(fetch_hold hold, dev_t device, ino_t inode, apr_off_t size, apr_off_t written)
+void fetches_file(apr_uint64_t id, dev_t device, ino_t inode, apr_off_t size, apr_off_t written)
 {
-    fetch_row *fetch;
+    fetch_row *fetch = open_row(id);
 
-    if (book_open(&shared->lock) == BOOK_CLOSED)
+    if (!fetch)
         return;
-    if ((fetch = held(hold))) {
-        fetch->device = device;
-        fetch->inode = inode;
-        fetch->size = size;
-        fetch->written = written;
-    }
+    fetch->device = device;
+    fetch->inode = inode;
+    fetch->size = size;
+    fetch->written = written;
     book_close(&shared->lock);
 }
 
-void fetches_progress(fetch_hold hold, apr_off_t written, apr_off_t position)
+void fetches_progress(apr_uint64_t id, apr_off_t written, apr_off_t position)
 {
-    fetch_row *fetch;
+    fetch_row *fetch = open_row(id);
 
-    if (book_open(&shared->lock) == BOOK_CLOSED)
+    if (!fetch)
         return;
-    if ((fetch = held(hold))) {
-        fetch->written = written;
-        fetch->position = position;
-        fetch->moved = apr_time_now();
-    }
+    fetch->written = written;
+    fetch->position = position;
+    fetch->moved = apr_time_now();
     book_close(&shared->lock);
 }
 
-apr_time_t fetches_wanted(fetch_hold hold)
+void fetches_end(apr_uint64_t id, fetch_fate fate, const char *found)
 {
-    const fetch_row *fetch;
-    apr_time_t wanted = 0;
+    fetch_row *fetch = open_row(id);
 
-    if (book_open(&shared->lock) == BOOK_CLOSED)
-        return apr_time_now();
-    if ((fetch = held(hold)))
-        wanted = fetch->wanted;
+    if (!fetch)
+        return;
+    apr_cpystrn(fetch->found, found, sizeof(fetch->found));
+    fetch->fate = fate;
+    fetch->process = 0;
+    fetch->moved = apr_time_now();
     book_close(&shared->lock);
-    return wanted;
 }
 
-int fetches_needed(fetch_hold hold, apr_time_t since)
+apr_uint64_t fetches_begin_anew(apr_uint64_t id)
 {
-    const fetch_row *fetch;
-    int is_needed;
+    fetch_row *fetch = open_row(id), *next;
 
-    if (book_open(&shared->lock) == BOOK_CLOSED)
+    if (!fetch)
         return 0;
-    is_needed = (fetch = held(hold)) && fetch->needed >= since;
+    fetch->fate = FATE_BROKEN;
+    fetch->moved = apr_time_now();
+    next = begin(fetch->entrypoint, fetch->folder, fetch->digest);
+    if (next)
+        next->wanted = fetch->wanted;
     book_close(&shared->lock);
-    return is_needed;
-}
-
-void fetches_end(fetch_hold hold, fetch_fate fate)
-{
-    fetch_row *fetch;
-
-    if (book_open(&shared->lock) == BOOK_CLOSED)
-        return;
-    if ((fetch = held(hold)) && !has_ended(fetch)) {
-        fetch->fate = fate;
-        fetch->process = 0;
-        fetch->moved = apr_time_now();
-    }
-    book_close(&shared->lock);
-}
-
-void fetches_mismatch(fetch_hold hold, const char *found)
-{
-    fetch_row *fetch;
-
-    if (book_open(&shared->lock) == BOOK_CLOSED)
-        return;
-    if ((fetch = held(hold))) {
-        apr_cpystrn(fetch->found, found, sizeof(fetch->found));
-        fetch->fate = FATE_MISMATCH;
-        fetch->process = 0;
-        fetch->moved = apr_time_now();
-    }
-    book_close(&shared->lock);
-}
-
-int fetches_mismatched(const char *folder, const char *digest, char *found)
-{
-    const fetch_row *fetch;
-    int is_known = 0;
-
-    if (book_open(&shared->lock) == BOOK_CLOSED)
-        return 0;
-    fetch = find(hash_of(folder), digest);
-    if (fetch && fetch->fate == FATE_MISMATCH && lasts(fetch, MISMATCH_LASTS)) {
-        apr_cpystrn(found, fetch->found, sizeof(fetch->found));
-        is_known = 1;
-    }
-    book_close(&shared->lock);
-    return is_known;
-}
-
-fetch_hold fetches_begin_anew(fetch_hold hold)
-{
-    fetch_hold anew = { -1, 0, 0 };
-    fetch_row *fetch, *next;
-
-    if (book_open(&shared->lock) == BOOK_CLOSED)
-        return anew;
-    if ((fetch = held(hold))) {
-        fetch->fate = FATE_BROKEN;
-        fetch->moved = apr_time_now();
-        if ((next = begin(fetch->entrypoint, fetch->folder, fetch->digest))) {
-            next->wanted = fetch->wanted;
-            anew = hold_of(next);
-        }
-    }
-    book_close(&shared->lock);
-    return anew;
+    return next ? next->id : 0;
 }
 
 /* ------------------------------------------------------------------ upkeep and pages */
 
-int fetches_bury(pid_t process)
+void fetches_bury(pid_t process)
 {
-    int i, buried = 0;
+    int i;
 
     if (book_open(&shared->lock) == BOOK_CLOSED)
-        return 0;
+        return;
     for (i = 0; i < FETCH_ROWS; i++) {
         fetch_row *fetch = &shared->rows[i];
 
@@ -328,10 +258,8 @@ int fetches_bury(pid_t process)
         fetch->fate = FATE_ORPHANED;
         fetch->process = 0;
         counters_at(fetch->entrypoint)->fetches[FETCH_BROKEN]++;    /* it could not count it */
-        buried++;
     }
     book_close(&shared->lock);
-    return buried;
 }
 
 void fetches_lost(const char *folder, const char *digest)

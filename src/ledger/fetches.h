@@ -30,7 +30,7 @@ typedef enum {
  * that brings other bytes than the try before is another fetch.
  */
 typedef struct {
-    apr_uint64_t id;            /* no two fetches have the same; 0: none */
+    apr_uint64_t id;            /* no two fetches have the same, and it tells the row; 0: none */
     fetch_fate fate;
     pid_t process;              /* of one under way */
     int entrypoint;             /* its place among the counters */
@@ -50,15 +50,8 @@ typedef struct {
     apr_uint64_t readers;       /* for the status page; not counted here */
 } fetch_row;
 
-/* Where a fetch stands in the table.  It is void when its row has been given to another fetch. */
-typedef struct {
-    int row;                    /* -1: none */
-    apr_uint64_t id;
-    int needs;                  /* images may be evicted for whoever has this */
-} fetch_hold;
-
-/* In place of a fetch.  The bytes are relayed, and compared if the first byte passes here.  They
- * were relayed and found wrong, so that no node is sent their rest. */
+/* The fetch of what is relayed: its bytes are compared as they pass, if the first one does; and of
+ * what was found wrong so, of which no node is sent the rest. */
 #define FETCH_RELAYED (~(apr_uint64_t)0)
 #define FETCH_WRONG (FETCH_RELAYED - 1)
 
@@ -73,49 +66,37 @@ typedef enum {
     CLAIM_NO_ROOM               /* no row is left */
 } fetch_claim;
 
-/* Claim the fetch of this image into this folder, or find out who has it.  *hold is set with
- * the first two; what it needs is for the caller to say. */
+/* Claim the fetch of this image into this folder, or find out who has it.  *id is the fetch that the
+ * answer is about; 0: there is none. */
 fetch_claim fetches_claim(int entrypoint, const char *folder, const char *digest,
-                          fetch_hold *hold);
+                          apr_uint64_t *id);
 
-/* A copy of a fetch, as of now; the caller wants the image.  0: it is forgotten. */
-int fetches_follow(fetch_hold hold, fetch_row *copy);
+/* A copy of a fetch, as of now.  0: it is forgotten. */
+int fetches_look(apr_uint64_t id, fetch_row *copy);
 
-/* What became of the fetch with this number; FATE_FREE: it is forgotten. */
-fetch_fate fetches_fate(apr_uint64_t id);
+/* Likewise, and the caller wants the image; others may be evicted for it if it needs it. */
+int fetches_follow(apr_uint64_t id, int needs, fetch_row *copy);
 
 /* ---- for the process that fetches */
 
-/* The fetch goes into this file, which has this size when it is whole, and so many bytes now. */
-void fetches_file(fetch_hold hold, dev_t device, ino_t inode, apr_off_t size, apr_off_t written);
+/* It goes into this file, which has this size when it is whole, and has so many bytes now. */
+void fetches_file(apr_uint64_t id, dev_t device, ino_t inode, apr_off_t size, apr_off_t written);
 
 /* So many bytes are in the file, and the try has come so far. */
-void fetches_progress(fetch_hold hold, apr_off_t written, apr_off_t position);
+void fetches_progress(apr_uint64_t id, apr_off_t written, apr_off_t position);
 
-/* When somebody wanted the image last; the caller's own looks do not count. */
-apr_time_t fetches_wanted(fetch_hold hold);
+/* The fetch is not under way any more, but what this says; with FATE_MISMATCH, this is the digest
+ * of what the WalT server has. */
+void fetches_end(apr_uint64_t id, fetch_fate fate, const char *found);
 
-/* Has somebody looked since then for whom images may be evicted? */
-int fetches_needed(fetch_hold hold, apr_time_t since);
-
-/* The fetch is not under way any more, but what this says; it may be said again. */
-void fetches_end(fetch_hold hold, fetch_fate fate);
-
-/* It ends with FATE_MISMATCH: what the WalT server has, has this digest. */
-void fetches_mismatch(fetch_hold hold, const char *found);
-
-/* The digest of what the WalT server had instead of this image, into found (65 bytes), if that was
- * found out so short a time ago that it is not asked for again; 0: it may be asked for. */
-int fetches_mismatched(const char *folder, const char *digest, char *found);
-
-/* The fetch is broken, and its process begins another one of the same image, in a new file.  The
- * hold on that; row -1: there is no row for it. */
-fetch_hold fetches_begin_anew(fetch_hold hold);
+/* The fetch is broken, and its process begins another one of the same image, in a new file: that
+ * one; 0: there is no row for it. */
+apr_uint64_t fetches_begin_anew(apr_uint64_t id);
 
 /* ---- for upkeep and pages */
 
-/* This process has died: its fetches are orphaned.  Returns how many. */
-int fetches_bury(pid_t process);
+/* This process has died: its fetches are orphaned. */
+void fetches_bury(pid_t process);
 
 /* The .part of this image was removed from this folder: nobody can go on with it. */
 void fetches_lost(const char *folder, const char *digest);

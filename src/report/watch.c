@@ -665,7 +665,7 @@ static void walt_vpn_child_status(server_rec *s, pid_t pid, ap_generation_t gene
     if (state != MPM_CHILD_EXITED)
         return;
     waiting_bury(pid);
-    (void)fetches_bury(pid);
+    fetches_bury(pid);
     if (apr_pool_create(&p, NULL) != APR_SUCCESS)
         return;
     while (boots_bury(pid, &row, &boot)) {
