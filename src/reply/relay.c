@@ -225,7 +225,7 @@ static apr_status_t begin_relay(ap_filter_t *f, relay *state, walt_vpn_request *
     return APR_SUCCESS;
 }
 
-/* Count a data bucket, and drop what the node holds already. */
+/* Count a data bucket.  One of unknown length becomes what was read of it, with the rest behind. */
 static apr_status_t count_bucket(relay *state, const walt_vpn_request *request,
                                  apr_bucket *bucket)
 {
@@ -241,15 +241,18 @@ static apr_status_t count_bucket(relay *state, const walt_vpn_request *request,
     state->received += (apr_off_t)length;
     if (request->boot.file != BOOT_FILE_SIG)        /* counted when it was asked for */
         boot_watch_received(request->entrypoint, (apr_off_t)length);
-    if (state->skip > 0) {
-        if (state->skip < (apr_off_t)length) {
-            apr_bucket_split(bucket, (apr_size_t)state->skip);
-            length = (apr_size_t)state->skip;
-        }
-        state->skip -= (apr_off_t)length;
-        apr_bucket_delete(bucket);
-    }
     return APR_SUCCESS;
+}
+
+/* Drop what the node holds already of a bucket that was counted. */
+static void drop_held(relay *state, apr_bucket *bucket)
+{
+    if (state->skip == 0)
+        return;
+    if (state->skip < (apr_off_t)bucket->length)
+        apr_bucket_split(bucket, (apr_size_t)state->skip);
+    state->skip -= (apr_off_t)bucket->length;
+    apr_bucket_delete(bucket);
 }
 
 /*
@@ -279,6 +282,8 @@ static apr_status_t walk_brigade(relay *state, const walt_vpn_request *request,
         }
         if (count_bucket(state, request, bucket) != APR_SUCCESS)
             return APR_EGENERAL;
+        next = APR_BUCKET_NEXT(bucket);
+        drop_held(state, bucket);
     }
     return APR_SUCCESS;
 }

@@ -1,10 +1,13 @@
 """What is relayed arrives as it was sent: targets, methods, headers and bodies there; statuses, headers and bodies back."""
 
+import os
 import random
 
 import pytest
 
+import metrics
 import wire
+from httpd import ENTRYPOINT
 from processes import wait_until
 
 TARGETS = [
@@ -104,6 +107,20 @@ def test_request_bodies(size, entrypoint, walt):
     request, = walt.requests()
     assert request.body[:size] == body and request.header("Content-Length") == str(size)
     assert request.header("Content-Type") == "a/b" and request.header("Transfer-Encoding") is None
+
+
+def test_counts_all_of_what_a_site_puts_in(entrypoint, walt, folder):
+    """What a program writes comes through a pipe, of which each read leaves the rest behind what was read."""
+    program = os.path.join(folder, "program")
+    with open(program, "w") as script:
+        script.write("#!/bin/sh\necho 'Content-Type: text/plain'\necho\nhead -c 100000 /dev/zero | tr '\\0' x\n")
+    os.chmod(program, 0o755)
+    page = '<!--#include virtual="/program" -->'
+    walt.fault("page", "raw", reply=reply("HTTP/1.1 200 OK", [("Content-Length", str(len(page)))], page.encode()))
+    site = "<Location /walt-vpn/>\nOptions +Includes\nSetOutputFilter INCLUDES\n</Location>\nScriptAlias /program %s\n" % program
+    ours = entrypoint(vhost=site + metrics.LOCATION, modules=(*ENTRYPOINT, "alias", "filter", "include", "cgi"))
+    assert ours.get("/walt-vpn/page").body.count(b"x") == 100000        # in chunks
+    assert metrics.scrape(ours).sum("walt_vpn_received_bytes_total") == 100000
 
 
 @pytest.mark.parametrize("status, reason", STATUSES)
