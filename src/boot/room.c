@@ -2,8 +2,8 @@
  * boot/room.c: visits that wait, or are sent an image piece by piece.
  *
  * With the event MPM a request can be suspended: the MPM lets go of the connection, and its thread
- * is free.  One thread of the process, the keeper, which lives as long as there is somebody to look
- * after, then feeds nodes and looks who can go on.  It never waits for anybody: what may take time
+ * is free.  One thread of the process, the keeper, which starts with the first of these requests,
+ * then feeds nodes and looks who can go on.  It never waits for anybody: what may take time
  * (an answer of the WalT server's, a name server or a piped log in the log phase) is done by
  * threads beside it (boot/crew.c).  httpd 2.4 knows no way to give a connection back: it is kept to
  * the end.
@@ -20,6 +20,7 @@
 
 #include "apr_atomic.h"
 #include "apr_poll.h"
+#include "apr_thread_cond.h"
 #include "apr_thread_mutex.h"
 #include "apr_thread_proc.h"
 #include "ap_mpm.h"
@@ -78,12 +79,11 @@ typedef struct {
 /* All of them, and the keeper; guarded by mutex, but for what the keeper itself is at. */
 static struct {
     apr_pool_t *pool;           /* of this; NULL: there can be no keeper */
-    apr_pool_t *thread_pool;    /* of the thread, and cleared for the next one */
+    apr_pool_t *thread_pool;    /* of the thread */
     apr_thread_mutex_t *mutex;
+    apr_thread_cond_t *news;    /* somebody has arrived, or the process ends */
     apr_array_header_t *arrivals;       /* guest *, new ones */
-    int expected;               /* that the MPM has yet to let go of */
-    apr_thread_t *thread;       /* the last one that was started */
-    int running;                /* it is not about to end */
+    apr_thread_t *thread;       /* NULL: it was not needed yet, or can't be started */
     int stopping;
 } room;
 
@@ -343,18 +343,18 @@ static void wait_for_nodes(const apr_array_header_t *all, apr_pollfd_t *sockets)
     }
 }
 
-/* Take those that have arrived.  0: there is nobody to look after (any more), and the thread
- * ends. */
+/* Take those that have arrived, and wait for them when there is nobody to look after.  0: the
+ * process ends. */
 static int take_arrivals(apr_array_header_t *all)
 {
     int goes_on;
 
     apr_thread_mutex_lock(room.mutex);
+    while (!room.stopping && all->nelts == 0 && room.arrivals->nelts == 0)
+        apr_thread_cond_wait(room.news, room.mutex);
     apr_array_cat(all, room.arrivals);
     apr_array_clear(room.arrivals);
-    goes_on = !room.stopping && (all->nelts > 0 || room.expected > 0);
-    if (!goes_on)
-        room.running = 0;
+    goes_on = !room.stopping;
     apr_thread_mutex_unlock(room.mutex);
     return goes_on;
 }
@@ -384,22 +384,21 @@ static void *APR_THREAD_FUNC run_keeper(apr_thread_t *thread, void *data)
     return NULL;
 }
 
-/* Start the keeper, if there is none.  Under the mutex. */
-static apr_status_t start_keeper(void)
+/* Start the keeper, if there is none.  0: that failed. */
+static int start_keeper(void)
 {
-    apr_status_t rv, ended;
+    int is_there;
 
-    if (room.running)
-        return APR_SUCCESS;
-    if (room.thread)
-        apr_thread_join(&ended, room.thread);
-    room.thread = NULL;
-    apr_pool_clear(room.thread_pool);   /* APR 1.7 leaves the pool of a thread in it */
-    rv = apr_thread_create(&room.thread, NULL, run_keeper, NULL, room.thread_pool);
-    room.running = rv == APR_SUCCESS;
-    if (rv != APR_SUCCESS)
-        room.thread = NULL;
-    return rv;
+    apr_thread_mutex_lock(room.mutex);
+    if (!room.thread) {
+        apr_pool_clear(room.thread_pool);       /* of what the last failure left in it */
+        if (apr_thread_create(&room.thread, NULL, run_keeper, NULL, room.thread_pool)
+            != APR_SUCCESS)
+            room.thread = NULL;
+    }
+    is_there = room.thread != NULL;
+    apr_thread_mutex_unlock(room.mutex);
+    return is_there;
 }
 
 /* ------------------------------------------------------------------ taking over from the MPM */
@@ -424,12 +423,11 @@ static int can_suspend(const visit *its)
            && !apr_table_get(r->headers_in, "Content-Length");
 }
 
-/* Have a seat in the room, and a keeper.  0: neither. */
+/* Have a seat in the room, which has a keeper.  0: there is none. */
 static int suspend(visit *its)
 {
     conn_rec *c = its->r->connection;
     guest *one = apr_pcalloc(c->pool, sizeof(*one));
-    apr_status_t rv;
 
     if (!waiting_begin(&one->seat, SEAT_SUSPENDED, its->request->entrypoint->place,
                        its->r->useragent_addr)) {
@@ -443,14 +441,6 @@ static int suspend(visit *its)
     one->its = its;
     one->socket = ap_get_conn_socket(c);
     one->timeout = its->r->server->timeout;
-    apr_thread_mutex_lock(room.mutex);
-    if ((rv = start_keeper()) == APR_SUCCESS)
-        room.expected++;
-    apr_thread_mutex_unlock(room.mutex);
-    if (rv != APR_SUCCESS) {
-        waiting_end(&one->seat);
-        return 0;
-    }
     its->is_suspended = 1;
     /* There is no way back to the MPM for another request. */
     c->keepalive = AP_CONN_CLOSE;
@@ -472,7 +462,7 @@ static void walt_vpn_suspend_connection(conn_rec *c, request_rec *r)
     one->suspended = one->moved = waiting_clock();
     apr_thread_mutex_lock(room.mutex);
     APR_ARRAY_PUSH(room.arrivals, guest *) = one;
-    room.expected--;
+    apr_thread_cond_signal(room.news);
     apr_thread_mutex_unlock(room.mutex);
 }
 
@@ -534,7 +524,7 @@ int room_stay(visit *its)
 {
     if (wait_for_turn(its) == VISIT_OVER)
         return its->status;
-    if (can_suspend(its) && suspend(its))
+    if (can_suspend(its) && start_keeper() && suspend(its))
         return SUSPENDED;
     stay_here(its);
     return its->status;
@@ -550,6 +540,7 @@ static apr_status_t stop_keeper(void *data)
     (void)data;
     apr_thread_mutex_lock(room.mutex);
     room.stopping = 1;
+    apr_thread_cond_signal(room.news);
     apr_thread_mutex_unlock(room.mutex);
     if (room.thread)
         apr_thread_join(&ended, room.thread);
@@ -563,6 +554,7 @@ static void walt_vpn_child_init(apr_pool_t *pchild, server_rec *main_server)
     memset(&room, 0, sizeof(room));
     waiting_size();
     if (apr_thread_mutex_create(&room.mutex, APR_THREAD_MUTEX_DEFAULT, pchild) != APR_SUCCESS
+        || apr_thread_cond_create(&room.news, pchild) != APR_SUCCESS
         || apr_pool_create(&room.thread_pool, pchild) != APR_SUCCESS
         || apr_pool_create(&room.pool, pchild) != APR_SUCCESS)
         return;

@@ -132,46 +132,40 @@ static void free_seat(seat *taken)
     taken->number = 0;
 }
 
-/* The seat of this group that has been taken for longest; NULL: for too short a time yet.  Who sat
- * there has had something, so that it does not lose one of the two resumes that may bring
- * nothing (facts.md 1). */
-static seat *longest(seat_kind kind, unsigned group)
+/* The seat of this group that was taken last, or first; NULL: there is none. */
+static seat *seat_of(seat_kind kind, unsigned group, int is_last)
 {
-    seat *oldest = NULL;
+    seat *found = NULL;
     int i;
 
     for (i = 0; i < SEATS; i++) {
         seat *taken = &shared->seats[i];
 
         if (taken->number && taken->kind == kind && taken->group == group && !taken->is_sent_away
-            && (!oldest || taken->number < oldest->number))
-            oldest = taken;
+            && (!found || (taken->number > found->number) == is_last))
+            found = taken;
     }
-    return oldest && waiting_clock() - oldest->began >= TURN ? oldest : NULL;
+    return found;
 }
 
 /* The seat that somebody of this group is to have: the newest of the address that has the most of
- * this kind, or if that is the group itself, its longest taken.  NULL: there is none. */
+ * this kind, or if that is the group itself, its longest taken.  NULL: there is none, or for too
+ * short a time yet.  Who sat there has had something, so that it does not lose one of the two
+ * resumes that may bring nothing (facts.md 1). */
 static seat *one_too_many(seat_kind kind, unsigned group)
 {
     unsigned largest = group, mine = shared->groups[kind][group] + 1u;
-    seat *newest = NULL;
+    seat *oldest;
     int i;
 
     for (i = 0; i < GROUPS; i++) {
         if (shared->groups[kind][i] > shared->groups[kind][largest])
             largest = (unsigned)i;
     }
-    if (shared->groups[kind][largest] <= mine)
-        return longest(kind, group);
-    for (i = 0; i < SEATS; i++) {
-        seat *taken = &shared->seats[i];
-
-        if (taken->number && taken->kind == kind && taken->group == largest
-            && !taken->is_sent_away && (!newest || taken->number > newest->number))
-            newest = taken;
-    }
-    return newest;
+    if (shared->groups[kind][largest] > mine)
+        return seat_of(kind, largest, 1);
+    oldest = seat_of(kind, group, 0);
+    return oldest && waiting_clock() - oldest->began >= TURN ? oldest : NULL;
 }
 
 /* Have a seat for one more of this group; 0: it is the one too many. */
