@@ -30,7 +30,7 @@ typedef enum {
  * that brings other bytes than the try before is another fetch.
  */
 typedef struct {
-    apr_uint64_t id;            /* no two fetches have the same, and it tells the row; 0: none */
+    apr_uint64_t id;            /* no two fetches have the same; it tells the row; 0: none */
     fetch_fate fate;
     pid_t process;              /* of one under way */
     int entrypoint;             /* its place among the counters */

@@ -514,7 +514,8 @@ static void warn_of_error(request_rec *r, const walt_vpn_request *request)
     if (known.is_known && !known.is_known_here)
         return;
     boots_failed(place, request->boot.node, r->useragent_ip, r->status);
-    warn_of_node(r, request, known.is_known_here, (unsigned)r->status + (is_image ? TROUBLE_IMG : 0),
+    warn_of_node(r, request, known.is_known_here,
+                 (unsigned)r->status + (is_image ? TROUBLE_IMG : 0),
                  apr_psprintf(r->pool, "%s was answered with %d%s%s",
                               boot_file_names[request->boot.file], r->status,
                               reason ? ": " : "", reason ? reason : ""));
