@@ -50,8 +50,8 @@ typedef struct {
     apr_uint64_t readers;       /* for the status page; not counted here */
 } fetch_row;
 
-/* The fetch of what is relayed: its bytes are compared as they pass, if the first one does; and of
- * what was found wrong so, of which no node is sent the rest. */
+/* In place of a fetch.  The bytes are relayed, and compared if the first byte passes here.  They
+ * were relayed and found wrong, so that no node is sent their rest. */
 #define FETCH_RELAYED (~(apr_uint64_t)0)
 #define FETCH_WRONG (FETCH_RELAYED - 1)
 
@@ -79,7 +79,7 @@ int fetches_follow(apr_uint64_t id, int needs, fetch_row *copy);
 
 /* ---- for the process that fetches */
 
-/* It goes into this file, which has this size when it is whole, and has so many bytes now. */
+/* The fetch goes into this file, which has this size when it is whole, and so many bytes now. */
 void fetches_file(apr_uint64_t id, dev_t device, ino_t inode, apr_off_t size, apr_off_t written);
 
 /* So many bytes are in the file, and the try has come so far. */
