@@ -20,7 +20,7 @@
 #define ADDRESS_TTL apr_time_from_sec(30)
 #define ADDRESS_AGEING apr_time_from_sec(20)    /* then it is looked up, and used meanwhile */
 
-/* So long a request waits for a lookup when an address of former times is known, and when none
+/* So long a lookup is waited for when an address of former times is known, and when none
  * is: a resolver asks a second time after 5 s, and a third after 10 s. */
 #define LOOKUP_SHORT_WAIT apr_time_from_sec(1)
 #define LOOKUP_WAIT apr_time_from_sec(20)

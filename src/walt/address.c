@@ -16,14 +16,13 @@
 #include "ledger/troubles.h"
 #include "ledger/waiting.h"
 #include "request/times.h"
-#include "walt/race.h"
 
+#include "apr_poll.h"
 #include "apr_strings.h"
 #include "http_log.h"
 
 #include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 
 /* Weak, as in site/directives.c. */
 #pragma weak ap_proxy_acquire_connection
@@ -33,10 +32,16 @@
 #pragma weak proxy_hook_scheme_handler
 
 /* Counts the changes of what the bytes in shared memory mean. */
-#define LAYOUT 1
+#define LAYOUT 2
+
+/* Most addresses of a name that are looked at. */
+#define ADDRESSES 16
 
 /* Room for an address as text: IPv6 with a zone. */
 #define ADDRESS_ROOM 80
+
+/* RFC 8305's "connection attempt delay". */
+#define HEAD_START apr_time_from_msec(250)
 
 /* So long after the name was found mod_proxy finds it as well, and fast. */
 #define FOUND_LASTS apr_time_from_msec(500)
@@ -50,39 +55,34 @@
 /* The addresses of a name. */
 typedef struct {
     int count;                  /* 0: none is known */
-    int best;                   /* the one that is to be asked */
-    int is_proven;              /* which takes connections, or is the only one */
-    char text[RACE_MAX][ADDRESS_ROOM];  /* in the resolver's order */
+    int is_in_order;            /* as the resolver gives them, the first is the best */
+    char text[ADDRESSES][ADDRESS_ROOM];         /* first the one that is to be asked */
 } address_list;
 
 /* What is known of a WalT server's name.  In shared memory. */
 typedef struct {
     book lock;
     address_list list;          /* as last found */
-    apr_uint32_t serial;        /* counts what mod_proxy is to be told; 0: nothing */
-    apr_uint32_t lookups;       /* that have ended */
     apr_time_t looking;         /* when the lookup under way began, by waiting_clock(); 0: none */
     apr_time_t ended;           /* when the last lookup did; 0: it is not trusted any more */
     apr_status_t fault;         /* of the last lookup */
 } name_row;
+
+/* What mod_proxy is told. */
+typedef struct {
+    char best[ADDRESS_ROOM];    /* "": nothing */
+    int is_by_name;             /* the name, which it resolves itself: the order of that is right,
+                                 * and a name server has just answered */
+} choice;
 
 /* The address of an entrypoint's WalT server.  In pconf, so each process has its own. */
 typedef struct walt_address {
     const walt_vpn_entrypoint *entrypoint;
     name_row *row;
     const char *who;            /* its troubles are known under */
-    pthread_mutex_t telling;    /* held by the thread that tells mod_proxy */
-    atomic_uint told;           /* the serial of what this process's worker was told */
-    atomic_int was_by_name;     /* that was the name */
+    pthread_mutex_t telling;
+    choice told;                /* to this process's worker; under the mutex */
 } walt_address;
-
-/* What mod_proxy is to be told. */
-typedef struct {
-    apr_uint32_t serial;
-    int is_by_name;             /* the name, which it resolves itself: the order of that is right,
-                                 * and a name server has just answered */
-    char best[ADDRESS_ROOM];
-} choice;
 
 apr_status_t walt_address_open(apr_pool_t *pconf, apr_pool_t *process_pool,
                                walt_vpn_entrypoint *entrypoint)
@@ -98,67 +98,6 @@ apr_status_t walt_address_open(apr_pool_t *pconf, apr_pool_t *process_pool,
     address->who = apr_pstrcat(pconf, "address ", entrypoint->url, NULL);
     entrypoint->address = address;
     return pthread_mutex_init(&address->telling, NULL);
-}
-
-/* ------------------------------------------------------------------ what is known */
-
-static const char *best_of(const address_list *list)
-{
-    return list->count ? list->text[list->best] : "";
-}
-
-static int has(const address_list *list, const char *text)
-{
-    int i;
-
-    for (i = 0; i < list->count; i++) {
-        if (strcmp(list->text[i], text) == 0)
-            return 1;
-    }
-    return 0;
-}
-
-/* Are these the same addresses, in whatever order? */
-static int are_same(const address_list *some, const address_list *others)
-{
-    int i;
-
-    for (i = 0; i < some->count; i++) {
-        if (!has(others, some->text[i]))
-            return 0;
-    }
-    return some->count == others->count;
-}
-
-/* May mod_proxy go through the addresses as the resolver gives them? */
-static int is_in_order(const address_list *list)
-{
-    return list->is_proven && list->best == 0;
-}
-
-/* Is mod_proxy to be told what was found, where it was told the former list? */
-static int differs(const address_list *former, const address_list *found)
-{
-    return !are_same(former, found) || strcmp(best_of(former), best_of(found)) != 0
-           || is_in_order(former) != is_in_order(found);
-}
-
-/* Write down what a lookup found, or that it found nothing; it is over, or goes on. */
-static void publish(name_row *row, const address_list *found, apr_status_t fault, int is_over)
-{
-    /* Without the book the lookup counts as lost, in a while. */
-    if (book_open(&row->lock) == BOOK_CLOSED)
-        return;
-    if (found->count && differs(&row->list, found))
-        row->serial++;
-    if (found->count)           /* what was known once is never forgotten */
-        row->list = *found;
-    row->fault = fault;
-    if (is_over)
-        row->ended = apr_time_now();
-    row->looking = is_over ? 0 : waiting_clock();
-    row->lookups += is_over;
-    book_close(&row->lock);
 }
 
 apr_status_t walt_address_fault(const walt_vpn_entrypoint *entrypoint)
@@ -185,106 +124,143 @@ void walt_address_doubt(const walt_vpn_entrypoint *entrypoint)
     book_close(&row->lock);
 }
 
+/* ------------------------------------------------------------------ the race */
+
+/*
+ * RFC 8305's "happy eyeballs": connections are begun one after the other, and the first that is
+ * made wins.  An address that is dead costs its head start, one that refuses nothing.
+ */
+typedef struct {
+    apr_pool_t *pool;           /* of the sockets: who ends them all */
+    apr_pollfd_t running[ADDRESSES];
+    int count;
+} race;
+
+/* Begin to connect to this address.  This machine may lack its family, or a way there. */
+static void start(race *all, char *address, apr_port_t port)
+{
+    apr_pollfd_t runner = { .desc_type = APR_POLL_SOCKET, .reqevents = APR_POLLOUT,
+                            .client_data = address };
+    apr_sockaddr_t *to;
+    apr_status_t rv;
+
+    if (apr_sockaddr_info_get(&to, address, APR_UNSPEC, port, 0, all->pool) != APR_SUCCESS
+        || apr_socket_create(&runner.desc.s, to->family, SOCK_STREAM, APR_PROTO_TCP, all->pool)
+           != APR_SUCCESS)
+        return;
+    (void)apr_socket_timeout_set(runner.desc.s, 0);
+    rv = apr_socket_connect(runner.desc.s, to);
+    if (rv == APR_SUCCESS || APR_STATUS_IS_EINPROGRESS(rv))
+        all->running[all->count++] = runner;
+}
+
+/* Wait until one of those that run has ended, or so long.  Returns the address that is connected,
+ * or NULL; who failed runs no more. */
+static char *await(race *all, apr_interval_time_t within)
+{
+    char *winner = NULL;
+    int i, ended;
+
+    if (!all->count || apr_poll(all->running, all->count, &ended, within) != APR_SUCCESS)
+        return NULL;
+    for (i = all->count - 1; i >= 0; i--) {
+        if (all->running[i].rtnevents & (APR_POLLERR | APR_POLLHUP))
+            all->running[i] = all->running[--all->count];
+        else if (all->running[i].rtnevents)
+            winner = all->running[i].client_data;
+    }
+    return winner;
+}
+
+/* The address of the list that takes a connection first; NULL: none does in time. */
+static char *winner_of(apr_pool_t *pool, address_list *list, apr_port_t port)
+{
+    race all = { .pool = pool };
+    apr_time_t now, end = waiting_clock() + RACE_TIME;
+    char *winner = NULL;
+    int next = 0;
+
+    while (!winner && (next < list->count || all.count) && (now = waiting_clock()) < end) {
+        if (next < list->count)
+            start(&all, list->text[next++], port);
+        winner = await(&all, next < list->count ? HEAD_START : end - now);
+    }
+    return winner;
+}
+
 /* ------------------------------------------------------------------ looking up */
 
-/* Put the addresses that were found into a list.  Returns how many there are. */
-static int list_them(address_list *list, apr_sockaddr_t **addresses, apr_sockaddr_t *found)
+/* Put the address first that is to be asked: where none takes a connection, the former one. */
+static void put_best_first(const walt_vpn_entrypoint *entrypoint, address_list *list,
+                           const char *former, apr_pool_t *pool)
 {
-    for (; found && list->count < RACE_MAX; found = found->next) {
-        if (apr_sockaddr_ip_getbuf(list->text[list->count], ADDRESS_ROOM, found) == APR_SUCCESS)
-            addresses[list->count++] = found;
-    }
-    return list->count;
-}
-
-/* The name server told nothing: the addresses that it told last are those that there are. */
-static void list_former(address_list *list, apr_sockaddr_t **addresses, const address_list *former,
-                        apr_port_t port, apr_pool_t *pool)
-{
-    apr_sockaddr_t *found;
+    char *best = list->count > 1 ? winner_of(pool, list, entrypoint->port) : list->text[0];
+    char first[ADDRESS_ROOM];
     int i;
 
-    for (i = 0; i < former->count; i++) {
-        if (apr_sockaddr_info_get(&found, former->text[i], APR_UNSPEC, port, 0, pool)
-            == APR_SUCCESS)
-            (void)list_them(list, addresses, found);
+    if (list->count > 1 && best && strcmp(best, former) != 0)
+        ap_log_error(APLOG_MARK, APLOG_INFO, 0, entrypoint->server, "%s: of %d addresses it is %s "
+                     "that takes a connection first", entrypoint->where, list->count, best);
+    list->is_in_order = best == list->text[0];
+    for (i = 0; !best && i < list->count; i++) {
+        if (strcmp(list->text[i], former) == 0)
+            best = list->text[i];
     }
+    if (!best || best == list->text[0])
+        return;
+    memcpy(first, list->text[0], ADDRESS_ROOM);
+    memcpy(list->text[0], best, ADDRESS_ROOM);
+    memcpy(best, first, ADDRESS_ROOM);
 }
 
-/* Which of these is to be asked?  Where none takes a connection, the former one. */
-static void choose_best(address_list *list, apr_sockaddr_t *const *addresses,
-                        const address_list *former, apr_pool_t *pool)
-{
-    int i, winner = list->count > 1 ? race_winner(pool, addresses, list->count, RACE_TIME) : 0;
-
-    list->is_proven = winner >= 0;
-    list->best = winner >= 0 ? winner : 0;
-    for (i = 0; winner < 0 && i < list->count; i++) {
-        if (strcmp(list->text[i], best_of(former)) == 0)
-            list->best = i;
-    }
-}
-
-/* Tell the administrator what has changed. */
-static void say(const walt_address *address, const address_list *former, const address_list *found,
-                apr_status_t fault)
+/* Tell the administrator that the name has no address any more, or has one again. */
+static void say(const walt_address *address, const char *best, apr_status_t fault)
 {
     const walt_vpn_entrypoint *entrypoint = address->entrypoint;
 
     if (fault == APR_SUCCESS && troubles_forget(address->who))
         ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, entrypoint->server, "%s: an address of its name "
                      "is found again", entrypoint->where);
-    if (fault != APR_SUCCESS && found->count
-        && !troubles_met_before(address->who, TROUBLE_UNRESOLVED))
+    if (fault != APR_SUCCESS && *best && !troubles_met_before(address->who, TROUBLE_UNRESOLVED))
         ap_log_error(APLOG_MARK, APLOG_WARNING, fault, entrypoint->server, "%s: no address of its "
                      "name is found any more: the last one that worked, %s, serves until there is "
                      "one; try \"getent hosts %s\", and mend this machine's name server",
-                     entrypoint->where, best_of(found), entrypoint->host);
-    if (found->count > 1 && found->is_proven && strcmp(best_of(former), best_of(found)) != 0)
-        ap_log_error(APLOG_MARK, APLOG_INFO, 0, entrypoint->server, "%s: of %d addresses it is %s "
-                     "that takes a connection first", entrypoint->where, found->count,
-                     best_of(found));
+                     entrypoint->where, best, entrypoint->host);
 }
 
-/* What is known from before this lookup. */
-static address_list known_before(name_row *row)
-{
-    address_list list = { .count = 0 };
-
-    if (book_open(&row->lock) != BOOK_CLOSED) {
-        list = row->list;
-        book_close(&row->lock);
-    }
-    return list;
-}
-
-/* Look the name up, in memory of its own: the process may end meanwhile. */
+/* Look the name up, in memory of its own: the process may end meanwhile.  Without that memory, or
+ * the book, the lookup counts as lost, in a while. */
 static void *look_up(void *data)
 {
     const walt_address *address = data;
     const walt_vpn_entrypoint *entrypoint = address->entrypoint;
-    address_list former = known_before(address->row), list = { .count = 0 };
-    apr_sockaddr_t *addresses[RACE_MAX], *found;
+    name_row *row = address->row;
+    address_list former, list = { .count = 0 };
+    apr_sockaddr_t *found;
     apr_pool_t *pool;
-    apr_status_t fault = apr_pool_create_unmanaged_ex(&pool, NULL, NULL);
+    apr_status_t fault;
 
-    if (fault != APR_SUCCESS) {
-        publish(address->row, &former, fault, 1);
+    if (book_open(&row->lock) == BOOK_CLOSED)
         return NULL;
-    }
+    former = row->list;
+    book_close(&row->lock);
+    if (apr_pool_create_unmanaged_ex(&pool, NULL, NULL) != APR_SUCCESS)
+        return NULL;
     /* As mod_proxy does. */
     fault = apr_sockaddr_info_get(&found, entrypoint->host, APR_UNSPEC, entrypoint->port, 0, pool);
-    if (fault == APR_SUCCESS && list_them(&list, addresses, found) == 0)
-        fault = APR_EGENERAL;
-    if (fault != APR_SUCCESS)
-        list_former(&list, addresses, &former, entrypoint->port, pool);
-    /* Who waits for any address at all may have one now. */
-    if (!former.count && list.count > 1)
-        publish(address->row, &list, fault, 0);
-    if (list.count)
-        choose_best(&list, addresses, &former, pool);
-    publish(address->row, &list, fault, 1);
-    say(address, &former, &list, fault);
+    if (fault != APR_SUCCESS)   /* what was known once is never forgotten */
+        list = former;
+    for (; fault == APR_SUCCESS && found && list.count < ADDRESSES; found = found->next)
+        (void)apr_sockaddr_ip_getbuf(list.text[list.count++], ADDRESS_ROOM, found);
+    put_best_first(entrypoint, &list, former.text[0], pool);
+    if (book_open(&row->lock) != BOOK_CLOSED) {
+        row->list = list;
+        row->fault = fault;
+        row->ended = apr_time_now();
+        row->looking = 0;
+        book_close(&row->lock);
+    }
+    say(address, list.text[0], fault);
     apr_pool_destroy(pool);
     return NULL;
 }
@@ -293,81 +269,66 @@ static void *look_up(void *data)
  * and its process may end before.  Where none can be started, this one does it. */
 static void begin_lookup(walt_address *address)
 {
-    pthread_attr_t kind;
     pthread_t thread;
     sigset_t all, former;
-    int rv = pthread_attr_init(&kind);
+    int rv;
 
-    if (rv == 0) {
-        sigfillset(&all);       /* httpd's signals are for its own threads */
-        pthread_sigmask(SIG_SETMASK, &all, &former);
-        pthread_attr_setdetachstate(&kind, PTHREAD_CREATE_DETACHED);
-        rv = pthread_create(&thread, &kind, look_up, address);
-        pthread_sigmask(SIG_SETMASK, &former, NULL);
-        pthread_attr_destroy(&kind);
-    }
-    if (rv != 0)
+    sigfillset(&all);           /* httpd's signals are for its own threads */
+    pthread_sigmask(SIG_SETMASK, &all, &former);
+    rv = pthread_create(&thread, NULL, look_up, address);
+    pthread_sigmask(SIG_SETMASK, &former, NULL);
+    if (rv == 0)
+        pthread_detach(thread);
+    else
         (void)look_up(address);
 }
 
 /* ------------------------------------------------------------------ choosing */
 
-/* What a request has seen of lookups while it waits. */
-typedef struct {
-    apr_time_t began;           /* by waiting_clock() */
-    apr_uint32_t lookups;       /* that had ended when it came */
-} patience;
-
-/* Should this request have another look in a moment?  In the open book.  *is_mine: it is to begin a
- * lookup before that. */
-static int is_to_wait(name_row *row, const patience *since, int *is_mine)
+/*
+ * What mod_proxy is to be told, as far as it is known.  In the open book.  *is_mine: this request
+ * is to begin a lookup; only at its first look.  Returns whether another look in a moment may show
+ * what is better.
+ */
+static int look(name_row *row, choice *chosen, int is_first, int *is_mine)
 {
     apr_time_t now = waiting_clock();
-    apr_interval_time_t age = apr_time_now() - row->ended;
-    int is_old = age < 0 || age >= ADDRESS_TTL;
+    apr_interval_time_t age = apr_time_now() - row->ended, patience = 0;
 
-    *is_mine = 0;
-    if (row->list.count ? !is_old && age < ADDRESS_AGEING : row->lookups != since->lookups)
-        return 0;               /* there is nothing better to be had */
-    if (!row->looking || now - row->looking >= LOOKUP_LOST) {
-        row->looking = now;
-        *is_mine = 1;
-    }
+    if (age < 0)                /* the clock was set back */
+        age = ADDRESS_TTL;
     if (!row->list.count)
-        return now - since->began < LOOKUP_WAIT;
-    if (row->lookups == 0)      /* the first one has found addresses, and tries them */
-        return now - row->looking < RACE_TIME;
-    return is_old && row->fault == APR_SUCCESS && now - row->looking < LOOKUP_SHORT_WAIT;
+        patience = LOOKUP_WAIT;
+    else if (age >= ADDRESS_TTL && row->fault == APR_SUCCESS)
+        patience = LOOKUP_SHORT_WAIT;
+    *is_mine = is_first && (!row->list.count || age >= ADDRESS_AGEING)
+               && (!row->looking || now - row->looking >= LOOKUP_LOST);
+    if (*is_mine)
+        row->looking = now;
+    chosen->is_by_name = row->list.is_in_order && row->fault == APR_SUCCESS && age < FOUND_LASTS;
+    apr_cpystrn(chosen->best, row->list.text[0], ADDRESS_ROOM);
+    return row->looking && now - row->looking < patience;
 }
 
 /* Find out what mod_proxy is to be told, waiting for it as long as that helps.  0: no address is
  * known. */
 static int choose(walt_address *address, choice *chosen)
 {
-    name_row *row = address->row;
-    patience since = { 0, 0 };
-    int waits, is_mine, count;
+    int waits = 0, is_mine;
 
     do {
-        if (since.began)
+        if (waits)
             apr_sleep(STEP);
-        if (book_open(&row->lock) == BOOK_CLOSED) {
-            *chosen = (choice){ .serial = atomic_load(&address->told) };        /* no news */
+        if (book_open(&address->row->lock) == BOOK_CLOSED) {
+            *chosen->best = '\0';
             return 1;
         }
-        if (!since.began)
-            since = (patience){ .began = waiting_clock(), .lookups = row->lookups };
-        waits = is_to_wait(row, &since, &is_mine);
-        count = row->list.count;
-        chosen->serial = row->serial;
-        chosen->is_by_name = is_in_order(&row->list) && row->fault == APR_SUCCESS
-                             && apr_time_now() - row->ended < FOUND_LASTS;
-        apr_cpystrn(chosen->best, best_of(&row->list), ADDRESS_ROOM);
-        book_close(&row->lock);
+        waits = look(address->row, chosen, !waits, &is_mine);
+        book_close(&address->row->lock);
         if (is_mine)
             begin_lookup(address);
     } while (waits);
-    return count;
+    return *chosen->best != '\0';
 }
 
 /* ------------------------------------------------------------------ telling mod_proxy */
@@ -412,29 +373,26 @@ static int tell_host(request_rec *r, proxy_worker *worker, const char *host, apr
     return strcmp(first, best) == 0;
 }
 
-/* Is this news to the worker?  That it may resolve the name is, too: when it has all addresses it
- * can go on to the next, and its connections have the name by which they are kept. */
-static int is_news(walt_address *address, const choice *chosen)
-{
-    apr_int32_t ahead = (apr_int32_t)(chosen->serial - atomic_load(&address->told));
-
-    return ahead > 0 || (ahead == 0 && chosen->is_by_name && !atomic_load(&address->was_by_name));
-}
-
-static void tell(request_rec *r, proxy_worker *worker, walt_address *address, const choice *chosen)
+/*
+ * Tell this process's worker what is news to it.  That it may resolve the name is, too: when it has
+ * all addresses it can go on to the next, and its connections have the name by which they are kept.
+ */
+static void tell(request_rec *r, proxy_worker *worker, walt_address *address,
+                 const choice *chosen)
 {
     const walt_vpn_entrypoint *entrypoint = address->entrypoint;
+    choice *told = &address->told;
     int is_done = 0;
 
-    if (!is_news(address, chosen) || !PROXY_WORKER_IS_USABLE(worker))
+    if (!*chosen->best || !PROXY_WORKER_IS_USABLE(worker))
         return;
     pthread_mutex_lock(&address->telling);
-    if (is_news(address, chosen)) {
+    if (strcmp(told->best, chosen->best) != 0 || (chosen->is_by_name && !told->is_by_name)) {
         if (chosen->is_by_name)
             is_done = tell_host(r, worker, entrypoint->host, entrypoint->port, chosen->best);
-        atomic_store(&address->was_by_name, is_done);
+        told->is_by_name = is_done;
         if (is_done || tell_host(r, worker, chosen->best, entrypoint->port, chosen->best))
-            atomic_store(&address->told, chosen->serial);
+            apr_cpystrn(told->best, chosen->best, ADDRESS_ROOM);
     }
     pthread_mutex_unlock(&address->telling);
 }
