@@ -21,15 +21,10 @@ typedef struct {
     const walt_vpn_entrypoint *entrypoint;
     apr_array_header_t *places;         /* where it expects requests, apr_sockaddr_t: a wildcard's
                                          * is any address that no <VirtualHost> names */
-    apr_array_header_t *findings;       /* what leads elsewhere */
+    apr_table_t *names;         /* that lead elsewhere, as "a, b", by the reason: whom they lead
+                                 * to, and what to change */
+    apr_table_t *astray;        /* the places where they do, by the same */
 } check;
-
-/* Names that lead elsewhere for the same reason. */
-typedef struct {
-    const char *names;
-    const char *places;
-    const char *reason;         /* whom they lead to, and what to change */
-} finding;
 
 /* Whom a request would reach. */
 typedef struct {
@@ -40,14 +35,6 @@ typedef struct {
 } verdict;
 
 /* ------------------------------------------------------------------ addresses */
-
-/* Is it the address of a wildcard?  As httpd sees it: 0.0.0.0 or [::]. */
-static int is_any(const apr_sockaddr_t *address)
-{
-    static const char any[sizeof(struct in6_addr)] = { 0 };
-
-    return memcmp(address->ipaddr_ptr, any, (apr_size_t)address->ipaddr_len) == 0;
-}
 
 static int is_loopback(const apr_sockaddr_t *address)
 {
@@ -62,7 +49,7 @@ static const char *address_text(apr_pool_t *p, apr_sockaddr_t *address, apr_port
     const char *number = port ? apr_psprintf(p, "%u", port) : "*";
     char *ip;
 
-    if (is_any(address) || apr_sockaddr_ip_get(&ip, address) != APR_SUCCESS)
+    if (apr_sockaddr_is_wildcard(address) || apr_sockaddr_ip_get(&ip, address) != APR_SUCCESS)
         return apr_pstrcat(p, "*:", number, NULL);
     return apr_psprintf(p, ap_strchr_c(ip, ':') ? "[%s]:%s" : "%s:%s", ip, number);
 }
@@ -77,22 +64,15 @@ static apr_sockaddr_t at_port(const apr_sockaddr_t *address, apr_port_t port)
     return copy;
 }
 
-/* Was httpd built so that a socket of [::] takes IPv4, too, as it is by default? */
-#ifdef AP_ENABLE_V4_MAPPED
-#define IPV6_TAKES_ALL 1
-#else
-#define IPV6_TAKES_ALL 0
-#endif
-
-/* Does a connection to this address come in through this listener?  "Listen 80" takes IPv4 and
- * IPv6. */
+/* Does a connection to this address come in through this listener?  Through "Listen 80", or
+ * "Listen [::]:80", come IPv4 and IPv6. */
 static int covers(const ap_listen_rec *listener, const apr_sockaddr_t *address)
 {
-    if (!is_any(listener->bind_addr))
-        return is_any(address) || apr_sockaddr_equal(listener->bind_addr, address);
-    return !listener->bind_addr->hostname || is_any(address)
-           || listener->bind_addr->family == address->family
-           || (IPV6_TAKES_ALL && listener->bind_addr->family == APR_INET6);
+    const apr_sockaddr_t *own = listener->bind_addr;
+
+    return apr_sockaddr_is_wildcard(address) || apr_sockaddr_equal(own, address)
+           || (apr_sockaddr_is_wildcard(own)
+               && (own->family == APR_INET6 || address->family == APR_INET));
 }
 
 /* Has this machine the address now? */
@@ -170,13 +150,13 @@ static verdict ask(const check *its, apr_sockaddr_t *address, const char *name)
     return found;
 }
 
-/* Is that the entrypoint?  It may be written as several, by addresses or ports. */
-static int is_right(const check *its, const verdict *found)
+/* Is that server the entrypoint, which has this name?  It may be written as several, by addresses
+ * or ports. */
+static int is_right(const check *its, const server_rec *s, const char *host)
 {
-    const walt_vpn_entrypoint *other = found->server ? entrypoint_of(found->server) : NULL;
+    const walt_vpn_entrypoint *other = s ? entrypoint_of(s) : NULL;
 
-    return other && strcmp(other->url, its->entrypoint->url) == 0
-           && entrypoint_is_named(found->server, found->host);
+    return other && strcmp(other->url, its->entrypoint->url) == 0 && entrypoint_is_named(s, host);
 }
 
 /* ------------------------------------------------------------------ where it expects requests */
@@ -196,7 +176,8 @@ static int expects(const server_rec *s, const ap_listen_rec *listener,
 
     for (own = s->addrs; s->is_virtual && own; own = own->next) {
         if ((own->host_port ? own->host_port == port : is_meant)
-            && (is_any(own->host_addr) || apr_sockaddr_equal(own->host_addr, address)))
+            && (apr_sockaddr_is_wildcard(own->host_addr)
+                || apr_sockaddr_equal(own->host_addr, address)))
             return 1;
     }
     return !s->is_virtual && is_meant;
@@ -216,13 +197,15 @@ static void list_places(check *its)
 
     for (listener = ap_listeners; listener; listener = listener->next) {
         apr_port_t port = listener->bind_addr->port;
+        int takes_all = apr_sockaddr_is_wildcard(listener->bind_addr);
 
         if (expects(s, listener, listener->bind_addr))
             APR_ARRAY_PUSH(its->places, apr_sockaddr_t) = *listener->bind_addr;
-        for (other = its->main_server; is_any(listener->bind_addr) && other; other = other->next) {
+        for (other = its->main_server; takes_all && other; other = other->next) {
             for (named = other->addrs; named; named = named->next) {
                 if ((named->host_port == 0 || named->host_port == port)
-                    && !is_any(named->host_addr) && covers(listener, named->host_addr)
+                    && !apr_sockaddr_is_wildcard(named->host_addr)
+                    && covers(listener, named->host_addr)
                     && (other == s || !is_loopback(named->host_addr))
                     && expects(s, listener, named->host_addr)
                     && is_own_address(its->p, named->host_addr))
@@ -266,22 +249,6 @@ static const char *with(apr_pool_t *p, const char *list, const char *item)
            ? list : apr_pstrcat(p, list, ", ", item, NULL);
 }
 
-/* Note that a name leads elsewhere at a place. */
-static void find(const check *its, const char *name, const char *place, const char *reason)
-{
-    finding *known = (finding *)its->findings->elts;
-    int i;
-
-    for (i = 0; i < its->findings->nelts && strcmp(known[i].reason, reason) != 0; i++)
-        ;
-    if (i == its->findings->nelts) {
-        APR_ARRAY_PUSH(its->findings, finding) = (finding){ name, place, reason };
-        return;
-    }
-    known[i].names = with(its->p, known[i].names, name);
-    known[i].places = with(its->p, known[i].places, place);
-}
-
 /* Note where requests for a name lead elsewhere: a ServerAlias with wildcards by one of the names
  * that it stands for.  Returns the places where they lead here, in p; NULL: nowhere. */
 static const char *check_name(const check *its, const char *name)
@@ -296,11 +263,16 @@ static const char *check_name(const check *its, const char *name)
         apr_sockaddr_t *address = &APR_ARRAY_IDX(its->places, i, apr_sockaddr_t);
         const char *place = address_text(its->p, address, address->port);
         verdict found = ask(its, address, example);
+        const char *reason;
 
-        if (is_right(its, &found))
+        if (is_right(its, found.server, found.host)) {
             reached = with(its->p, reached, place);
-        else
-            find(its, name, place, reason_of(its, &found, place));
+            continue;
+        }
+        reason = reason_of(its, &found, place);
+        apr_table_setn(its->names, reason, with(its->p, apr_table_get(its->names, reason), name));
+        apr_table_setn(its->astray, reason,
+                       with(its->p, apr_table_get(its->astray, reason), place));
     }
     return reached;
 }
@@ -334,31 +306,22 @@ static void check_addresses(apr_pool_t *p, const server_rec *s, apr_array_header
             APR_ARRAY_PUSH(faults, const char *) =
                 apr_psprintf(p, "httpd does not listen on %s of its <VirtualHost>; write Listen %u "
                              "(Debian: in /etc/apache2/ports.conf)", text, own->host_port);
-        else if (!is_any(own->host_addr) && !is_own_address(p, own->host_addr))
+        else if (!apr_sockaddr_is_wildcard(own->host_addr) && !is_own_address(p, own->host_addr))
             APR_ARRAY_PUSH(faults, const char *) =
                 apr_psprintf(p, "no request comes to <VirtualHost %s>, an address that this "
                              "machine does not have; write <VirtualHost *:80>", text);
     }
 }
 
-/* Do nodes, on port 80, find an entrypoint of this name there? */
+/* Do nodes, on port 80, find the entrypoint there, in this <VirtualHost> or another? */
 static int is_on_port_80(const check *its)
 {
-    const server_rec *s = its->entrypoint->server;
-    const ap_listen_rec *listener;
+    const char *name = its->entrypoint->server->server_hostname;
+    const server_rec *s = its->main_server;
 
-    if (entrypoint_answers_on(s, HTTP_PORT))
-        return 1;
-    for (listener = ap_listeners; listener; listener = listener->next) {
-        verdict found;
-
-        if (listener->bind_addr->port != HTTP_PORT)
-            continue;
-        found = ask(its, listener->bind_addr, s->server_hostname);
-        if (is_right(its, &found))
-            return 1;
-    }
-    return 0;
+    while (s && !(is_right(its, s, name) && entrypoint_answers_on(s, HTTP_PORT)))
+        s = s->next;
+    return s != NULL;
 }
 
 const char *name_check(apr_pool_t *p, server_rec *main_server,
@@ -366,7 +329,8 @@ const char *name_check(apr_pool_t *p, server_rec *main_server,
 {
     const server_rec *s = entrypoint->server;
     check its = { p, main_server, entrypoint, apr_array_make(p, 4, sizeof(apr_sockaddr_t)),
-                  apr_array_make(p, 1, sizeof(finding)) };
+                  apr_table_make(p, 1), apr_table_make(p, 1) };
+    const apr_array_header_t *astray = apr_table_elts(its.names);
     const char *reached;
     int before = faults->nelts, i;
 
@@ -375,12 +339,12 @@ const char *name_check(apr_pool_t *p, server_rec *main_server,
     reached = check_name(&its, s->server_hostname);
     check_names(&its, s->names);
     check_names(&its, s->wild_names);
-    for (i = 0; i < its.findings->nelts; i++) {
-        const finding *found = &APR_ARRAY_IDX(its.findings, i, finding);
+    for (i = 0; i < astray->nelts; i++) {
+        const apr_table_entry_t *reason = &APR_ARRAY_IDX(astray, i, apr_table_entry_t);
 
         APR_ARRAY_PUSH(faults, const char *) =
-            apr_psprintf(p, "requests for %s at %s go to %s", found->names, found->places,
-                         found->reason);
+            apr_psprintf(p, "requests for %s at %s go to %s", reason->val,
+                         apr_table_get(its.astray, reason->key), reason->key);
     }
     if (faults->nelts == before && !is_on_port_80(&its))
         APR_ARRAY_PUSH(faults, const char *) =
