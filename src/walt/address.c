@@ -136,8 +136,8 @@ typedef struct {
     int count;
 } race;
 
-/* Begin to connect to this address.  This machine may lack its family, or a way there. */
-static void start(race *all, char *address, apr_port_t port)
+/* Begin to connect to this address.  0: this machine lacks its family, or a way there. */
+static int start(race *all, char *address, apr_port_t port)
 {
     apr_pollfd_t runner = { .desc_type = APR_POLL_SOCKET, .reqevents = APR_POLLOUT,
                             .client_data = address };
@@ -147,11 +147,13 @@ static void start(race *all, char *address, apr_port_t port)
     if (apr_sockaddr_info_get(&to, address, APR_UNSPEC, port, 0, all->pool) != APR_SUCCESS
         || apr_socket_create(&runner.desc.s, to->family, SOCK_STREAM, APR_PROTO_TCP, all->pool)
            != APR_SUCCESS)
-        return;
+        return 0;
     (void)apr_socket_timeout_set(runner.desc.s, 0);
     rv = apr_socket_connect(runner.desc.s, to);
-    if (rv == APR_SUCCESS || APR_STATUS_IS_EINPROGRESS(rv))
-        all->running[all->count++] = runner;
+    if (rv != APR_SUCCESS && !APR_STATUS_IS_EINPROGRESS(rv))
+        return 0;
+    all->running[all->count++] = runner;
+    return 1;
 }
 
 /* Wait until one of those that run has ended, or so long.  Returns the address that is connected,
@@ -181,8 +183,8 @@ static char *winner_of(apr_pool_t *pool, address_list *list, apr_port_t port)
     int next = 0;
 
     while (!winner && (next < list->count || all.count) && (now = waiting_clock()) < end) {
-        if (next < list->count)
-            start(&all, list->text[next++], port);
+        if (next < list->count && !start(&all, list->text[next++], port))
+            continue;
         winner = await(&all, next < list->count ? HEAD_START : end - now);
     }
     return winner;
@@ -248,13 +250,14 @@ static void *look_up(void *data)
         return NULL;
     /* As mod_proxy does. */
     fault = apr_sockaddr_info_get(&found, entrypoint->host, APR_UNSPEC, entrypoint->port, 0, pool);
-    if (fault != APR_SUCCESS)   /* what was known once is never forgotten */
+    if (fault != APR_SUCCESS)
         list = former;
     for (; fault == APR_SUCCESS && found && list.count < ADDRESSES; found = found->next)
         (void)apr_sockaddr_ip_getbuf(list.text[list.count++], ADDRESS_ROOM, found);
     put_best_first(entrypoint, &list, former.text[0], pool);
     if (book_open(&row->lock) != BOOK_CLOSED) {
-        row->list = list;
+        if (list.count)         /* what was known once is never forgotten */
+            row->list = list;
         row->fault = fault;
         row->ended = apr_time_now();
         row->looking = 0;
