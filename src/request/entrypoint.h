@@ -17,7 +17,6 @@ typedef struct {
     const char *where;          /* the same for people: "WaltVpnServer value (file:line)" */
     const server_rec *server;   /* in which it stands */
     int boot_only;              /* WaltVpnExpose boot */
-    int exposed_unsaid;         /* no WaltVpnExpose: all is the default */
     const struct image_folder *folder;  /* WaltVpnCacheRoot; NULL: images are relayed */
     int place;                  /* of its counters in the ledger; -1: none */
     apr_interval_time_t timeout;        /* of its worker: how long an answer is waited for */

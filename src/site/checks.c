@@ -57,7 +57,7 @@ static void check(apr_pool_t *p, server_rec *main_server, const walt_vpn_entrypo
                                            : "everything below " BOOT_PREFIX);
     if (no_address)
         APR_ARRAY_PUSH(faults, const char *) = no_address;
-    if (entrypoint->exposed_unsaid)
+    if (entrypoint_config(s)->expose == EXPOSE_UNSET)
         APR_ARRAY_PUSH(faults, const char *) =
             "everything below " BOOT_PREFIX " is exposed; write WaltVpnExpose boot, which is all "
             "that nodes need, or WaltVpnExpose all if more is meant to be";

@@ -113,18 +113,16 @@ static int split_host_port(apr_pool_t *pool, const char *value, char **host, apr
     return is_dns_name(*host) && (!is_address(*host) || inet_pton(AF_INET, *host, address) == 1);
 }
 
-/* A complaint when the directive stands in a section narrower than a server; else NULL. */
+/* A complaint when the directive stands in a section narrower than a server; else NULL.  In an
+ * .htaccess file httpd refuses it. */
 static const char *refuse_section(cmd_parms *cmd, const char *value)
 {
-    const ap_directive_t *section = cmd->directive->parent;
-
-    if (!ap_check_cmd_context(cmd, NOT_IN_DIR_CONTEXT | NOT_IN_LIMIT | NOT_IN_HTACCESS))
+    if (!ap_check_cmd_context(cmd, NOT_IN_DIR_CONTEXT | NOT_IN_LIMIT))
         return NULL;
     return complain(cmd, value,
-                    apr_pstrcat(cmd->pool, "it stands inside ",
-                                section ? section->directive : "a section",
-                                section ? ">" : "", " but belongs to a whole server; move it "
-                                "out, directly into the <VirtualHost>", NULL));
+                    apr_psprintf(cmd->pool, "it stands inside %s> but belongs to a whole server; "
+                                 "move it out, directly into the <VirtualHost>",
+                                 cmd->directive->parent->directive));
 }
 
 static const char *set_server(cmd_parms *cmd, void *dummy, int argc, char *const argv[])
@@ -246,15 +244,6 @@ static int has_server_name(const ap_directive_t *directive)
     return 0;
 }
 
-static const walt_vpn_entrypoint *first_entrypoint(const server_rec *s)
-{
-    for (; s; s = s->next) {
-        if (own_entrypoint(s))
-            return own_entrypoint(s);
-    }
-    return NULL;
-}
-
 /* What is wrong with the modules that this one stands on, and what to type; NULL: nothing. */
 static const char *dependence_fault(void)
 {
@@ -300,7 +289,6 @@ static const char *set_folder(apr_pool_t *pconf, apr_pool_t *ptemp,
                               walt_vpn_entrypoint *entrypoint, const walt_vpn_config *config)
 {
     image_folder *folder;
-    const char *fault;
 
     if (!config->cache_root || !*config->cache_root)
         return NULL;
@@ -311,8 +299,14 @@ static const char *set_folder(apr_pool_t *pconf, apr_pool_t *ptemp,
     folder->where = apr_psprintf(pconf, "WaltVpnCacheRoot %s (%s:%d)", folder->root,
                                  config->cache_directive->filename,
                                  config->cache_directive->line_num);
-    fault = image_folder_fault(ptemp, folder);
-    return fault ? apr_pstrcat(ptemp, folder->where, ": ", fault, NULL) : NULL;
+    return image_folder_fault(ptemp, folder);
+}
+
+/* Say why httpd does not start, on the terminal. */
+static int refuse(const server_rec *s, const char *where, const char *fault)
+{
+    ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s, "%s: %s", where, fault);
+    return HTTP_INTERNAL_SERVER_ERROR;
 }
 
 /* Judge here, not in post_config: so the verdict reaches configtest and the terminal. */
@@ -320,88 +314,63 @@ static int walt_vpn_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t
                                  server_rec *main_server)
 {
     const char *fault = dependence_fault();
-    server_rec *s;
+    server_rec *s = main_server;
 
     (void)plog;
     if (fault) {
-        const walt_vpn_entrypoint *first = first_entrypoint(main_server);
-
-        ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, main_server, "%s: mod_walt_vpn "
-                     "%s", first ? first->where : "LoadModule walt_vpn_module", fault);
-        return HTTP_INTERNAL_SERVER_ERROR;
+        while (s && !entrypoint_of(s))
+            s = s->next;
+        return refuse(main_server, s ? entrypoint_of(s)->where : "LoadModule walt_vpn_module",
+                      apr_pstrcat(ptemp, "mod_walt_vpn ", fault, NULL));
     }
-    for (s = main_server; s; s = s->next) {
+    for (; s; s = s->next) {
         walt_vpn_entrypoint *entrypoint = own_entrypoint(s);
 
         if (!entrypoint)
             continue;
-        if ((fault = entrypoint_fault(ptemp, s, entrypoint))) {
-            ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s, "%s: %s",
-                         entrypoint->where, fault);
-            return HTTP_INTERNAL_SERVER_ERROR;
-        }
+        if ((fault = entrypoint_fault(ptemp, s, entrypoint)))
+            return refuse(s, entrypoint->where, fault);
         entrypoint->boot_only = entrypoint_config(s)->expose == EXPOSE_BOOT;
-        entrypoint->exposed_unsaid = entrypoint_config(s)->expose == EXPOSE_UNSET;
-        if ((fault = set_folder(pconf, ptemp, entrypoint, entrypoint_config(s)))) {
-            ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s, "%s", fault);
-            return HTTP_INTERNAL_SERVER_ERROR;
-        }
+        if ((fault = set_folder(pconf, ptemp, entrypoint, entrypoint_config(s))))
+            return refuse(s, entrypoint->folder->where, fault);
     }
     return OK;
 }
 
-/* The worker that the administrator has defined for this URL, with or without its last slash; NULL:
- * there is none. */
-static const proxy_worker *own_worker(apr_pool_t *p, proxy_server_conf *conf, const char *url)
-{
-    const proxy_worker *worker = ap_proxy_get_worker(p, NULL, conf, url);
-
-    return worker && walt_address_is_worker_of(worker, url) ? worker : NULL;
-}
-
-/* How long mod_proxy waits for an answer: as the worker says, or ProxyTimeout, or Timeout. */
-static apr_interval_time_t timeout_of(const server_rec *s, const proxy_server_conf *conf,
-                                      const proxy_worker *worker)
-{
-    if (worker->s->timeout_set)
-        return worker->s->timeout;
-    return conf->timeout_set ? conf->timeout : s->timeout;
-}
-
 /*
- * Define the worker of an entrypoint in the mod_proxy configuration of its server, unless there
- * is one.  mod_proxy initialises it with its own in each child, so it must be there before.
+ * Define the worker of an entrypoint in the mod_proxy configuration of its server, unless the
+ * administrator has.  mod_proxy initialises it with its own in each child, so it must be there
+ * before.  Returns why mod_proxy refuses it, or NULL.
  */
 static const char *define_worker(apr_pool_t *pconf, const server_rec *s,
                                  walt_vpn_entrypoint *entrypoint)
 {
     const char *url = entrypoint->url;
-    const proxy_worker *own;
     proxy_server_conf *conf = ap_get_module_config(s->module_config,
                                                    ap_find_linked_module("mod_proxy.c"));
-    proxy_worker *worker;
+    proxy_worker *worker = ap_proxy_get_worker(pconf, NULL, conf, url);
     char *fault;
 
-    if ((own = own_worker(pconf, conf, url))) {
-        entrypoint->timeout = timeout_of(s, conf, own);
-        return NULL;
+    if (!worker || !walt_address_is_worker_of(worker, url)) {
+        if ((fault = ap_proxy_define_worker(pconf, &worker, NULL, conf, url, 0)))
+            return apr_psprintf(pconf, "mod_proxy refuses the worker %s: %s", url, fault);
+        /* The WalT server needs 44 ms more for a small reply on a connection that was kept, and
+         * the setup check's throw-away server leaves stale ones behind (facts.md 2, 3). */
+        worker->s->disablereuse = 1;
+        worker->s->disablereuse_set = 1;
+        worker->s->conn_timeout = CONNECT_TIMEOUT;
+        worker->s->conn_timeout_set = 1;
+        worker->s->timeout = REPLY_TIMEOUT;
+        worker->s->timeout_set = 1;
+        /* No hold-down: the first request after the WalT server is back must succeed. */
+        worker->s->retry = 0;
+        worker->s->retry_set = 1;
+        /* It keeps the address that it is given (walt/address.c). */
+        worker->s->address_ttl = -1;
+        worker->s->address_ttl_set = 1;
     }
-    if ((fault = ap_proxy_define_worker(pconf, &worker, NULL, conf, url, 0)))
-        return fault;
-    /* The WalT server needs 44 ms more for a small reply on a connection that was kept, and the
-     * setup check's throw-away server leaves stale ones behind (facts.md 2, 3). */
-    worker->s->disablereuse = 1;
-    worker->s->disablereuse_set = 1;
-    worker->s->conn_timeout = CONNECT_TIMEOUT;
-    worker->s->conn_timeout_set = 1;
-    worker->s->timeout = entrypoint->timeout = REPLY_TIMEOUT;
-    worker->s->timeout_set = 1;
-    /* No hold-down: the first request after the WalT server is back must succeed. */
-    worker->s->retry = 0;
-    worker->s->retry_set = 1;
-    /* It keeps the address that it is given (walt/address.c). */
-    worker->s->address_ttl = -1;
-    worker->s->address_ttl_set = 1;
+    entrypoint->timeout = worker->s->timeout_set ? worker->s->timeout
+                          : conf->timeout_set ? conf->timeout : s->timeout;
     return NULL;
 }
 
@@ -410,25 +379,14 @@ static const char *define_worker(apr_pool_t *pconf, const server_rec *s,
  * before any other module is asked: the setup check and nodes must see the WalT server as it is
  * now.
  */
-static void keep_caches_out(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *s,
-                            const walt_vpn_entrypoint *entrypoint)
+static void keep_caches_out(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *s)
 {
-    const module *cache = ap_find_linked_module("mod_cache.c");
-    const command_rec *command = cache ? cache->cmds : NULL;
-    cmd_parms parms = { 0 };
+    ap_directive_t said = { .directive = "CacheDisable", .args = BOOT_PREFIX };
+    cmd_parms parms = { .pool = pconf, .temp_pool = ptemp, .server = s, .override = RSRC_CONF,
+                        .limited = -1 };
 
-    while (command && command->name && strcmp(command->name, "CacheDisable") != 0)
-        command++;
-    if (!command || !command->name || command->args_how != TAKE1)
-        return;
-    parms.pool = pconf;
-    parms.temp_pool = ptemp;
-    parms.server = s;
-    parms.directive = (ap_directive_t *)entrypoint->directive;
-    parms.cmd = command;
-    parms.limited = -1;
-    parms.override = RSRC_CONF;
-    (void)command->AP_TAKE1(&parms, NULL, BOOT_PREFIX);     /* it takes any path */
+    if (ap_find_linked_module("mod_cache.c"))
+        (void)ap_walk_config(&said, &parms, s->lookup_defaults);
 }
 
 /* There is no shared memory, or it can't be used. */
@@ -468,12 +426,9 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
             ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s, "%s: nothing is counted of more than %d "
                          "entrypoints; stop and start httpd if there are fewer by now",
                          entrypoint->where, COUNTED_ENTRYPOINTS);
-        if ((fault = define_worker(pconf, s, entrypoint))) {
-            ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s, "%s: mod_proxy refuses "
-                         "the worker %s: %s", entrypoint->where, entrypoint->url, fault);
-            return HTTP_INTERNAL_SERVER_ERROR;
-        }
-        keep_caches_out(pconf, ptemp, s, entrypoint);
+        if ((fault = define_worker(pconf, s, entrypoint)))
+            return refuse(s, entrypoint->where, fault);
+        keep_caches_out(pconf, ptemp, s);
     }
     return OK;
 }
