@@ -5,6 +5,7 @@
 #include "request/entrypoint.h"
 
 #include "ap_listen.h"
+#include "apr_strings.h"
 #include "http_main.h"
 
 #include <arpa/inet.h>
@@ -59,15 +60,9 @@ static int same_host(const char *host, const char *name)
     struct in6_addr one, other;
     char bare[INET6_ADDRSTRLEN];
 
-    if (length > 2 && name[0] == '[' && name[length - 1] == ']') {
-        name++;
-        length -= 2;
-    }
     if (ap_strchr_c(host, ':')) {
-        if (length >= sizeof(bare))
-            return 0;
-        memcpy(bare, name, length);
-        bare[length] = '\0';
+        apr_cpystrn(bare, name + (*name == '['), sizeof(bare));
+        bare[strcspn(bare, "]")] = '\0';
         return inet_pton(AF_INET6, host, &one) == 1 && inet_pton(AF_INET6, bare, &other) == 1
                && memcmp(&one, &other, sizeof(one)) == 0;
     }
