@@ -17,7 +17,8 @@
  * A word that is a path, a URL, or a pattern, of /walt-vpn/.  A host of that name is none ("//"
  * before it), and neither are "!^/walt-vpn/" and "(?!walt-vpn/)", which ask for others.
  */
-#define OURS "(^|\\s)[\"']?+(?!!)(\\S*[^!/\\w-]|(\\S*[^!/\\\\])?\\\\*/)?walt\\\\*-vpn(?![\\w-])"
+#define OURS "(^|\\s)[\"']?+(?!!)(\\S*[^!/\\w\\\\-]|(\\S*[^!/\\\\])?\\\\*/)?" \
+             "walt\\\\?-vpn(?!\\\\?[\\w-])"
 
 /* What passes requests on.  A ProxyPass to "!" does not, nor a RewriteRule without "[P]", or
  * "proxy", among its flags. */

@@ -46,6 +46,7 @@ NONE = [
     ("ProxyPassMatch ^/(?!walt-vpn/)(.*) http://www.example.org/$1", "all but it"),
     ("ProxyPassMatch (?!/walt-vpn/)(.*) http://www.example.org/$1", "all but it, otherwise"),
     ("ProxyPassMatch ^/my-walt-vpn/ http://www.example.org/", "a longer name"),
+    (r"ProxyPassMatch ^/walt\-vpn\-old/ http://www.example.org/", "a longer name, escaped"),
     ("RewriteCond %{REQUEST_URI} !^/walt-vpn/\nRewriteRule ^ http://www.example.org%{REQUEST_URI} [P]",
      "a rewrite of all but it"),
     ("RewriteRule !^/walt-vpn/ http://www.example.org%{REQUEST_URI} [P]", "the same in one line"),
