@@ -163,9 +163,9 @@ static const table last_boots = {
 
 static const table images = {
     "Images in the cache folder", "Images", "Image", offsetof(standing, images), 0, {
-        { UNIT_DIGEST, OF(image_listing, digest), SHOWN("Image", "Digest") },
-        { UNIT_BYTES, OF(image_listing, size), SHOWN("Size", "Size") },
-        { UNIT_MOMENT, OF(image_listing, used), SHOWN("Last use", "Used") }
+        { UNIT_DIGEST, OF(folder_file, digest), SHOWN("Image", "Digest") },
+        { UNIT_BYTES, OF(folder_file, size), SHOWN("Size", "Size") },
+        { UNIT_MOMENT, OF(folder_file, used), SHOWN("Last use", "Used") }
     }
 };
 

@@ -135,7 +135,7 @@ static standing standing_of(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint
         .downloads = boots_list(p, place, 1),
         .fetches = fetches_list(p, place),
         .images = folder ? image_folder_list(p, folder)
-                  : apr_array_make(p, 1, sizeof(image_listing)),
+                  : apr_array_make(p, 1, sizeof(folder_file)),
         .server = entrypoint->url,
         .exposed = entrypoint->boot_only ? "boot" : "all",
         .root = folder ? folder->root : "none",
@@ -153,7 +153,8 @@ static standing standing_of(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint
                 += APR_ARRAY_IDX(now.downloads, k, boot_row).fetch
                    == APR_ARRAY_IDX(now.fetches, i, fetch_row).id;
     }
-    now.bytes = (apr_uint64_t)image_folder_bytes(now.images);
+    for (i = 0; i < now.images->nelts; i++)
+        now.bytes += (apr_uint64_t)APR_ARRAY_IDX(now.images, i, folder_file).size;
     return now;
 }
 
@@ -202,7 +203,7 @@ static const char *shown_bytes(apr_pool_t *p, apr_uint64_t bytes)
 
 static value_cell cell_of_text(apr_pool_t *p, const value *value, const char *at)
 {
-    const char *text = value->unit <= UNIT_BEGINNING ? at : *(const char *const *)at;
+    const char *text = value->unit <= UNIT_DIGEST ? at : *(const char *const *)at;
     value_cell cell = { "", text, text };
 
     if (value->nothing && !text)

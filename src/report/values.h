@@ -14,9 +14,9 @@
 
 typedef enum {
     UNIT_CHARS,                 /* texts: the bytes themselves */
-    UNIT_BEGINNING,             /* the beginning of a digest */
+    UNIT_BEGINNING,             /* the beginning of a digest, as bytes */
+    UNIT_DIGEST,                /* a digest as bytes: people are shown its beginning */
     UNIT_TEXT,                  /* a const char * */
-    UNIT_DIGEST,                /* a const char *; people are shown its beginning */
     UNIT_TROUBLE,               /* a const char *: why the folder does not serve */
     UNIT_NUMBER,                /* apr_uint64_t */
     UNIT_COUNT,                 /* of an apr_array_header_t * */
@@ -72,7 +72,7 @@ typedef struct {
     const char *name;           /* with the WalT server if another entrypoint has the name, too */
     apr_array_header_t *downloads;      /* boot_row, by node, the earlier first */
     apr_array_header_t *fetches;        /* fetch_row */
-    apr_array_header_t *images; /* image_listing, in its folder */
+    apr_array_header_t *images; /* folder_file, in its folder */
     /* What the status page alone shows, and lists for itself. */
     apr_array_header_t *failures;       /* failure, the latest first */
     apr_array_header_t *last_boots;     /* boot_row of each node, the latest first */

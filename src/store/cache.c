@@ -6,6 +6,7 @@
  */
 #include "store/cache.h"
 #include "ledger/counters.h"
+#include "ledger/troubles.h"
 #include "store/digest.h"
 
 #include "apr_portable.h"
@@ -14,7 +15,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* Images that one connection is sent at most.  A node makes a connection for each (facts.md 1). */
@@ -62,20 +62,8 @@ static apr_status_t open_file(const open_folder *open, request_rec *r, const cha
     apr_os_file_t fd;
     struct stat st;
 
-    if (fstatat(open->fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+    if ((fd = image_folder_open_file(open, name, O_RDONLY, &st)) < 0)
         return errno;
-    fd = openat(open->fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0 && (errno == EACCES || errno == ELOOP)) {
-        image_folder_remove_foreign(open, name);
-        return APR_ENOENT;
-    }
-    if (fd < 0)
-        return errno;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        close(fd);
-        image_folder_remove_foreign(open, name);
-        return APR_ENOENT;
-    }
     if (!image_digest_verified(r->pool, found->digest, fd, &st)) {
         remove_damaged(open, name, fd);
         close(fd);
@@ -101,7 +89,7 @@ apr_status_t image_cache_open(request_rec *r, const char *digest, image *found)
         image_folder_is_readable(&open);
     }
     else if (!APR_STATUS_IS_ENOENT(rv)) {
-        image_folder_trouble_reading(&open, "can't open an image", rv);
+        image_folder_trouble(&open, "can't open an image", rv | TROUBLE_PASSING);
     }
     image_folder_close(&open);
     return rv;

@@ -15,7 +15,6 @@
 #include "apr_user.h"
 #include "unixd.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -255,25 +254,15 @@ static const char *troubled(apr_pool_t *p, const image_folder *folder)
     return apr_pstrcat(p, "folder ", folder->root, NULL);
 }
 
-/* Its kind is the error that began it, with TROUBLE_PASSING if that was met in reading. */
-static void trouble_of_kind(const open_folder *open, const char *what, int error, unsigned kind)
+void image_folder_trouble(const open_folder *open, const char *what, int kind)
 {
     const char *who = troubled(open->pool, open->folder);
     int known = troubles_of(who);
 
-    if (!troubles_met_before(who, known >= 0 ? (unsigned)known : kind))
-        ap_log_error(APLOG_MARK, APLOG_WARNING, error, open->server, "%s in WaltVpnCacheRoot %s: "
-                      "images are relayed until this is mended", what, open->folder->root);
-}
-
-void image_folder_trouble(const open_folder *open, const char *what, int error)
-{
-    trouble_of_kind(open, what, error, (unsigned)error);
-}
-
-void image_folder_trouble_reading(const open_folder *open, const char *what, int error)
-{
-    trouble_of_kind(open, what, error, (unsigned)error | TROUBLE_PASSING);
+    if (!troubles_met_before(who, (unsigned)(known >= 0 ? known : kind)))
+        ap_log_error(APLOG_MARK, APLOG_WARNING, kind & ~TROUBLE_PASSING, open->server, "%s in "
+                     "WaltVpnCacheRoot %s: images are relayed until this is mended", what,
+                     open->folder->root);
 }
 
 const char *image_folder_trouble_of(apr_pool_t *p, const image_folder *folder)
@@ -307,7 +296,7 @@ int image_folder_open(open_folder *open, apr_pool_t *pool, const walt_vpn_entryp
     open->folder = entrypoint->folder;
     open->fd = image_folder_descriptor(open->folder);
     if (open->fd < 0)
-        image_folder_trouble_reading(open, "can't open the folder", errno);
+        image_folder_trouble(open, "can't open the folder", errno | TROUBLE_PASSING);
     return open->fd >= 0;
 }
 
@@ -318,7 +307,8 @@ void image_folder_close(open_folder *open)
     open->fd = -1;
 }
 
-void image_folder_remove_foreign(const open_folder *open, const char *name)
+/* Remove what stands where one of our files belongs, whatever it is. */
+static void remove_foreign(const open_folder *open, const char *name)
 {
     ap_log_error(APLOG_MARK, APLOG_WARNING, 0, open->server, "%s/%s is not a file of the cache: "
                   "removed", open->folder->root, name);
@@ -326,167 +316,117 @@ void image_folder_remove_foreign(const open_folder *open, const char *name)
         (void)unlinkat(open->fd, name, AT_REMOVEDIR);
 }
 
-/* ------------------------------------------------------------------ what is in it */
-
-/* A file of the folder, as one look at it found it. */
-typedef struct {
-    char name[IMAGE_DIGEST_LENGTH + sizeof(".part")];
-    apr_off_t size;
-    struct timespec used;
-    int published;              /* .img, which may go; else a .part that is being fetched */
-} folder_entry;
-
-/* Remove a .part that no fetch is at: nobody holds its lock.  1: it was. */
-static int clear_dead_part(const open_folder *open, const char *name)
+int image_folder_open_file(const open_folder *open, const char *name, int flags, struct stat *st)
 {
     /* O_NONBLOCK: whatever stands there, a FIFO too, is not waited for. */
-    int fd = openat(open->fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+    int fd = openat(open->fd, name, flags | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int error = errno;
+
+    if (fd >= 0 && fstat(fd, st) == 0 && S_ISREG(st->st_mode))
+        return fd;
+    if (fd >= 0) {
+        close(fd);
+        error = EISDIR;
+    }
+    /* The folder itself may be what can't be entered. */
+    if ((error == EACCES || error == ELOOP || error == EISDIR)
+        && fstatat(open->fd, name, st, AT_SYMLINK_NOFOLLOW) == 0) {
+        remove_foreign(open, name);
+        error = ENOENT;
+    }
+    errno = error;
+    return -1;
+}
+
+/* ------------------------------------------------------------------ what is in it */
+
+/* Remove a .part that no fetch is at: nobody holds its lock.  1: it was. */
+static int clear_dead_part(const open_folder *open, const char *digest)
+{
+    image_name name = image_name_of(digest, ".part");
+    struct stat st;
+    int fd = image_folder_open_file(open, name.text, O_RDONLY, &st);
     int dead;
 
     if (fd < 0)
         return 0;
-    dead = flock(fd, LOCK_EX | LOCK_NB) == 0 && image_folder_names(open->fd, name, fd)
-           && unlinkat(open->fd, name, 0) == 0;
+    dead = flock(fd, LOCK_EX | LOCK_NB) == 0 && image_folder_names(open->fd, name.text, fd)
+           && unlinkat(open->fd, name.text, 0) == 0;
     if (dead)
-        fetches_lost(open->folder->root, apr_pstrmemdup(open->pool, name, IMAGE_DIGEST_LENGTH));
+        fetches_lost(open->folder->root, digest);
     close(fd);
     return dead;
 }
 
-/* The folder's names, to be read from the first on.  NULL, and errno: it can't be read. */
-static DIR *open_names(int folder_fd)
+/* The files of ours in the folder, as folder_file in p.  An error: it can't be read. */
+static apr_status_t list_folder(apr_pool_t *p, const image_folder *folder,
+                                apr_array_header_t **files)
 {
-    int fd = openat(folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), error;
-    DIR *names = fd >= 0 ? fdopendir(fd) : NULL;
+    const apr_int32_t wanted = APR_FINFO_NAME | APR_FINFO_SIZE | APR_FINFO_CSIZE | APR_FINFO_ATIME;
+    apr_finfo_t found;
+    apr_dir_t *names;
+    apr_status_t rv = apr_dir_open(&names, folder->root, p);
 
-    if (!names && fd >= 0) {
-        error = errno;
-        close(fd);
-        errno = error;
-    }
-    return names;
-}
+    *files = apr_array_make(p, 16, sizeof(folder_file));
+    if (rv != APR_SUCCESS)
+        return rv;
+    /* APR_INCOMPLETE: it has gone meanwhile. */
+    while ((rv = apr_dir_read(&found, wanted, names)) == APR_SUCCESS || rv == APR_INCOMPLETE) {
+        int is_image = is_ours(found.name, ".img");
+        folder_file *file;
 
-/* The files of ours in the folder, but for the one named except (NULL: none), as folder_entry in
- * pool.  NULL, and errno: the folder can't be read. */
-static apr_array_header_t *list_folder(apr_pool_t *pool, int folder_fd, const char *except)
-{
-    apr_array_header_t *entries = apr_array_make(pool, 16, sizeof(folder_entry));
-    DIR *names = open_names(folder_fd);
-    const struct dirent *item;
-
-    if (!names)
-        return NULL;
-    while ((item = readdir(names))) {
-        int published = is_ours(item->d_name, ".img");
-        folder_entry *entry;
-        struct stat st;
-
-        if ((!published && !is_ours(item->d_name, ".part"))
-            || (except && strcmp(item->d_name, except) == 0)
-            || fstatat(folder_fd, item->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        if (rv != APR_SUCCESS || (!is_image && !is_ours(found.name, ".part")))
             continue;
-        entry = apr_array_push(entries);
-        strcpy(entry->name, item->d_name);
-        entry->size = st.st_size;
-        if (!published && (apr_off_t)st.st_blocks * 512 > entry->size)
-            entry->size = (apr_off_t)st.st_blocks * 512;        /* taken beforehand */
-        entry->used = st.st_atim;
-        entry->published = published;
+        file = apr_array_push(*files);
+        apr_cpystrn(file->digest, found.name, sizeof(file->digest));
+        file->is_image = is_image;
+        file->size = is_image || found.csize < found.size ? found.size
+                     : found.csize;     /* taken beforehand */
+        file->used = found.atime;
     }
-    closedir(names);
-    return entries;
-}
-
-static int by_last_use(const void *a, const void *b)
-{
-    const struct timespec *one = &((const folder_entry *)a)->used;
-    const struct timespec *other = &((const folder_entry *)b)->used;
-
-    if (one->tv_sec != other->tv_sec)
-        return one->tv_sec < other->tv_sec ? -1 : 1;
-    return one->tv_nsec < other->tv_nsec ? -1 : one->tv_nsec > other->tv_nsec;
-}
-
-/* Bytes that a .part takes, or will take: those of the whole image while it is fetched. */
-static apr_off_t claim_of(const open_folder *open, const folder_entry *entry)
-{
-    apr_off_t size = 0;
-
-    if (!entry->published)
-        size = fetches_size_of(open->folder->root,
-                               apr_pstrmemdup(open->pool, entry->name, IMAGE_DIGEST_LENGTH));
-    return size > entry->size ? size : entry->size;
-}
-
-/* Remove this file if it may go.  1: it was. */
-static int evict(const open_folder *open, const folder_entry *entry)
-{
-    if (!entry->published)
-        return clear_dead_part(open, entry->name);
-    if (unlinkat(open->fd, entry->name, 0) != 0)
-        return 0;
-    counters_at(open->entrypoint)->evictions++;
-    ap_log_error(APLOG_MARK, APLOG_INFO, 0, open->server, "evicted %s from %s to make room",
-                 entry->name, open->folder->root);
-    return 1;
+    apr_dir_close(names);
+    return APR_SUCCESS;
 }
 
 /* What is to go comes first: what fetches have left, then images, the least recently used first. */
 static int by_worth(const void *a, const void *b)
 {
-    int one = ((const folder_entry *)a)->published, other = ((const folder_entry *)b)->published;
+    const folder_file *one = a, *other = b;
 
-    return one != other ? one - other : by_last_use(a, b);
+    if (one->is_image != other->is_image)
+        return one->is_image - other->is_image;
+    return one->used < other->used ? -1 : one->used > other->used;
 }
 
-/* The files in the folder but for this one, as folder_entry, what is to go first before the others,
- * and the bytes of the images among them.  NULL, and errno: the folder can't be read. */
-static apr_array_header_t *list_by_worth(const open_folder *open, const char *own,
-                                         apr_off_t *images)
+/* Remove this file if it may go.  1: it was. */
+static int evict(const open_folder *open, const folder_file *file)
 {
-    apr_array_header_t *entries = list_folder(open->pool, open->fd, own);
-    int i;
+    image_name name = image_name_of(file->digest, ".img");
 
-    *images = 0;
-    for (i = 0; entries && i < entries->nelts; i++) {
-        const folder_entry *entry = &APR_ARRAY_IDX(entries, i, folder_entry);
-
-        *images += entry->published ? entry->size : 0;
-    }
-    if (entries)
-        qsort(entries->elts, (size_t)entries->nelts, sizeof(folder_entry), by_worth);
-    return entries;
+    if (!file->is_image)
+        return clear_dead_part(open, file->digest);
+    if (unlinkat(open->fd, name.text, 0) != 0)
+        return 0;
+    counters_at(open->entrypoint)->evictions++;
+    ap_log_error(APLOG_MARK, APLOG_INFO, 0, open->server, "evicted %s from %s to make room",
+                 name.text, open->folder->root);
+    return 1;
 }
 
-/* Evict until this many bytes fit beside what is there. */
-static folder_room evict_for(const open_folder *open, const char *own, apr_off_t size,
-                             int *evicted)
+/* Take blocks for a file now rather than meet ENOSPC in the middle, where the file system has such
+ * a call; the file becomes no longer.  0, or an errno. */
+static int take_blocks(int fd, apr_off_t size)
 {
-    apr_array_header_t *entries;
-    apr_off_t total = size, images;
-    int i;
+    struct rlimit longest;
 
-    if (!(entries = list_by_worth(open, own, &images)))
-        return ROOM_TROUBLE;
-    for (i = 0; i < entries->nelts; i++)
-        total += claim_of(open, &APR_ARRAY_IDX(entries, i, folder_entry));
-    for (i = 0; i < entries->nelts && total > open->folder->size; i++) {
-        const folder_entry *entry = &APR_ARRAY_IDX(entries, i, folder_entry);
-
-        if (entry->published && total - images > open->folder->size)
-            return ROOM_NONE;
-        if (entry->published && !evicted)
-            return ROOM_TAKEN;
-        if (!evict(open, entry))
-            continue;
-        total -= entry->size;
-        if (entry->published) {
-            images -= entry->size;
-            ++*evicted;
-        }
+    if (getrlimit(RLIMIT_FSIZE, &longest) == 0 && longest.rlim_cur != RLIM_INFINITY
+        && (rlim_t)size > longest.rlim_cur)
+        return EFBIG;
+    while (size > 0 && fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, size) != 0) {
+        if (errno != EINTR)
+            return errno == EOPNOTSUPP ? 0 : errno;
     }
-    return total <= open->folder->size ? ROOM_MADE : ROOM_NONE;
+    return 0;
 }
 
 /* Has the disk room for a file of this many bytes when this many others are gone?  Where blocks
@@ -500,57 +440,66 @@ static int would_fit(int fd, apr_off_t size, apr_off_t others)
     return errno == EOPNOTSUPP && fstat(fd, &st) == 0 && size - st.st_size <= others;
 }
 
-folder_room image_folder_relieve(const open_folder *open, const char *own, int fd, apr_off_t size,
-                                 int *evicted)
+/* The files in the folder, as folder_file, what is to go first before the others.  Adds to total
+ * the bytes that they take, or will take, but for this image's .part; and to images those of
+ * images.  An error: the folder can't be read. */
+static apr_status_t list_by_worth(const open_folder *open, const char *own,
+                                  apr_array_header_t **files, apr_off_t *total, apr_off_t *images)
 {
-    apr_off_t images;
-    apr_array_header_t *entries = list_by_worth(open, own, &images);
+    apr_status_t rv = list_folder(open->pool, open->folder, files);
     int i;
 
-    for (i = 0; entries && i < entries->nelts; i++) {
-        const folder_entry *entry = &APR_ARRAY_IDX(entries, i, folder_entry);
+    for (i = 0; i < (*files)->nelts; i++) {
+        folder_file *file = &APR_ARRAY_IDX(*files, i, folder_file);
+        apr_off_t whole = file->is_image ? 0 : fetches_size_of(open->folder->root, file->digest);
 
-        if (entry->published && !would_fit(fd, size, images))
-            return ROOM_NONE;
-        if (entry->published && !evicted)
-            return ROOM_TAKEN;
-        if (evict(open, entry)) {
-            if (entry->published)
-                ++*evicted;
-            return ROOM_MADE;
-        }
-        images -= entry->published ? entry->size : 0;
+        if (!file->is_image && strcmp(file->digest, own) == 0)
+            file->size = 0;     /* locked by its fetch, it stays */
+        else if (whole > file->size)
+            file->size = whole;
+        *total += file->size;
+        *images += file->is_image ? file->size : 0;
     }
-    return ROOM_NONE;
+    qsort((*files)->elts, (size_t)(*files)->nelts, sizeof(folder_file), by_worth);
+    return rv;
 }
 
-/* Take blocks for a file now rather than meet ENOSPC in the middle, where the file system has such
- * a call; the file becomes no longer.  What is in the way goes.  That there is no room is trouble
- * here. */
-static folder_room take_blocks(const open_folder *open, const char *own, int fd, apr_off_t size,
-                               int *evicted)
+/*
+ * Remove others until this file fits beside them, into the folder's size and onto the disk, and
+ * take its blocks.  The disk is found full by that, or by the caller (is_full), as where blocks
+ * can't be taken beforehand.  ROOM_TROUBLE: errno.
+ */
+static folder_room make_fit(const open_folder *open, const char *own, int fd, apr_off_t size,
+                            int is_full, int *evicted)
 {
-    struct rlimit longest;
+    apr_off_t total = size, images = 0;
+    apr_array_header_t *files;
+    int i, error = list_by_worth(open, own, &files, &total, &images);
 
-    if (getrlimit(RLIMIT_FSIZE, &longest) == 0 && longest.rlim_cur != RLIM_INFINITY
-        && (rlim_t)size > longest.rlim_cur) {
-        errno = EFBIG;
-        return ROOM_TROUBLE;
-    }
-    while (size > 0 && fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, size) != 0) {
-        folder_room room = ROOM_NONE;
-        int error = errno;
+    for (i = 0; error == 0; i++) {
+        const folder_file *file = &APR_ARRAY_IDX(files, i, folder_file);
 
-        if (error == EOPNOTSUPP)
+        error = is_full || total > open->folder->size ? ENOSPC : take_blocks(fd, size);
+        if (error == 0)
             return ROOM_MADE;
-        if (error == ENOSPC || error == EDQUOT)
-            room = image_folder_relieve(open, own, fd, size, evicted);
-        if (room != ROOM_MADE && error != EINTR) {
-            errno = error;
-            return room == ROOM_TAKEN ? ROOM_TAKEN : ROOM_TROUBLE;
-        }
+        if ((error != ENOSPC && error != EDQUOT) || i == files->nelts)
+            break;
+        if (file->is_image
+            && (total - images > open->folder->size || !would_fit(fd, size, images)))
+            break;
+        if (file->is_image && !evicted)
+            return ROOM_TAKEN;
+        images -= file->is_image ? file->size : 0;
+        error = 0;
+        if (!evict(open, file))
+            continue;
+        total -= file->size;
+        is_full = 0;
+        if (file->is_image)
+            ++*evicted;
     }
-    return ROOM_MADE;
+    errno = error;
+    return total > open->folder->size ? ROOM_NONE : ROOM_TROUBLE;
 }
 
 int image_folder_lock(const open_folder *open)
@@ -567,16 +516,13 @@ void image_folder_unlock(const open_folder *open)
     flock(open->fd, LOCK_UN);
 }
 
-folder_room image_folder_make_room(const open_folder *open, const char *name, int fd,
+folder_room image_folder_make_room(const open_folder *open, const char *digest, int fd,
                                    apr_off_t size, int *evicted)
 {
-    folder_room room = image_folder_lock(open) ? evict_for(open, name, size, evicted)
+    folder_room room = image_folder_lock(open) ? make_fit(open, digest, fd, size, 0, evicted)
                                                : ROOM_TROUBLE;
-    int error;
+    int error = errno;
 
-    if (room == ROOM_MADE)
-        room = take_blocks(open, name, fd, size, evicted);
-    error = errno;
     image_folder_unlock(open);
     if (room == ROOM_TROUBLE)
         image_folder_trouble(open, "can't make room for an image", error);
@@ -587,38 +533,24 @@ folder_room image_folder_make_room(const open_folder *open, const char *name, in
     return room;
 }
 
-apr_array_header_t *image_folder_list(apr_pool_t *p, const image_folder *folder)
+int image_folder_relieve(const open_folder *open, const char *digest, int fd, apr_off_t size,
+                         int *evicted)
 {
-    apr_array_header_t *images = apr_array_make(p, 16, sizeof(image_listing)), *entries = NULL;
-    int folder_fd = image_folder_descriptor(folder), i;
+    int is_made = image_folder_lock(open)
+                  && make_fit(open, digest, fd, size, 1, evicted) == ROOM_MADE;
 
-    if (folder_fd >= 0) {
-        entries = list_folder(p, folder_fd, NULL);
-        close(folder_fd);
-    }
-    if (!entries)
-        return images;
-    qsort(entries->elts, (size_t)entries->nelts, sizeof(folder_entry), by_last_use);
-    for (i = entries->nelts - 1; i >= 0; i--) {
-        const folder_entry *entry = &APR_ARRAY_IDX(entries, i, folder_entry);
-        image_listing *image;
-
-        if (!entry->published)
-            continue;
-        image = apr_array_push(images);
-        image->digest = apr_pstrmemdup(p, entry->name, IMAGE_DIGEST_LENGTH);
-        image->size = entry->size;
-        image->used = apr_time_from_sec(entry->used.tv_sec) + entry->used.tv_nsec / 1000;
-    }
-    return images;
+    image_folder_unlock(open);
+    return is_made;
 }
 
-apr_off_t image_folder_bytes(const apr_array_header_t *images)
+apr_array_header_t *image_folder_list(apr_pool_t *p, const image_folder *folder)
 {
-    apr_off_t bytes = 0;
+    apr_array_header_t *images = apr_array_make(p, 16, sizeof(folder_file)), *files;
     int i;
 
-    for (i = 0; i < images->nelts; i++)
-        bytes += APR_ARRAY_IDX(images, i, image_listing).size;
-    return bytes;
+    (void)list_folder(p, folder, &files);
+    qsort(files->elts, (size_t)files->nelts, sizeof(folder_file), by_worth);
+    for (i = files->nelts - 1; i >= 0 && APR_ARRAY_IDX(files, i, folder_file).is_image; i--)
+        APR_ARRAY_PUSH(images, folder_file) = APR_ARRAY_IDX(files, i, folder_file);
+    return images;
 }

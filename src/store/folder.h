@@ -6,6 +6,8 @@
 
 #include "request/entrypoint.h"
 
+#include <sys/stat.h>
+
 /* Length of an image's name: its SHA-256 in lower-case hexadecimal digits. */
 #define IMAGE_DIGEST_LENGTH 64
 
@@ -58,15 +60,12 @@ typedef struct {
 int image_folder_open(open_folder *open, apr_pool_t *pool, const walt_vpn_entrypoint *entrypoint);
 void image_folder_close(open_folder *open);
 
-/* The folder is in trouble, as what and errno tell: one warning, until it is over.  The caller
- * relays meanwhile. */
-void image_folder_trouble(const open_folder *open, const char *what, int error);
+/* The folder is in trouble, as what and kind tell, an errno, with TROUBLE_PASSING if it was met in
+ * reading: one warning, until it is over.  The caller relays meanwhile. */
+void image_folder_trouble(const open_folder *open, const char *what, int kind);
 
 /* Why the folder is in trouble, as far as anybody knows, in words; NULL: it is not. */
 const char *image_folder_trouble_of(apr_pool_t *p, const image_folder *folder);
-
-/* The same for trouble with reading what is in it. */
-void image_folder_trouble_reading(const open_folder *open, const char *what, int error);
 
 /* It serves again. */
 void image_folder_is_sound(const open_folder *open);
@@ -81,8 +80,9 @@ void image_folder_used_now(int fd);
 /* Does the name in the folder still stand for this open file? */
 int image_folder_names(int folder_fd, const char *name, int fd);
 
-/* Remove what stands where one of our files belongs, whatever it is. */
-void image_folder_remove_foreign(const open_folder *open, const char *name);
+/* Open a file in it with these flags, and know it.  -1, and errno: that failed.  What stands there
+ * and can be none of our files is removed: ENOENT. */
+int image_folder_open_file(const open_folder *open, const char *name, int flags, struct stat *st);
 
 /* Whoever makes room holds this lock until the room is taken; meanwhile no file gets another name,
  * under which it would be missed.  0, and errno: that failed. */
@@ -97,32 +97,30 @@ typedef enum {
 } folder_room;
 
 /*
- * Make room for a file on its way, open under this name, of this many bytes: remove what fetches
+ * Make room for the .part of this image, which is open, of this many bytes: remove what fetches
  * have left, evict images, the least recently used first, and take the blocks.  Being sent does an
  * evicted image no harm: its open files outlive its name.  *evicted counts what went; NULL: no
  * image is to go.  That there is none, and trouble, was said.
  */
-folder_room image_folder_make_room(const open_folder *open, const char *name, int fd,
+folder_room image_folder_make_room(const open_folder *open, const char *digest, int fd,
                                    apr_off_t size, int *evicted);
 
-/* The disk is full, and this open file is to have so many bytes in all: remove the one file
- * among the others that is to go first, as above. */
-folder_room image_folder_relieve(const open_folder *open, const char *own, int fd, apr_off_t size,
-                                 int *evicted);
+/* The disk is full, and the .part is to have so many bytes in all: at least one other file is to
+ * go, as above.  1: it has gone. */
+int image_folder_relieve(const open_folder *open, const char *digest, int fd, apr_off_t size,
+                         int *evicted);
 
 /* ---- for the status page and the metrics page */
 
-/* An image in the folder. */
+/* A file of ours in the folder. */
 typedef struct {
-    const char *digest;
+    char digest[IMAGE_DIGEST_LENGTH + 1];
+    int is_image;               /* .img; else a .part, which is or was being fetched */
     apr_off_t size;             /* bytes */
     apr_time_t used;            /* when it was last sent */
-} image_listing;
+} folder_file;
 
-/* The images in the folder, as image_listing, the last used first; empty if it can't be read. */
+/* The images in the folder, as folder_file, the last used first; empty if it can't be read. */
 apr_array_header_t *image_folder_list(apr_pool_t *p, const image_folder *folder);
-
-/* Bytes that these take together. */
-apr_off_t image_folder_bytes(const apr_array_header_t *images);
 
 #endif

@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -33,7 +34,7 @@
 #define PAUSE_PIECE (32 * 1024)
 #define PAUSE_EVERY apr_time_from_msec(20)
 
-/* Bytes that are compared, hashed again, or copied at a time. */
+/* Bytes that are compared, or hashed again, at a time. */
 #define COMPARE_PIECE (64 * 1024)
 
 static image_name part_name(const image_part *part)
@@ -50,27 +51,19 @@ int image_part_is_there(const image_part *part)
 
 /* ------------------------------------------------------------------ opening */
 
-/* Open the file with these flags, and remove what stands there that no fetch of ours can have made.
- * 0, or an errno. */
+/* Open the file with these flags, once more if something else stood there, and lock it.  0, or an
+ * errno; EBUSY: another has it. */
 static int open_file(image_part *part, int flags)
 {
     image_name name = part_name(part);
-    int tries, error = 0;
+    struct stat st;
+    int tries;
 
-    for (tries = 0; tries < 2; tries++) {
-        struct stat st;
-
-        part->fd = openat(part->open->fd, name.text, flags | O_RDWR | O_CREAT | O_CLOEXEC
-                          | O_NOFOLLOW, 0600);
-        if (part->fd >= 0)
-            return 0;
-        error = errno;
-        if ((error != EACCES && error != ELOOP && error != EISDIR)
-            || fstatat(part->open->fd, name.text, &st, AT_SYMLINK_NOFOLLOW) != 0)
-            break;
-        image_folder_remove_foreign(part->open, name.text);
-    }
-    return error;
+    for (tries = 0; tries < 2 && part->fd < 0; tries++)
+        part->fd = image_folder_open_file(part->open, name.text, flags | O_RDWR | O_CREAT, &st);
+    if (part->fd < 0)
+        return errno;
+    return flock(part->fd, LOCK_EX | LOCK_NB) == 0 ? 0 : errno == EWOULDBLOCK ? EBUSY : errno;
 }
 
 /* Hash the bytes of the file up to this one, from the start; 0: they can't be read. */
@@ -79,24 +72,16 @@ static int hash_file(image_part *part, apr_off_t until)
     return image_digest_hash(part->hash, part->fd, until, part->compared, COMPARE_PIECE);
 }
 
-/* The file is open: lock it, and know what it has.  0, or an errno. */
+/* The file is ours: know what it has.  0, or an errno. */
 static int take_file(image_part *part)
 {
     struct stat st;
 
-    if (flock(part->fd, LOCK_EX | LOCK_NB) != 0)
-        return errno == EWOULDBLOCK ? EBUSY : errno;
     /* Its last owner may have ended it before it was locked here. */
     if (!image_part_is_there(part))
         return EBUSY;
     if (fstat(part->fd, &st) != 0)
         return errno;
-    if (!S_ISREG(st.st_mode)) {         /* a FIFO, say */
-        image_name name = part_name(part);
-
-        image_folder_remove_foreign(part->open, name.text);
-        return EBUSY;
-    }
     part->written = st.st_size;
     return hash_file(part, part->written) ? 0 : EIO;
 }
@@ -117,7 +102,7 @@ apr_status_t image_part_open(image_part *part, apr_pool_t *pool, const open_fold
     part->fd = -1;
     if (!(part->hash = EVP_MD_CTX_new()))
         return APR_ENOMEM;
-    error = open_file(part, O_NONBLOCK);
+    error = open_file(part, 0);
     if (error == 0)
         error = take_file(part);
     if (error == 0)
@@ -148,17 +133,17 @@ void image_part_remove(image_part *part)
 }
 
 /* Copy bytes from the start of an open file into the new one.  0, or an errno. */
-static int copy_bytes(image_part *part, int from, apr_off_t count)
+static int copy_bytes(const image_part *part, int from, apr_off_t count)
 {
-    apr_off_t at = 0;
+    off_t at = 0;
 
     while (at < count) {
-        apr_size_t piece = count - at < COMPARE_PIECE ? (apr_size_t)(count - at) : COMPARE_PIECE;
-        ssize_t got = pread(from, part->compared, piece, at);
+        ssize_t got = sendfile(part->fd, from, &at, (size_t)(count - at));
 
-        if (got <= 0 || pwrite(part->fd, part->compared, (size_t)got, at) != got)
-            return got < 0 || errno ? errno : EIO;
-        at += got;
+        if (got == 0)
+            return EIO;
+        if (got < 0 && errno != EINTR)
+            return errno;
     }
     return 0;
 }
@@ -168,10 +153,8 @@ apr_status_t image_part_begin_anew(image_part *part, apr_off_t keep)
     int before = part->fd, error;
 
     image_part_remove(part);
-    errno = 0;
+    part->fd = -1;
     error = open_file(part, O_EXCL);
-    if (error == 0 && flock(part->fd, LOCK_EX | LOCK_NB) != 0)
-        error = errno;
     if (error == 0)
         error = copy_bytes(part, before, keep);
     if (error == 0 && !hash_file(part, keep))
@@ -190,7 +173,6 @@ apr_status_t image_part_begin_anew(image_part *part, apr_off_t keep)
 apr_status_t image_part_begin(image_part *part, apr_off_t size, apr_off_t from)
 {
     const open_folder *open = part->open;
-    image_name name = part_name(part);
     folder_room room;
 
     part->position = from;
@@ -205,9 +187,9 @@ apr_status_t image_part_begin(image_part *part, apr_off_t size, apr_off_t from)
                          "relayed; raise WaltVpnCacheSize", size, open->folder->size);
         return APR_ENOSPC;
     }
-    room = image_folder_make_room(open, name.text, part->fd, size, NULL);
+    room = image_folder_make_room(open, part->digest, part->fd, size, NULL);
     if (room == ROOM_TAKEN && part->is_needed(part->data))
-        room = image_folder_make_room(open, name.text, part->fd, size, &part->evicted);
+        room = image_folder_make_room(open, part->digest, part->fd, size, &part->evicted);
     if (room != ROOM_MADE)
         return APR_ENOSPC;
     part->size = size;
@@ -226,11 +208,10 @@ static apr_status_t write_buffer(image_part *part)
 
         if (put <= 0) {
             apr_status_t rv = put < 0 ? errno : APR_ENOSPC;
-            image_name name = part_name(part);
 
             if (rv == EINTR || ((rv == ENOSPC || rv == EDQUOT) && part->is_needed(part->data)
-                                && image_folder_relieve(part->open, name.text, part->fd,
-                                                        part->size, &part->evicted) == ROOM_MADE))
+                                && image_folder_relieve(part->open, part->digest, part->fd,
+                                                        part->size, &part->evicted)))
                 continue;
             memmove(part->buffer, bytes, part->buffered);
             image_folder_trouble(part->open, "can't write an image", rv);

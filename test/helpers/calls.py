@@ -51,13 +51,13 @@ int flock(int fd, int operation)
     return -1;
 }
 
-DIR *fdopendir(int fd)
+DIR *opendir(const char *path)
 {
-    DIR *(*real)(int) = (DIR *(*)(int))dlsym(RTLD_NEXT, "fdopendir");
-    int error = told("fdopendir");
+    DIR *(*real)(const char *) = (DIR *(*)(const char *))dlsym(RTLD_NEXT, "opendir");
+    int error = told("opendir");
 
     if (!error)
-        return real(fd);
+        return real(path);
     errno = error;
     return NULL;
 }

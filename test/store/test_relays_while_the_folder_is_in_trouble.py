@@ -149,7 +149,7 @@ def test_folder_without_rights(mode, words, entrypoint, cache, walt, node):
 @pytest.mark.parametrize("call, error, words, left", [
     ("flock of a file", errno.ENOLCK, "No locks available.*can't make a file", 0),
     ("flock of a folder", errno.EBADF, "Bad file descriptor.*can't make room for an image", 0),
-    ("fdopendir", errno.EMFILE, "Too many open files.*can't make room for an image", 0)], ids=["file", "folder", "names"])
+    ("opendir", errno.EMFILE, "Too many open files.*can't make room for an image", 0)], ids=["file", "folder", "names"])
 def test_calls_that_fail(call, error, words, left, calls, entrypoint, cache, walt, node):
     """A network's folder without a lock service, one that locks only what is open for writing, no descriptor for a look."""
     httpd = entrypoint(cache=cache.path)
