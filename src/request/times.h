@@ -66,6 +66,10 @@
  * for so long. */
 #define MISMATCH_LASTS apr_time_from_sec(60)
 
+/* So long it waits for who makes room in the folder: that takes milliseconds, unless the process
+ * was stopped. */
+#define FOLDER_WAIT apr_time_from_sec(3)
+
 /* A fetch for which images were evicted, and that nobody has wanted for so long, is given up. */
 #define UNWANTED apr_time_from_sec(10)
 

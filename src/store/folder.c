@@ -9,6 +9,7 @@
 #include "ledger/counters.h"
 #include "ledger/fetches.h"
 #include "ledger/troubles.h"
+#include "ledger/waiting.h"
 #include "request/times.h"
 
 #include "apr_strings.h"
@@ -24,6 +25,9 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+/* How often is looked whether the folder is still locked. */
+#define LOCK_LOOK apr_time_from_msec(1)
 
 /* ------------------------------------------------------------------ is it fit for use? */
 
@@ -504,11 +508,19 @@ static folder_room make_fit(const open_folder *open, const char *own, int fd, ap
 
 int image_folder_lock(const open_folder *open)
 {
-    while (flock(open->fd, LOCK_EX) != 0) {
-        if (errno != EINTR)
-            return 0;
+    apr_time_t began = waiting_clock(), waited = 0;
+    int rv;
+
+    while ((rv = flock(open->fd, LOCK_EX | LOCK_NB)) != 0 && errno == EWOULDBLOCK
+           && waited < FOLDER_WAIT) {
+        apr_sleep(LOCK_LOOK);
+        waited = waiting_clock() - began;
     }
-    return 1;
+    if (waited > 0)
+        histogram_add_time(&counters_at(open->entrypoint)->waiting_times, waited);
+    if (rv != 0 && errno == EWOULDBLOCK)
+        errno = ETIMEDOUT;
+    return rv == 0;
 }
 
 void image_folder_unlock(const open_folder *open)

@@ -85,7 +85,8 @@ int image_folder_names(int folder_fd, const char *name, int fd);
 int image_folder_open_file(const open_folder *open, const char *name, int flags, struct stat *st);
 
 /* Whoever makes room holds this lock until the room is taken; meanwhile no file gets another name,
- * under which it would be missed.  0, and errno: that failed. */
+ * under which it would be missed.  0, and errno: that failed; ETIMEDOUT: a process that was stopped
+ * has it.  The wait is counted. */
 int image_folder_lock(const open_folder *open);
 void image_folder_unlock(const open_folder *open);
 

@@ -298,16 +298,19 @@ int image_part_is_right(const image_part *part, char *found)
 
 /* ------------------------------------------------------------------ publishing */
 
-/* Give the file its name in the folder.  0, or an errno. */
+/* Give the file its name in the folder, locked or not: whoever makes room then counts it at worst
+ * not at all, once.  0, or an errno. */
 static int rename_part(const image_part *part)
 {
     image_name name = part_name(part), published = image_name_of(part->digest, ".img");
-    int locked = image_folder_lock(part->open);
-    int error = !image_part_is_there(part) ? ENOENT
-                : renameat(part->open->fd, name.text, part->open->fd, published.text) ? errno : 0;
+    int error = 0;
 
-    if (locked)
-        image_folder_unlock(part->open);
+    (void)image_folder_lock(part->open);
+    if (!image_part_is_there(part))
+        error = ENOENT;
+    else if (renameat(part->open->fd, name.text, part->open->fd, published.text) != 0)
+        error = errno;
+    image_folder_unlock(part->open);
     return error;
 }
 

@@ -1,6 +1,7 @@
 """Disk full, read-only, no descriptors: one warning, nodes boot as without a cache, and caching comes back by itself."""
 
 import errno
+import fcntl
 import os
 import resource
 import shutil
@@ -156,6 +157,34 @@ def test_calls_that_fail(call, error, words, left, calls, entrypoint, cache, wal
     assert node(httpd).boot().booted
     calls.fail(call, error)
     relayed_then_kept(httpd, cache, walt, node, words, calls.mend, left)
+
+
+@pytest.mark.parametrize("when", ["before", "in the middle"])
+def test_who_has_locked_the_folder_was_stopped(when, entrypoint, cache, walt, node):
+    """It is waited for, for three seconds: then the image is relayed; or kept, if room was made for it before. The wait is
+    counted."""
+    httpd = entrypoint(cache=cache.path, vhost=metrics.LOCATION)
+    assert node(httpd).boot().booted
+    digest = walt.set_image("*", "another")
+    if when == "in the middle":
+        walt.fault("boot.img", "silence", at_byte=HALF, seconds=1)
+    else:
+        httpd.expect_log("Connection timed out.*can't make room for an image.*" + TROUBLE)
+    lock = os.open(cache.path, os.O_RDONLY)
+    try:
+        if when == "before":
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        fleet = Fleet(httpd, 1)
+        if when == "in the middle":
+            wait_until(lambda: cache.bytes() > MIB, what="bytes of the image")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        assert all(boot.booted for boot in fleet.boots())
+    finally:
+        os.close(lock)
+    assert (digest in cache.images()) == (when == "in the middle") and cache.parts() == []
+    waits = metrics.scrape(httpd)
+    assert waits.sum("walt_vpn_waiting_seconds_count") - waits.sum("walt_vpn_waiting_seconds_bucket", le="2.5") >= 2
+    assert node(httpd).boot().booted and digest in cache.images()
 
 
 def degraded(httpd):
