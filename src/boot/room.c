@@ -306,7 +306,7 @@ static int attend(guest *one)
 static int is_urgent(const guest *one)
 {
     return one->state == GUEST_AWAY || one->state == GUEST_FLUSHES || one->state == GUEST_ENDS
-           || (one->state == GUEST_VISITS && one->its->state == VISIT_ASKS);
+           || (one->state == GUEST_VISITS && visit_is_urgent(one->its));
 }
 
 /* Wait until a node takes more, or for a moment. */
@@ -476,7 +476,7 @@ static int wait_a_moment(const visit *its, apr_time_t *taken)
     apr_int32_t ready;
 
     if (its->state != VISIT_SENDS || its->sender->state != SENDER_HOLDS) {
-        apr_sleep(its->state == VISIT_ASKS ? LOOK_SOON : LOOK);
+        apr_sleep(visit_is_urgent(its) ? LOOK_SOON : LOOK);
         *taken = waiting_clock();
         return 1;
     }
@@ -513,7 +513,7 @@ static visit_state wait_for_turn(visit *its)
 {
     int looks;
 
-    for (looks = 0; looks < LOOKS_FIRST && its->state == VISIT_ASKS; looks++) {
+    for (looks = 0; looks < LOOKS_FIRST && visit_is_urgent(its); looks++) {
         apr_sleep(LOOK_SOON);
         (void)visit_go_on(its);
     }

@@ -16,6 +16,7 @@
 #include "reply/relay.h"
 #include "report/watch.h"
 #include "request/times.h"
+#include "store/digest.h"
 #include "walt/server_fault.h"
 
 #include "apr_portable.h"
@@ -36,13 +37,14 @@ static visit_state end(visit *its, int status)
 /* The wait for a file was too long: the node is reset, and asks again. */
 static visit_state end_late(visit *its)
 {
-    int is_asking = its->state == VISIT_ASKS;
+    const char *why = its->state == VISIT_ASKS ? "still waiting for its turn"
+                      : its->state == VISIT_FINDS ? "still being compared with its digest"
+                      : "still being fetched";
 
     if (its->turn)
         question_line_leave(its->turn);
     its->turn = NULL;
-    boot_watch_send_away(its->r, its->request,
-                         is_asking ? "still waiting for its turn" : "still being fetched");
+    boot_watch_send_away(its->r, its->request, why);
     return end(its, relay_give_up(its->r, its->sender && its->sender->begun));
 }
 
@@ -133,6 +135,23 @@ static visit_state send_cached(visit *its, const image *found)
     return end(its, image_sender_send(its->r, its->request, found));
 }
 
+/* Send the image if it is in the folder, or have the visit wait until it is known to be.  0: it is
+ * not. */
+static int send_if_cached(visit *its)
+{
+    image found;
+    apr_status_t rv = image_cache_open(its->r, its->digest, &found);
+
+    if (rv == APR_SUCCESS) {
+        boot_watch_digest(its->r, its->digest, 0);
+        send_cached(its, &found);
+    }
+    else if (APR_STATUS_IS_EAGAIN(rv)) {
+        its->state = VISIT_FINDS;
+    }
+    return rv == APR_SUCCESS || APR_STATUS_IS_EAGAIN(rv);
+}
+
 /* What the WalT server has is not the image that its boot.sig vouches for. */
 static visit_state end_mismatched(visit *its)
 {
@@ -180,12 +199,11 @@ static visit_state find_image(visit *its)
     const walt_vpn_entrypoint *entrypoint = its->request->entrypoint;
     apr_uint64_t held = held_fetch(its);
     fetch_claim claim;
-    image found;
 
     if (held == FETCH_RELAYED)
         return end(its, DECLINED);      /* relayed as before */
-    if (!held && image_cache_open(its->r, its->digest, &found) == APR_SUCCESS)
-        return send_cached(its, &found);
+    if (!held && send_if_cached(its))
+        return its->state;
     if (!is_there(its->r->connection)) {        /* nothing is fetched for it, or relayed */
         its->request->is_strangers = 1;
         boot_watch_refuse(its->r, REASON_HUNG_UP);
@@ -252,12 +270,8 @@ static visit_state ask_again(visit *its)
 /* The fetch is over, and the image is there; it may be gone again. */
 static visit_state find_published(visit *its)
 {
-    image found;
-
     its->has_waited = 1;
-    if (image_cache_open(its->r, its->digest, &found) == APR_SUCCESS)
-        return send_cached(its, &found);
-    return ask_again(its);
+    return send_if_cached(its) ? its->state : ask_again(its);
 }
 
 /* The fetch that is followed is not as it was: what is to be done? */
@@ -332,14 +346,20 @@ static visit_state go_on_with_fetch(visit *its)
  */
 static void send_vouched(visit *its)
 {
-    image found;
-
     its->digest = apr_pstrdup(its->r->pool, boots_vouched(&its->known));
-    if (!its->digest || !its->known.boot.is_file || held_fetch(its)
-        || image_cache_open(its->r, its->digest, &found) != APR_SUCCESS)
-        return;
-    boot_watch_digest(its->r, its->digest, 0);
-    send_cached(its, &found);
+    if (its->digest && its->known.boot.is_file && !held_fetch(its))
+        (void)send_if_cached(its);
+}
+
+/* The digest of the image's file is known. */
+static visit_state find_again(visit *its)
+{
+    if (its->signature.query.whole)
+        return find_image(its);
+    its->state = VISIT_ASKS;            /* unless it is sent without a question */
+    look_up(its);
+    send_vouched(its);
+    return its->state;
 }
 
 /* An image is asked for.  Without a folder it is relayed, unless the node holds bytes that were
@@ -431,6 +451,8 @@ int visit_is_ready(visit *its)
     switch (its->state) {
     case VISIT_ASKS:
         return is_its_turn(its);
+    case VISIT_FINDS:
+        return !image_digest_is_awaited(its->digest);
     case VISIT_FOLLOWS:
         return is_fetch_ready(its);
     case VISIT_SENDS:
@@ -438,6 +460,11 @@ int visit_is_ready(visit *its)
     default:
         return 1;
     }
+}
+
+int visit_is_urgent(const visit *its)
+{
+    return its->state == VISIT_ASKS || its->state == VISIT_FINDS;
 }
 
 visit_state visit_go_on(visit *its)
@@ -449,6 +476,8 @@ visit_state visit_go_on(visit *its)
             return end_late(its);
         if (before == VISIT_ASKS)
             ask(its);
+        else if (before == VISIT_FINDS)
+            find_again(its);
         else if (before == VISIT_FOLLOWS)
             look_at_fetch(its);
         else

@@ -11,6 +11,7 @@
 
 typedef enum {
     VISIT_ASKS,                 /* it is to ask the WalT server, when it is its turn */
+    VISIT_FINDS,                /* it waits for a thread that compares the image with its digest */
     VISIT_FOLLOWS,              /* it waits for an image, or for the beginning of one */
     VISIT_SENDS,                /* it is sent the image piece by piece */
     VISIT_OVER                  /* with what the handler returns in status */
@@ -42,6 +43,9 @@ visit *visit_begin(request_rec *r, walt_vpn_request *request);
 
 /* Is there something to be done, other than feeding?  It takes no time, and never waits. */
 int visit_is_ready(visit *its);
+
+/* May that be at any moment, with others waiting for it? */
+int visit_is_urgent(const visit *its);
 
 /* Do what can be done now, which may take as long as an answer of the WalT server. */
 visit_state visit_go_on(visit *its);

@@ -60,14 +60,17 @@ static apr_status_t open_file(const open_folder *open, request_rec *r, const cha
                               image *found)
 {
     apr_os_file_t fd;
+    digest_verdict verdict;
     struct stat st;
 
     if ((fd = image_folder_open_file(open, name, O_RDONLY, &st)) < 0)
         return errno;
-    if (!image_digest_verified(r->pool, found->digest, fd, &st)) {
+    verdict = image_digest_verdict(r->pool, found->digest, fd, &st);
+    if (verdict == DIGEST_WRONG)
         remove_damaged(open, name, fd);
+    if (verdict != DIGEST_RIGHT) {
         close(fd);
-        return APR_ENOENT;
+        return verdict == DIGEST_WRONG ? APR_ENOENT : APR_EAGAIN;
     }
     image_folder_used_now(fd);
     found->size = st.st_size;
@@ -88,7 +91,7 @@ apr_status_t image_cache_open(request_rec *r, const char *digest, image *found)
         image_cache_close_with(r, found->file);
         image_folder_is_readable(&open);
     }
-    else if (!APR_STATUS_IS_ENOENT(rv)) {
+    else if (!APR_STATUS_IS_ENOENT(rv) && !APR_STATUS_IS_EAGAIN(rv)) {
         image_folder_trouble(&open, "can't open an image", rv | TROUBLE_PASSING);
     }
     image_folder_close(&open);

@@ -18,8 +18,9 @@ typedef struct {
 
 /*
  * Open the image with this digest for r, whose entrypoint has a folder; it is used now.
- * APR_ENOENT: it is not there, or it was damaged and was removed.  Other errors are trouble with
- * the folder, which was said.
+ * APR_ENOENT: it is not there, or it was damaged and was removed.  APR_EAGAIN: another thread of
+ * the process compares it with its digest (image_digest_is_awaited()).  Other errors are trouble
+ * with the folder, which was said.
  */
 apr_status_t image_cache_open(request_rec *r, const char *digest, image *found);
 

@@ -7,7 +7,6 @@
  */
 #include "store/digest.h"
 
-#include "apr_thread_cond.h"
 #include "apr_thread_mutex.h"
 
 #include <unistd.h>
@@ -29,16 +28,13 @@ typedef struct {
     char digest[IMAGE_DIGEST_LENGTH];   /* that it was verified for: it may be renamed, or linked */
 } file_identity;
 
-typedef enum { VERDICT_NONE, VERDICT_PENDING, VERDICT_GOOD } verdict;
-
 /* What this process knows of the folder's files; guarded by verified_mutex. */
 static struct verified_file {
-    verdict verdict;
+    digest_verdict verdict;     /* DIGEST_UNKNOWN: a free row */
     file_identity identity;
 } verified_files[VERIFIED_MAX];
 static unsigned verified_next;
 static apr_thread_mutex_t *verified_mutex;
-static apr_thread_cond_t *verified_cond;
 
 static file_identity identity_of(const struct stat *st, const char *digest)
 {
@@ -60,7 +56,7 @@ static struct verified_file *look_up(const file_identity *identity)
     int i;
 
     for (i = 0; i < VERIFIED_MAX; i++) {
-        if (verified_files[i].verdict != VERDICT_NONE
+        if (verified_files[i].verdict != DIGEST_UNKNOWN
             && memcmp(&verified_files[i].identity, identity, sizeof(*identity)) == 0)
             return &verified_files[i];
     }
@@ -68,14 +64,14 @@ static struct verified_file *look_up(const file_identity *identity)
 }
 
 /* Note a verdict on this file, in place of the oldest one. Under verified_mutex. */
-static void note(const file_identity *identity, verdict verdict)
+static void note(const file_identity *identity, digest_verdict verdict)
 {
     struct verified_file *entry = look_up(identity);
 
     if (!entry) {
         do {
             entry = &verified_files[verified_next++ % VERIFIED_MAX];
-        } while (entry->verdict == VERDICT_PENDING);
+        } while (entry->verdict == DIGEST_AWAITED);
     }
     entry->identity = *identity;
     entry->verdict = verdict;
@@ -90,7 +86,7 @@ void image_digest_note(int fd, const char *digest)
         return;
     identity = identity_of(&st, digest);
     apr_thread_mutex_lock(verified_mutex);
-    note(&identity, VERDICT_GOOD);
+    note(&identity, DIGEST_RIGHT);
     apr_thread_mutex_unlock(verified_mutex);
 }
 
@@ -136,36 +132,47 @@ static int content_is(int fd, apr_off_t size, const char *digest, char *buffer)
     return good;
 }
 
-int image_digest_verified(apr_pool_t *pool, const char *digest, int fd, const struct stat *st)
+digest_verdict image_digest_verdict(apr_pool_t *pool, const char *digest, int fd,
+                                    const struct stat *st)
 {
     file_identity identity = identity_of(st, digest);
-    struct verified_file *entry;
+    digest_verdict verdict = DIGEST_UNKNOWN;
+    const struct verified_file *entry;
     apr_pool_t *scratch;
-    int good;
+    int is_right;
 
     apr_thread_mutex_lock(verified_mutex);
-    while ((entry = look_up(&identity)) && entry->verdict == VERDICT_PENDING)
-        apr_thread_cond_wait(verified_cond, verified_mutex);
-    if (!entry)
-        note(&identity, VERDICT_PENDING);
+    if ((entry = look_up(&identity)))
+        verdict = entry->verdict;
+    else
+        note(&identity, DIGEST_AWAITED);
     apr_thread_mutex_unlock(verified_mutex);
-    if (entry)
-        return 1;
+    if (verdict != DIGEST_UNKNOWN)
+        return verdict;
 
     apr_pool_create(&scratch, pool);
-    good = content_is(fd, st->st_size, digest, apr_palloc(scratch, PIECE));
+    is_right = content_is(fd, st->st_size, digest, apr_palloc(scratch, PIECE));
     apr_pool_destroy(scratch);
 
     apr_thread_mutex_lock(verified_mutex);
-    note(&identity, good ? VERDICT_GOOD : VERDICT_NONE);
-    apr_thread_cond_broadcast(verified_cond);
+    note(&identity, is_right ? DIGEST_RIGHT : DIGEST_UNKNOWN);
     apr_thread_mutex_unlock(verified_mutex);
-    return good;
+    return is_right ? DIGEST_RIGHT : DIGEST_WRONG;
+}
+
+int image_digest_is_awaited(const char *digest)
+{
+    int i, is_awaited = 0;
+
+    apr_thread_mutex_lock(verified_mutex);
+    for (i = 0; i < VERIFIED_MAX && !is_awaited; i++)
+        is_awaited = verified_files[i].verdict == DIGEST_AWAITED
+                     && memcmp(verified_files[i].identity.digest, digest, IMAGE_DIGEST_LENGTH) == 0;
+    apr_thread_mutex_unlock(verified_mutex);
+    return is_awaited;
 }
 
 apr_status_t image_digest_child_init(apr_pool_t *pchild)
 {
-    apr_status_t rv = apr_thread_mutex_create(&verified_mutex, APR_THREAD_MUTEX_DEFAULT, pchild);
-
-    return rv == APR_SUCCESS ? apr_thread_cond_create(&verified_cond, pchild) : rv;
+    return apr_thread_mutex_create(&verified_mutex, APR_THREAD_MUTEX_DEFAULT, pchild);
 }

@@ -20,12 +20,22 @@ int image_digest_hash(EVP_MD_CTX *hash, int fd, apr_off_t until, char *buffer, a
  * bytes. */
 int image_digest_is(EVP_MD_CTX *hash, const char *digest, char *found);
 
+typedef enum {
+    DIGEST_UNKNOWN,
+    DIGEST_AWAITED,             /* another thread of the process computes it */
+    DIGEST_RIGHT,
+    DIGEST_WRONG
+} digest_verdict;
+
 /*
  * Has this open file, of which st tells, the digest?  Computed once by a process for each file;
- * threads that ask meanwhile wait for the thread that computes.  The pool is for what is needed
- * meanwhile.
+ * nobody waits for the thread that computes.  The pool is for what is needed meanwhile.
  */
-int image_digest_verified(apr_pool_t *pool, const char *digest, int fd, const struct stat *st);
+digest_verdict image_digest_verdict(apr_pool_t *pool, const char *digest, int fd,
+                                    const struct stat *st);
+
+/* Does a thread of this process compute whether a file has this digest? */
+int image_digest_is_awaited(const char *digest);
 
 /* This process has computed the open file's digest in another way, and it is this one. */
 void image_digest_note(int fd, const char *digest);

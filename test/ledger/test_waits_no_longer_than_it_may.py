@@ -1,12 +1,14 @@
 """Who waits for another's fetch, or for its turn to be asked for, has a seat in the waiting room: half of the threads and of the
 connections stay free for the rest of the server, whoever has most seats gives way first, and nobody waits for ever."""
 
+import time
+
 import pytest
 
 import metrics
 import wire
 from boot_client import Outcome
-from fetches import fetched
+from fetches import ONE_PROCESS, fetched
 from fleet import Fleet
 from processes import wait_until
 from proxies import hasty
@@ -15,15 +17,16 @@ from questions import Question, ask, nodes as addresses
 HALF = 1 << 19
 MIB = 1 << 20
 RESET = "is still being fetched: the connection is reset"
+COMPARED = "is still being compared with its digest: the connection is reset"
 TURN = "boot.(sig|img) is still waiting for its turn: the connection is reset"
 SMALL = ("StartServers 1\nServerLimit 1\nThreadsPerChild {0}\nMaxRequestWorkers {0}\nMinSpareThreads 1\nMaxSpareThreads {0}"
          "\n")
 IMG = "/walt-vpn/per-ip/192-168-152-%d/boot.img"
 
 
-def wait_in_line(httpd, walt, number, client, method="GET"):
+def wait_in_line(httpd, walt, number, client, method="GET", patience=30):
     """A client that waits for the image, whose fetch is silent."""
-    connection = wire.Wire(httpd.port, timeout=30, client=client)
+    connection = wire.Wire(httpd.port, timeout=patience, client=client)
     connection.send(wire.request(IMG % number, httpd.server_name, method=method))
     return connection
 
@@ -74,6 +77,46 @@ def test_more_nodes_behind_one_address_than_seats(entrypoint, cache, walt):
     assert all(boot.booted for boot in Fleet(httpd, 4).boots())
     assert fetched(walt) == 1
     httpd.await_log(RESET)
+
+
+@pytest.mark.parametrize("mpm", ["event", "worker"])
+def test_a_digest_is_waited_for_without_a_thread(mpm, calls, entrypoint, cache, walt, node):
+    """A new process reads an image before it sends it. Of those who want it meanwhile none holds a thread with the event MPM, and
+    half of the threads stay free with others; each wait is counted."""
+    before = entrypoint(cache=cache.path)
+    assert node(before).boot().booted
+    before.stop()
+    httpd = entrypoint(cache=cache.path, server=SMALL.format(8), mpm=mpm, vhost=metrics.LOCATION)
+    httpd.tolerate_log("AH00484|AH00286|AH00287|AH03490|AH10159|ended short|was answered with 504")
+    calls.delay("pread of 128 KiB", 0.5)
+    waiting = [wait_in_line(httpd, walt, number, "127.0.0.%d" % (2 + number)) for number in range(10)]
+    wait_until(lambda: len(walt.requests("boot.sig")) > 5, what="the questions")
+    assert httpd.get("/walt-vpn/server", timeout=3).status == 200
+    assert not any(connection.buffer for connection in waiting), "the digest is known: nothing was shown"
+    ends = [connection.rest() for connection in waiting]
+    sent = [end for end in ends if end.ended != "RST"]
+    assert {end.status for end in sent} == {200} and (len(sent) == 10 if mpm == "event" else len(sent) >= 4)
+    assert fetched(walt) == 1
+    waits = metrics.scrape(httpd)
+    assert waits.sum("walt_vpn_waiting_seconds_count") - waits.sum("walt_vpn_waiting_seconds_bucket", le="2.5") >= len(sent) - 1
+    if mpm == "worker":
+        httpd.await_log(COMPARED)
+
+
+@pytest.mark.thorough
+def test_longest_wait_for_a_digest(calls, entrypoint, cache, walt, node):
+    """A little less than the node's 50 s, however slow the disk is."""
+    before = entrypoint(cache=cache.path)
+    assert node(before).boot().booted
+    before.stop()
+    httpd = entrypoint(cache=cache.path, server=ONE_PROCESS)
+    httpd.tolerate_log("ended short")
+    calls.delay("pread of 128 KiB", 8)
+    began = time.monotonic()
+    waiting = [wait_in_line(httpd, walt, number, "127.0.0.%d" % (2 + number), patience=80) for number in range(4)]
+    ends = [connection.rest() for connection in waiting]
+    assert sum(end.ended == "RST" for end in ends) == 3 and time.monotonic() - began < 75
+    httpd.await_log(COMPARED)
 
 
 @pytest.mark.thorough
