@@ -181,9 +181,13 @@ static apr_off_t on_its_way(conn_rec *c)
     return bytes;
 }
 
-/* What the filter knows of a reply on its way. In r->pool. */
+/*
+ * What the filter knows of a reply on its way.  Its marks are destroyed after the request when its
+ * connection's pool is, so this lives as long as one of them, in the memory of their buckets.
+ */
 typedef struct watch {
-    struct mark_owner *owner;   /* of its marks */
+    conn_rec *c;                /* NULL: the request is gone */
+    unsigned users;             /* marks, and the request */
     int begun;                  /* its head has passed */
     int counted;                /* among the answers of its entrypoint, */
     walt_vpn_answer counted_as; /* as this one */
@@ -200,35 +204,25 @@ typedef struct watch {
     entrypoint_counters *counters;        /* of its entrypoint */
 } watch;
 
-/*
- * What the marks of a reply share.  They are destroyed after the request when its connection's
- * pool is, so this lives as long as one of them, in the memory of their buckets.
- */
-typedef struct mark_owner {
-    conn_rec *c;
-    watch *watch;               /* NULL: the request is gone */
-    unsigned users;             /* marks, and the request */
-} mark_owner;
-
 /* One mark: what stands before it in the brigade ends here. */
 typedef struct {
-    mark_owner *owner;
+    watch *watch;
     apr_off_t at;               /* bytes of body before it */
 } mark;
 
-static void leave_owner(mark_owner *owner)
+static void leave_watch(watch *watch)
 {
-    if (--owner->users == 0)
-        apr_bucket_free(owner);
+    if (--watch->users == 0)
+        apr_bucket_free(watch);
 }
 
 /* The request's pool goes. */
 static apr_status_t forget_watch(void *data)
 {
-    mark_owner *owner = data;
+    watch *watch = data;
 
-    owner->watch = NULL;
-    leave_owner(owner);
+    watch->c = NULL;
+    leave_watch(watch);
     return APR_SUCCESS;
 }
 
@@ -265,17 +259,17 @@ static void count_sent(watch *watch, apr_off_t bytes)
 static void pass_mark(void *data)
 {
     mark *mark = data;
-    watch *watch = mark->owner->watch;
+    watch *watch = mark->watch;
 
-    if (watch && !mark->owner->c->aborted) {
-        apr_off_t waiting = watch->hold ? on_its_way(mark->owner->c) : 0;
+    if (watch->c && !watch->c->aborted) {
+        apr_off_t waiting = watch->hold ? on_its_way(watch->c) : 0;
 
         watch->written = mark->at;
         watch->arrived = mark->at > waiting ? mark->at - waiting : 0;
         boots_progress(watch->hold, watch->from + watch->arrived);
         count_sent(watch, watch->arrived);
     }
-    leave_owner(mark->owner);
+    leave_watch(watch);
     apr_bucket_free(mark);
 }
 
@@ -299,8 +293,8 @@ static void set_mark(const request_rec *r, watch *watch, apr_bucket *before)
     apr_bucket *bucket = apr_bucket_alloc(sizeof(*bucket), allocator);
     mark *mark = apr_bucket_alloc(sizeof(*mark), allocator);
 
-    mark->owner = watch->owner;
-    mark->owner->users++;
+    mark->watch = watch;
+    watch->users++;
     mark->at = watch->passed;
     APR_BUCKET_INIT(bucket);
     bucket->free = apr_bucket_free;
@@ -406,17 +400,13 @@ static apr_status_t filter_watch(ap_filter_t *f, apr_bucket_brigade *bb)
 static void walt_vpn_watch(request_rec *r)
 {
     walt_vpn_request *request = walt_vpn_request_of(r);
-    mark_owner *owner;
 
     if (!request || request->watch)
         return;
-    owner = apr_bucket_alloc(sizeof(*owner), r->connection->bucket_alloc);
-    owner->c = r->connection;
-    owner->watch = request->watch = apr_pcalloc(r->pool, sizeof(watch));
-    owner->users = 1;
-    request->watch->owner = owner;
-    request->watch->counters = counters_of(r);
-    apr_pool_cleanup_register(r->pool, owner, forget_watch, apr_pool_cleanup_null);
+    request->watch = apr_bucket_alloc(sizeof(watch), r->connection->bucket_alloc);
+    *request->watch = (watch){ .c = r->connection, .users = 1,
+                               .counters = counters_of(r) };
+    apr_pool_cleanup_register(r->pool, request->watch, forget_watch, apr_pool_cleanup_null);
     ap_add_output_filter_handle(watch_filter, NULL, r, r->connection);
 }
 
