@@ -13,6 +13,7 @@
 #include "request/times.h"
 
 #include "apr_strings.h"
+#include "apr_thread_proc.h"
 #include "apr_user.h"
 #include "unixd.h"
 
@@ -23,7 +24,6 @@
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 /* How often is looked whether the folder is still locked. */
@@ -51,28 +51,25 @@ static const char *user_name(apr_pool_t *p, uid_t uid)
  * access(2) as the children will see it; called while the configuration is read.  A process that
  * becomes what they are, with all groups of their user, has a look and ends.
  */
-static int child_access(const char *path, int mode, const char *user)
+static int child_access(apr_pool_t *p, const char *path, int mode)
 {
     enum { UNABLE = 255 };      /* not an errno */
-    pid_t child = geteuid() == 0 ? fork() : -1;
-    int status;
+    apr_proc_t child;
+    apr_exit_why_e why;
+    int code;
+    apr_status_t rv = geteuid() == 0 ? apr_proc_fork(&child, p) : APR_ENOTIMPL;
 
-    if (child == 0) {
+    if (rv == APR_INCHILD) {
         if (setgid(ap_unixd_config.group_id) != 0
-            || initgroups(user, ap_unixd_config.group_id) != 0
+            || initgroups(user_name(p, child_user()), ap_unixd_config.group_id) != 0
             || setuid(ap_unixd_config.user_id) != 0)
             _exit(UNABLE);
         _exit(access(path, mode) == 0 ? 0 : errno);
     }
-    if (child > 0) {
-        while (waitpid(child, &status, 0) < 0) {
-            if (errno != EINTR)
-                return access(path, mode);
-        }
-        if (WIFEXITED(status) && WEXITSTATUS(status) != UNABLE) {
-            errno = WEXITSTATUS(status);
-            return errno ? -1 : 0;
-        }
+    if (rv == APR_INPARENT && apr_proc_wait(&child, &code, &why, APR_WAIT) == APR_CHILD_DONE
+        && APR_PROC_CHECK_EXIT(why) && code != UNABLE) {
+        errno = code;
+        return code ? -1 : 0;
     }
     return access(path, mode);
 }
@@ -94,7 +91,7 @@ const char *image_folder_fault(apr_pool_t *p, const image_folder *folder)
     struct stat st;
 
     if (strcmp(parent, folder->root) != 0)
-        return child_access(parent, X_OK, owner) == 0 ? NULL
+        return child_access(p, parent, X_OK) == 0 ? NULL
                : apr_psprintf(p, "httpd's children run as %s and may not enter %s (%s); name a "
                               "folder elsewhere", owner, parent, strerror(errno));
     if (stat(folder->root, &st) != 0)
@@ -109,7 +106,7 @@ const char *image_folder_fault(apr_pool_t *p, const image_folder *folder)
         return apr_psprintf(p, "its mode is %04o, and it must be for %s alone to write; name a "
                             "folder for images alone, or, if this is one, type \"chmod 700 %s\"",
                             (unsigned)st.st_mode & 07777, owner, folder->root);
-    if (child_access(folder->root, R_OK | W_OK | X_OK, owner) == 0)
+    if (child_access(p, folder->root, R_OK | W_OK | X_OK) == 0)
         return NULL;
     if (errno == EROFS)
         return "its file system is read-only; name a folder elsewhere, or, if it is so for httpd "
@@ -184,7 +181,7 @@ static int make(apr_pool_t *p, const image_folder *folder, const char *parent, i
     }
     else if (is_trial) {
         error = ap_strchr_c(path + 1, '/') ? ENOENT
-                : child_access(parent, W_OK, user_name(p, child_user())) ? errno : 0;
+                : child_access(p, parent, W_OK) ? errno : 0;
     }
     else {
         error = !image_folder_be_child(1) || mkdir(folder->root, 0700) != 0 ? errno : 0;
