@@ -66,8 +66,8 @@ typedef enum {
     CLAIM_NO_ROOM               /* no row is left */
 } fetch_claim;
 
-/* Claim the fetch of this image into this folder, or find out who has it.  *id is the fetch that the
- * answer is about; 0: there is none. */
+/* Claim the fetch of this image into this folder, or find out who has it.  *id is the fetch that
+ * the answer is about; 0: there is none. */
 fetch_claim fetches_claim(int entrypoint, const char *folder, const char *digest,
                           apr_uint64_t *id);
 
