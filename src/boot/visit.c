@@ -146,10 +146,10 @@ static int send_if_cached(visit *its)
         boot_watch_digest(its->r, its->digest, 0);
         send_cached(its, &found);
     }
-    else if (APR_STATUS_IS_EAGAIN(rv)) {
+    else if (rv == IMAGE_AWAITED) {
         its->state = VISIT_FINDS;
     }
-    return rv == APR_SUCCESS || APR_STATUS_IS_EAGAIN(rv);
+    return rv == APR_SUCCESS || rv == IMAGE_AWAITED;
 }
 
 /* What the WalT server has is not the image that its boot.sig vouches for. */

@@ -70,7 +70,7 @@ static apr_status_t open_file(const open_folder *open, request_rec *r, const cha
         remove_damaged(open, name, fd);
     if (verdict != DIGEST_RIGHT) {
         close(fd);
-        return verdict == DIGEST_WRONG ? APR_ENOENT : APR_EAGAIN;
+        return verdict == DIGEST_WRONG ? APR_ENOENT : IMAGE_AWAITED;
     }
     image_folder_used_now(fd);
     found->size = st.st_size;
@@ -91,7 +91,7 @@ apr_status_t image_cache_open(request_rec *r, const char *digest, image *found)
         image_cache_close_with(r, found->file);
         image_folder_is_readable(&open);
     }
-    else if (!APR_STATUS_IS_ENOENT(rv) && !APR_STATUS_IS_EAGAIN(rv)) {
+    else if (!APR_STATUS_IS_ENOENT(rv) && rv != IMAGE_AWAITED) {
         image_folder_trouble(&open, "can't open an image", rv | TROUBLE_PASSING);
     }
     image_folder_close(&open);

@@ -9,6 +9,9 @@
 
 #include "apr_file_io.h"
 
+/* It is not known yet whether the image is what its name says. */
+#define IMAGE_AWAITED (APR_OS_START_USERERR + 2)
+
 /* An image that is in the folder, open to be sent to one request. */
 typedef struct {
     const char *digest;
@@ -18,7 +21,7 @@ typedef struct {
 
 /*
  * Open the image with this digest for r, whose entrypoint has a folder; it is used now.
- * APR_ENOENT: it is not there, or it was damaged and was removed.  APR_EAGAIN: another thread of
+ * APR_ENOENT: it is not there, or it was damaged and was removed.  IMAGE_AWAITED: another thread of
  * the process compares it with its digest (image_digest_is_awaited()).  Other errors are trouble
  * with the folder, which was said.
  */

@@ -63,16 +63,14 @@ static struct verified_file *look_up(const file_identity *identity)
     return NULL;
 }
 
-/* Note a verdict on this file, in place of the oldest one. Under verified_mutex. */
+/* Note a verdict on this file, in place of the oldest one.  If that is awaited yet, so many files
+ * were met meanwhile that it is computed once more than need be.  Under verified_mutex. */
 static void note(const file_identity *identity, digest_verdict verdict)
 {
     struct verified_file *entry = look_up(identity);
 
-    if (!entry) {
-        do {
-            entry = &verified_files[verified_next++ % VERIFIED_MAX];
-        } while (entry->verdict == DIGEST_AWAITED);
-    }
+    if (!entry)
+        entry = &verified_files[verified_next++ % VERIFIED_MAX];
     entry->identity = *identity;
     entry->verdict = verdict;
 }

@@ -298,8 +298,9 @@ int image_part_is_right(const image_part *part, char *found)
 
 /* ------------------------------------------------------------------ publishing */
 
-/* Give the file its name in the folder, locked or not: whoever makes room then counts it at worst
- * not at all, once.  0, or an errno. */
+/* Give the file its name in the folder, also if the lock can't be had: at worst a fetch that makes
+ * room now does not see the file, and the folder holds too much until the next fetch.  0, or an
+ * errno. */
 static int rename_part(const image_part *part)
 {
     image_name name = part_name(part), published = image_name_of(part->digest, ".img");
