@@ -329,11 +329,13 @@ int image_folder_open_file(const open_folder *open, const char *name, int flags,
         close(fd);
         error = EISDIR;
     }
-    /* The folder itself may be what can't be entered. */
-    if ((error == EACCES || error == ELOOP || error == EISDIR)
-        && fstatat(open->fd, name, st, AT_SYMLINK_NOFOLLOW) == 0) {
-        remove_foreign(open, name);
-        error = ENOENT;
+    /* The folder itself may be what can't be entered; or another thread has removed the thing. */
+    if (error == EACCES || error == ELOOP || error == EISDIR) {
+        int is_there = fstatat(open->fd, name, st, AT_SYMLINK_NOFOLLOW) == 0;
+
+        error = is_there ? ENOENT : errno;
+        if (is_there)
+            remove_foreign(open, name);
     }
     errno = error;
     return -1;
