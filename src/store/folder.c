@@ -329,13 +329,16 @@ int image_folder_open_file(const open_folder *open, const char *name, int flags,
         close(fd);
         error = EISDIR;
     }
-    /* The folder itself may be what can't be entered; or another thread has removed the thing. */
+    /* The folder itself may be what can't be entered, or written; or another thread has removed the
+     * thing. */
     if (error == EACCES || error == ELOOP || error == EISDIR) {
-        int is_there = fstatat(open->fd, name, st, AT_SYMLINK_NOFOLLOW) == 0;
-
-        error = is_there ? ENOENT : errno;
-        if (is_there)
+        if (fstatat(open->fd, name, st, AT_SYMLINK_NOFOLLOW) == 0) {
             remove_foreign(open, name);
+            error = ENOENT;
+        }
+        else if (error != EACCES || !(flags & O_CREAT)) {
+            error = errno;
+        }
     }
     errno = error;
     return -1;
