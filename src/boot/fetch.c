@@ -399,16 +399,17 @@ static int open_part(fetch *its)
 {
     apr_status_t rv;
     fetch_row row;
+    apr_off_t held = fetches_look(its->id, &row) ? row.written : 0;
     int tries = 0;
 
-    while ((rv = image_part_open(&its->part, its->pool, &its->open, its->digest, is_needed, its))
-           == EBUSY && ++tries < BUSY_TRIES)
+    while ((rv = image_part_open(&its->part, its->pool, &its->open, its->digest, held, is_needed,
+                                 its)) == EBUSY && ++tries < BUSY_TRIES)
         apr_sleep(BUSY_PAUSE);
     if (rv != APR_SUCCESS)
         return 0;
     its->reached = its->part.written;
     /* Nodes hold bytes that the file does not have: it is another's, or somebody has emptied it. */
-    if (fetches_look(its->id, &row) && row.written > its->part.written)
+    if (held > its->part.written)
         return begin_anew(its, 0) == APR_SUCCESS;
     return 1;
 }

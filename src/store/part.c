@@ -72,8 +72,28 @@ static int hash_file(image_part *part, apr_off_t until)
     return image_digest_hash(part->hash, part->fd, until, part->compared, COMPARE_PIECE);
 }
 
+/*
+ * Where the file ends, of this size now, without the zeros behind the bytes that nodes hold.  Those
+ * zeros may never have been written: version 1.1.1 gave its files their full length beforehand, and
+ * a file system may have done so when power was lost.  If they are of the image, they come again.
+ */
+static apr_off_t end_of_data(image_part *part, apr_off_t held, apr_off_t size)
+{
+    apr_size_t piece = 0;
+
+    while (piece == 0 && size > held) {
+        piece = size - held < COMPARE_PIECE ? (apr_size_t)(size - held) : COMPARE_PIECE;
+        size -= (apr_off_t)piece;
+        if (pread(part->fd, part->compared, piece, size) != (ssize_t)piece)
+            break;
+        while (piece > 0 && part->compared[piece - 1] == '\0')
+            piece--;
+    }
+    return size + (apr_off_t)piece;
+}
+
 /* The file is ours: know what it has.  0, or an errno. */
-static int take_file(image_part *part)
+static int take_file(image_part *part, apr_off_t held)
 {
     struct stat st;
 
@@ -82,12 +102,15 @@ static int take_file(image_part *part)
         return EBUSY;
     if (fstat(part->fd, &st) != 0)
         return errno;
-    part->written = st.st_size;
+    part->written = end_of_data(part, held, st.st_size);
+    if (part->written < st.st_size && ftruncate(part->fd, part->written) != 0)
+        return errno;
     return hash_file(part, part->written) ? 0 : EIO;
 }
 
 apr_status_t image_part_open(image_part *part, apr_pool_t *pool, const open_folder *open,
-                             const char *digest, int (*is_needed)(void *data), void *data)
+                             const char *digest, apr_off_t held,
+                             int (*is_needed)(void *data), void *data)
 {
     int error;
 
@@ -104,7 +127,7 @@ apr_status_t image_part_open(image_part *part, apr_pool_t *pool, const open_fold
         return APR_ENOMEM;
     error = open_file(part, 0);
     if (error == 0)
-        error = take_file(part);
+        error = take_file(part, held);
     if (error == 0)
         return APR_SUCCESS;
     if (part->fd >= 0 && error != EBUSY)

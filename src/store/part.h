@@ -34,11 +34,12 @@ typedef struct {
 
 /*
  * Open the file of this image, or make it, with what an earlier fetch has left in it: part->written
- * bytes, whose digest this computes.  APR_EBUSY: a process that lets it go has it still; other
- * errors are trouble with the folder, which was said.
+ * bytes, whose digest this computes.  Nodes hold "held" bytes of it.  APR_EBUSY: a process that
+ * lets it go has it still; other errors are trouble with the folder, which was said.
  */
 apr_status_t image_part_open(image_part *part, apr_pool_t *pool, const open_folder *open,
-                             const char *digest, int (*is_needed)(void *data), void *data);
+                             const char *digest, apr_off_t held,
+                             int (*is_needed)(void *data), void *data);
 
 /* Close it, and leave it where it is. */
 void image_part_close(image_part *part);

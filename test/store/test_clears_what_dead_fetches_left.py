@@ -75,6 +75,16 @@ def test_what_is_not_of_the_image(size, entrypoint, cache, leave, walt):
     assert cache.parts() == [] and len(cache.images()) == 1
 
 
+def test_as_long_as_the_image(entrypoint, cache, leave, walt, walt_version):
+    """Version 1.1.1 gave the file its full length beforehand: what it left ends in zeros, which no node is sent."""
+    httpd = entrypoint(cache=cache.path)
+    leave(image_digest("default", 1) + ".part", beginning(HALF) + bytes(MIB - HALF))
+    boots = Fleet(httpd, 8).boots()
+    assert all(boot.booted and not boot.resumes for boot in boots), boots
+    assert [request.sent for request in walt.requests("boot.img")] == [MIB - HALF if walt_version == COMING else MIB]
+    assert cache.parts() == [] and len(cache.images()) == 1
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can make another user's file")
 @pytest.mark.parametrize("kind", ["file", "folder", "link"])
 def test_foreign_part(kind, entrypoint, cache, node, walt):
