@@ -169,6 +169,7 @@ static void send_to_crew(guest *one, void (*work)(apr_pool_t *pool, void *data))
 {
     guest_state before = one->state;
 
+    one->holds = 0;
     one->state = one->next = GUEST_AWAY;
     if (crew_start(work, one) != APR_SUCCESS)
         one->state = before;
@@ -319,10 +320,11 @@ static void wait_for_nodes(const apr_array_header_t *all, apr_pollfd_t *sockets)
     for (i = 0; i < all->nelts; i++) {
         guest *one = APR_ARRAY_IDX(all, i, guest *);
 
-        if (is_urgent(one))
-            moment = LOOK_SOON;
-        if (!one->holds)
+        if (!one->holds) {
+            if (is_urgent(one))
+                moment = LOOK_SOON;
             continue;
+        }
         sockets[count].desc_type = APR_POLL_SOCKET;
         sockets[count].reqevents = APR_POLLOUT;
         sockets[count].rtnevents = 0;
