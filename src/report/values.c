@@ -106,7 +106,7 @@ const value standing_values[] = {
     { UNIT_TIMES, COUNTED(fetch_times),
       HISTOGRAM("fetch_seconds", "Fetches that brought an image into the cache folder.") },
     { UNIT_TIMES, COUNTED(waiting_times),
-      HISTOGRAM("waiting_seconds", "Waits of threads for what another request brings.") },
+      HISTOGRAM("waiting_seconds", "Waits of requests for what another request brings.") },
     { UNIT_COUNT, NOW(downloads),
       GAUGE("downloads_running", "Nodes that are sent their boot.img.") },
     { UNIT_COUNT, NOW(fetches),
