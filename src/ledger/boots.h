@@ -63,7 +63,7 @@ typedef struct {
     int is_part;                /* the download is part of that boot, rather than of the next one */
     int is_signers;             /* the client's address took that boot's boot.sig */
     int is_known;               /* the node has had a boot.sig, at whatever address */
-    int is_known_here;          /* likewise, at the client's address */
+    int is_known_here;          /* the node has had one at the client's address */
     int took_signature;         /* a boot goes on, or has just ended, whose boot.sig the client's
                                  * address took */
 } known_node;

@@ -74,7 +74,7 @@ fetch_claim fetches_claim(int entrypoint, const char *folder, const char *digest
 /* A copy of a fetch, as of now.  0: it is forgotten. */
 int fetches_look(apr_uint64_t id, fetch_row *copy);
 
-/* Likewise, and the caller wants the image; others may be evicted for it if it needs it. */
+/* A copy for a caller that wants the image.  needs: images may be evicted for the caller. */
 int fetches_follow(apr_uint64_t id, int needs, fetch_row *copy);
 
 /* ---- for the process that fetches */

@@ -404,8 +404,7 @@ static void walt_vpn_watch(request_rec *r)
     if (!request || request->watch)
         return;
     request->watch = apr_bucket_alloc(sizeof(watch), r->connection->bucket_alloc);
-    *request->watch = (watch){ .c = r->connection, .users = 1,
-                               .counters = counters_of(r) };
+    *request->watch = (watch){ .c = r->connection, .users = 1, .counters = counters_of(r) };
     apr_pool_cleanup_register(r->pool, request->watch, forget_watch, apr_pool_cleanup_null);
     ap_add_output_filter_handle(watch_filter, NULL, r, r->connection);
 }
