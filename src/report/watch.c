@@ -29,7 +29,7 @@
 /* A reply is marked so often, but not more often than after this many bytes.  A hundred marks made
  * 400 slow downloads cost 40 MiB instead of 25. */
 #define MARKS 20
-#define MARK_MIN (64 * 1024)
+#define MARK_MIN (256 * 1024)
 
 static ap_filter_rec_t *watch_filter;
 
