@@ -30,7 +30,7 @@
 
 /* How many questions may be asked at once, at first and at most. */
 #define WIDTH_AT_FIRST 4
-#define WIDTH_MAX 24
+#define WIDTH_MAX 32
 
 /* Room for these, and for those that the WalT server seems not to answer. */
 #define PLACES 64
