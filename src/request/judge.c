@@ -8,6 +8,7 @@
  */
 #include "request/judge.h"
 
+#include <arpa/inet.h>
 #include <string.h>
 
 /* Longest path or query that is judged, in bytes; a longer one is refused. */
@@ -96,36 +97,22 @@ static int decode_once(char *text)
 /* Bytes of the UTF-8 character at s, or 0 when there is none (overlong and surrogates too). */
 static int utf8_length(const unsigned char *s)
 {
-    static const struct {
-        unsigned char first, last;      /* range of the lead byte */
-        unsigned char low, high;        /* range of the second byte */
-        int length;
-    } forms[] = {
-        { 0x01, 0x7f, 0x00, 0x00, 1 },
-        { 0xc2, 0xdf, 0x80, 0xbf, 2 },
-        { 0xe0, 0xe0, 0xa0, 0xbf, 3 },
-        { 0xe1, 0xec, 0x80, 0xbf, 3 },
-        { 0xed, 0xed, 0x80, 0x9f, 3 },
-        { 0xee, 0xef, 0x80, 0xbf, 3 },
-        { 0xf0, 0xf0, 0x90, 0xbf, 4 },
-        { 0xf1, 0xf3, 0x80, 0xbf, 4 },
-        { 0xf4, 0xf4, 0x80, 0x8f, 4 }
-    };
-    size_t i;
+    static const long least[] = { 0, 0x1, 0x80, 0x800, 0x10000 };       /* of so many bytes */
+    int length = *s < 0x80 ? 1
+                 : *s < 0xc0 ? 0
+                 : *s < 0xe0 ? 2
+                 : *s < 0xf0 ? 3
+                 : *s < 0xf8 ? 4 : 0;
+    long character = length > 1 ? *s & (0x7f >> length) : *s;
     int k;
 
-    for (i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
-        if (s[0] < forms[i].first || s[0] > forms[i].last)
-            continue;
-        if (forms[i].length > 1 && (s[1] < forms[i].low || s[1] > forms[i].high))
+    for (k = 1; k < length; k++) {
+        if ((s[k] & 0xc0) != 0x80)
             return 0;
-        for (k = 2; k < forms[i].length; k++) {
-            if (s[k] < 0x80 || s[k] > 0xbf)
-                return 0;
-        }
-        return forms[i].length;
+        character = character << 6 | (s[k] & 0x3f);
     }
-    return 0;
+    return character < least[length] || character > 0x10ffff
+           || (character >= 0xd800 && character <= 0xdfff) ? 0 : length;
 }
 
 /* What is wrong with the characters of one reading of a path. */
@@ -209,52 +196,37 @@ static boot_reason escape_fault(const char *text, int as_sent)
     return REASON_NONE;
 }
 
-/* Read one decimal byte without leading zeros at *s and step over it; 0: there is none. */
-static int take_byte(const char **s)
+/* What stands behind D-D-D-D/ in this text, with the address, with dots, in node; NULL: the text
+ * does not begin so. */
+static const char *behind_node(const char *text, char node[16])
 {
-    const char *start = *s;
-    int value = 0;
+    size_t length = strspn(text, "0123456789-"), k;
+    struct in_addr address;
 
-    while (**s >= '0' && **s <= '9' && *s - start < 3)
-        value = value * 10 + (*(*s)++ - '0');
-    return *s > start && value <= 255 && (*start != '0' || *s - start == 1);
-}
-
-/* Does *s begin with D-D-D-D/?  Steps over it and writes the address with dots to node. */
-static int take_node(const char **s, char node[16])
-{
-    const char *start = *s;
-    size_t length, k;
-    int i;
-
-    for (i = 0; i < 4; i++) {
-        if (!take_byte(s) || *(*s)++ != (i < 3 ? '-' : '/'))
-            return 0;
-    }
-    length = (size_t)(*s - start) - 1;
+    if (length >= 16 || text[length] != '/')
+        return NULL;
     for (k = 0; k < length; k++)
-        node[k] = start[k] == '-' ? '.' : start[k];
+        node[k] = text[k] == '-' ? '.' : text[k];
     node[length] = '\0';
-    return 1;
+    return inet_pton(AF_INET, node, &address) == 1 ? text + length + 1 : NULL;
 }
 
 /* Which file a reading of the rest names; node is filled for boot.sig and boot.img alone. */
 static boot_file name_file(const char *rest, char node[16])
 {
+    const char *name;
+
     if (strcmp(rest, "server") == 0)
         return BOOT_FILE_SERVER;
     if (segment_is(rest, strlen(rest), "enroll"))
         return BOOT_FILE_ENROLL;
-    if (strncmp(rest, "per-ip/", 7) == 0) {
-        rest += 7;
-        if (take_node(&rest, node)) {
-            if (strcmp(rest, "boot.sig") == 0)
-                return BOOT_FILE_SIG;
-            if (strcmp(rest, "boot.img") == 0)
-                return BOOT_FILE_IMG;
-        }
-        node[0] = '\0';
+    if (strncmp(rest, "per-ip/", 7) == 0 && (name = behind_node(rest + 7, node))) {
+        if (strcmp(name, "boot.sig") == 0)
+            return BOOT_FILE_SIG;
+        if (strcmp(name, "boot.img") == 0)
+            return BOOT_FILE_IMG;
     }
+    node[0] = '\0';
     return BOOT_FILE_OTHER;
 }
 
