@@ -75,41 +75,30 @@ int headers_is_line(void *data, const char *name, const char *value)
     return 1;
 }
 
-/* Lines of a head that are left out. */
-typedef struct {
-    apr_size_t most;            /* bytes that a line may have */
-    apr_array_header_t *names;
-} unfit_lines;
-
+/* Can't a header line be read that may have this many bytes? */
 static int is_unfit(apr_size_t most, const char *name, const char *value)
 {
     return strlen(name) + strlen(": ") + strlen(value) > most
            || !headers_is_line(NULL, name, value);
 }
 
-static int find_unfit_line(void *data, const char *name, const char *value)
-{
-    unfit_lines *unfit = data;
-
-    if (is_unfit(unfit->most, name, value))
-        APR_ARRAY_PUSH(unfit->names, const char *) = name;
-    return 1;
-}
-
+/* Leave out the lines that have more than this many bytes, or are none. */
 static void drop_unfit_lines(request_rec *r, apr_table_t *headers, apr_size_t most)
 {
-    unfit_lines unfit = { most, apr_array_make(r->pool, 2, sizeof(const char *)) };
-    int i;
+    const apr_array_header_t *lines = apr_table_elts(headers);
+    int i = 0;
 
-    apr_table_do(find_unfit_line, &unfit, headers, NULL);
-    for (i = 0; i < unfit.names->nelts; i++) {
-        const char *name = APR_ARRAY_IDX(unfit.names, i, const char *);
+    while (i < lines->nelts) {
+        const apr_table_entry_t line = APR_ARRAY_IDX(lines, i++, apr_table_entry_t);
 
-        if (!troubles_met_before(apr_pstrcat(r->pool, "header ", name, NULL), 0))
+        if (!is_unfit(most, line.key, line.val))
+            continue;
+        if (!troubles_met_before(apr_pstrcat(r->pool, "header ", line.key, NULL), 0))
             ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "header %s: line of 200 bytes or more, "
                           "or none, is left out of replies to nodes, whose firmware can't read it",
-                          name);
-        apr_table_unset(headers, name);
+                          line.key);
+        apr_table_unset(headers, line.key);     /* with all of that name: look from the start */
+        i = 0;
     }
     if (r->content_type && is_unfit(most, "Content-Type", r->content_type))
         r->content_type = "application/octet-stream";
