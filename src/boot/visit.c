@@ -78,6 +78,7 @@ static int is_there(conn_rec *c)
 static visit_state send_signature(visit *its)
 {
     const walt_query *query = &its->signature.query;
+    const apr_array_header_t *text = its->signature.text;
     request_rec *r = its->r;
     apr_bucket_brigade *bb;
     const char *digest;
@@ -97,10 +98,10 @@ static visit_state send_signature(visit *its)
         r->headers_out = apr_table_overlay(r->pool, query->headers, r->headers_out);
     if (query->content_type)
         ap_set_content_type(r, query->content_type);
-    ap_set_content_length(r, (apr_off_t)its->signature.length);
+    ap_set_content_length(r, text->nelts);
     bb = apr_brigade_create(r->pool, r->connection->bucket_alloc);
     if (!r->header_only)
-        apr_brigade_write(bb, NULL, NULL, its->signature.text, its->signature.length);
+        apr_brigade_write(bb, NULL, NULL, text->elts, (apr_size_t)text->nelts);
     APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_eos_create(r->connection->bucket_alloc));
     (void)ap_pass_brigade(r->output_filters, bb);       /* a client that is gone is no error */
     return end(its, OK);
@@ -439,7 +440,7 @@ static int is_its_turn(visit *its)
     if (!its->turn)
         its->turn = question_line_come(its->r->pool, query->entrypoint, query->client_addr,
                                        query->rest);
-    return question_line_look(its->turn) != TURN_NOT_YET;
+    return question_line_look(its->turn);
 }
 
 int visit_is_ready(visit *its)

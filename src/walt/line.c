@@ -51,9 +51,6 @@
 /* Longest of them, in bytes: what a boot.sig may have (facts.md 1). */
 #define ANSWER_MAX 4096
 
-/* Most lines of a server: that of each WalT server. */
-#define LINES 32
-
 /* A place to ask from. */
 typedef struct {
     _Atomic apr_time_t began;   /* 0: nobody asks; its holder writes that without the book */
@@ -106,31 +103,20 @@ struct question_turn {
     apr_time_t came;
     apr_time_t looked;          /* when the book was opened last; 0: not yet */
     apr_uint32_t seen;          /* changes as of then */
-    turn_state state;
-    line_place *place;          /* held with TURN_COME */
+    int has_come;               /* there is one of the next three, or the book can't be had */
+    line_place *place;          /* to ask from */
     const line_answer *answer;  /* of another, in pool */
-    int status;                 /* of another's failure */
+    int failure;                /* of another: its status */
 };
-
-/* The lines that this process knows of. */
-static struct {
-    question_line *line[LINES];
-    int count;
-} lines;
 
 apr_status_t question_line_open(question_line **line, const char *url, apr_pool_t *process_pool)
 {
-    int i = 0;
     apr_status_t rv;
 
     *line = shared_memory_open(&rv, sizeof(**line), process_pool, "line %d before %s", LINE_LAYOUT,
                                url);
     if (!*line)
         return rv;
-    while (i < lines.count && lines.line[i] != *line)
-        i++;
-    if (i == lines.count && i < LINES)
-        lines.line[lines.count++] = *line;
     if ((*line)->width)
         return APR_SUCCESS;
     (*line)->width = WIDTH_AT_FIRST;
@@ -152,9 +138,19 @@ static int open_book(question_line *line)
 
 /* ------------------------------------------------------------------ waiting for a turn */
 
-static apr_status_t leave_with_pool(void *data)
+/* Give back what the turn holds, and have those look who may be concerned. */
+static apr_status_t end_turn(void *data)
 {
-    question_line_leave(data);
+    const question_turn *turn = data;
+    question_line *line = turn->line;
+
+    if (!turn->place && line->longest_came != turn->came)
+        return APR_SUCCESS;
+    if (line->longest_came == turn->came)
+        line->longest_looked = 0;
+    if (turn->place)
+        turn->place->began = 0;
+    apr_atomic_inc32(&line->changes);
     return APR_SUCCESS;
 }
 
@@ -168,7 +164,7 @@ question_turn *question_line_come(apr_pool_t *pool, const walt_vpn_entrypoint *e
     turn->path = path;
     turn->client = waiting_hash(turn->line->salt, client);
     turn->came = waiting_clock();
-    apr_pool_cleanup_register(pool, turn, leave_with_pool, apr_pool_cleanup_null);
+    apr_pool_cleanup_register(pool, turn, end_turn, apr_pool_cleanup_null);
     return turn;
 }
 
@@ -251,19 +247,19 @@ static line_place *find_place(const question_turn *turn, apr_time_t now)
            && count_slow(line, now, line->slow) < WIDTH_AT_FIRST ? place : NULL;
 }
 
-/* Look into the open book. */
-static turn_state look(question_turn *turn, apr_time_t now)
+/* Look into the open book.  Is there an answer, a failure that is shared, or a place? */
+static int look(question_turn *turn, apr_time_t now)
 {
     line_place *place;
 
     if ((turn->answer = find_answer(turn)))
-        return TURN_ANSWERED;
+        return 1;
     if (shares_failure(turn)) {
-        turn->status = turn->line->failure.status;
-        return TURN_FAILED;
+        turn->failure = turn->line->failure.status;
+        return 1;
     }
     if (!(place = find_place(turn, now)))
-        return TURN_NOT_YET;
+        return 0;
     place->process = getpid();
     place->client = turn->client;
     apr_cpystrn(place->path, turn->path, PATH_ROOM);
@@ -271,67 +267,48 @@ static turn_state look(question_turn *turn, apr_time_t now)
     turn->place = place;
     turn->line->longest_looked = 0;
     apr_atomic_inc32(&turn->line->changes);     /* for who has waited longest now */
-    return TURN_COME;
+    return 1;
 }
 
-turn_state question_line_look(question_turn *turn)
+int question_line_look(question_turn *turn)
 {
     question_line *line = turn->line;
-    apr_time_t now;
+    apr_time_t now = waiting_clock();
 
-    if (turn->state != TURN_NOT_YET)
-        return turn->state;
-    now = waiting_clock();
-    if (turn->looked && turn->seen == line->changes && now - turn->looked < LOOK_AGAIN)
-        return TURN_NOT_YET;
+    if (turn->has_come
+        || (turn->looked && turn->seen == line->changes && now - turn->looked < LOOK_AGAIN))
+        return turn->has_come;
     if (!open_book(line))
-        return turn->state = TURN_COME;
+        return turn->has_come = 1;
     turn->looked = now;
     turn->seen = line->changes;
-    turn->state = look(turn, now);
+    turn->has_come = look(turn, now);
     book_close(&line->lock);
-    return turn->state;
+    return turn->has_come;
 }
 
 /* ------------------------------------------------------------------ asking */
 
-/* A copy of what an asker is given. */
-typedef struct {
-    walt_query *asker;
-    apr_size_t length;          /* of the body; what is more than there is room for is not in it */
-    char body[ANSWER_MAX];
-} copied_answer;
-
-static apr_status_t take_copy(walt_query *query, const char *bytes, apr_size_t length)
-{
-    copied_answer *copy = query->data;
-
-    if (copy->length <= sizeof(copy->body) && length <= sizeof(copy->body) - copy->length)
-        memcpy(copy->body + copy->length, bytes, length);
-    copy->length += length;
-    return copy->asker->take(copy->asker, bytes, length);
-}
-
 /* Keep a whole answer for those who wait for the same, if it is a small one. */
 static void keep_answer(const question_turn *turn, const walt_query *query,
-                        const copied_answer *copy)
+                        const apr_array_header_t *body)
 {
     line_answer *answer = &turn->line->answers[turn->line->answered % ANSWERS];
     const char *type = query->content_type ? query->content_type : "";
     const char *modified = apr_table_get(query->headers, "Last-Modified");
 
-    if (copy->length > sizeof(answer->body) || strlen(type) >= LINE_ROOM
+    if (body->nelts > ANSWER_MAX || strlen(type) >= LINE_ROOM
         || (modified && strlen(modified) >= LINE_ROOM)
         || (query->status != HTTP_OK && query->status != HTTP_NOT_FOUND))
         return;
     turn->line->answered++;
     answer->began = turn->place->began;
     answer->status = query->status;
-    answer->length = copy->length;
+    answer->length = (apr_size_t)body->nelts;
     apr_cpystrn(answer->path, turn->path, PATH_ROOM);
     apr_cpystrn(answer->type, type, LINE_ROOM);
     apr_cpystrn(answer->modified, modified ? modified : "", LINE_ROOM);
-    memcpy(answer->body, copy->body, copy->length);
+    memcpy(answer->body, body->elts, answer->length);
 }
 
 /* Widen the line after an answer that was not computed, unless another takes much longer, and
@@ -353,7 +330,7 @@ static void note_pace(question_line *line, const walt_query *query, apr_time_t b
 
 /* Write down what became of a question, for those behind it. */
 static void write_down(const question_turn *turn, const walt_query *query,
-                       const copied_answer *copy)
+                       const apr_array_header_t *body)
 {
     question_line *line = turn->line;
     apr_time_t began = turn->place->began, now = waiting_clock();
@@ -361,7 +338,7 @@ static void write_down(const question_turn *turn, const walt_query *query,
     if (query->whole && !ap_is_HTTP_SERVER_ERROR(query->status)) {
         line->last_answer = now;
         note_pace(line, query, began, now);
-        keep_answer(turn, query, copy);
+        keep_answer(turn, query, body);
         return;
     }
     /* If others were answered meanwhile this question alone has failed: whoever asks it has to find
@@ -371,26 +348,6 @@ static void write_down(const question_turn *turn, const walt_query *query,
     line->width = WIDTH_AT_FIRST;
     if (now - began >= LONG_FAILURE)
         line->failure = (line_failure){ began, now, query->status };
-}
-
-/* Ask the WalT server. */
-static void ask(question_turn *turn, walt_query *query)
-{
-    copied_answer copy;
-    walt_query copying = *query;
-
-    copy.asker = query;
-    copy.length = 0;
-    copying.take = take_copy;
-    copying.data = &copy;
-    walt_query_ask(&copying);
-    copying.take = query->take;
-    copying.data = query->data;
-    *query = copying;
-    if (!turn->place || !open_book(turn->line))
-        return;
-    write_down(turn, query, &copy);
-    book_close(&turn->line->lock);
 }
 
 /* Give an asker what another was given. */
@@ -407,56 +364,56 @@ static void give_answer(const question_turn *turn, walt_query *query)
     query->whole = query->take(query, answer->body, answer->length) == APR_SUCCESS;
 }
 
-void question_line_take(question_turn *turn, walt_query *query)
+void question_line_take(question_turn *turn, walt_query *query, const apr_array_header_t *body)
 {
-    switch (turn->state) {
-    case TURN_ANSWERED:
+    if (turn->answer) {
         give_answer(turn, query);
-        break;
-    case TURN_FAILED:
-        query->status = turn->status;
+    }
+    else if (turn->failure) {
+        query->status = turn->failure;
         query->whole = 0;
-        break;
-    default:
-        ask(turn, query);
+    }
+    else {
+        walt_query_ask(query);
+        if (turn->place && open_book(turn->line)) {
+            write_down(turn, query, body);
+            book_close(&turn->line->lock);
+        }
     }
     question_line_leave(turn);
 }
 
 void question_line_leave(question_turn *turn)
 {
-    apr_pool_cleanup_kill(turn->pool, turn, leave_with_pool);
-    turn->state = TURN_NOT_YET;
-    if (turn->line->longest_came == turn->came)
-        turn->line->longest_looked = 0;
-    else if (!turn->place)
-        return;
-    if (turn->place)
-        turn->place->began = 0;
-    turn->place = NULL;
-    apr_atomic_inc32(&turn->line->changes);
+    apr_pool_cleanup_run(turn->pool, turn, end_turn);
 }
 
 /* ------------------------------------------------------------------ the dead */
 
-/* A child has died: its places are free. */
+/* This process has died: its places in the line are free. */
+static void bury(question_line *line, pid_t process)
+{
+    int i;
+
+    if (!open_book(line))
+        return;
+    for (i = 0; i < PLACES; i++) {
+        if (line->places[i].process == process)
+            line->places[i].began = 0;
+    }
+    apr_atomic_inc32(&line->changes);
+    book_close(&line->lock);
+}
+
+/* A child has died. */
 static void walt_vpn_child_status(server_rec *s, pid_t pid, ap_generation_t generation, int slot,
                                   mpm_child_status state)
 {
-    int i, k;
-
-    (void)s;
     (void)generation;
     (void)slot;
-    for (i = 0; state == MPM_CHILD_EXITED && i < lines.count; i++) {
-        if (!open_book(lines.line[i]))
-            continue;
-        for (k = 0; k < PLACES; k++) {
-            if (lines.line[i]->places[k].process == pid)
-                lines.line[i]->places[k].began = 0;
-        }
-        apr_atomic_inc32(&lines.line[i]->changes);
-        book_close(&lines.line[i]->lock);
+    for (; state == MPM_CHILD_EXITED && s; s = s->next) {
+        if (entrypoint_of(s))
+            bury(entrypoint_of(s)->line, pid);
     }
 }
 

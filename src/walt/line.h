@@ -14,14 +14,7 @@
 apr_status_t question_line_open(struct question_line **line, const char *url,
                                 apr_pool_t *process_pool);
 
-/* How it stands with a question. */
-typedef enum {
-    TURN_NOT_YET,
-    TURN_COME,                  /* to be asked now */
-    TURN_ANSWERED,              /* another visit has the answer */
-    TURN_FAILED                 /* another visit has failed, and this visit would, too */
-} turn_state;
-
+/* A question in the line. */
 typedef struct question_turn question_turn;
 
 /* Come to the line of this entrypoint with a question for this path, on behalf of this client.  The
@@ -29,15 +22,16 @@ typedef struct question_turn question_turn;
 question_turn *question_line_come(apr_pool_t *pool, const walt_vpn_entrypoint *entrypoint,
                                   const apr_sockaddr_t *client, const char *path);
 
-/* Has the turn come, or is there an answer without it?  This never waits.  TURN_COME holds a place
- * until the turn is taken or left. */
-turn_state question_line_look(question_turn *turn);
+/* Has the turn come: may it be asked now, or has another visit an answer, or failed so that this
+ * would fail too?  This never waits.  The place to ask from is held until the turn is taken or
+ * left. */
+int question_line_look(question_turn *turn);
 
-/* Ask as walt_query_ask() does (without a begin), or be given the answer that another visit got.
- * The turn ends. */
-void question_line_take(question_turn *turn, walt_query *query);
+/* Ask as walt_query_ask() does (without a begin), or be given what another visit got.  The query
+ * gathers the answer's bytes in body.  The turn ends. */
+void question_line_take(question_turn *turn, walt_query *query, const apr_array_header_t *body);
 
-/* Go away without asking; it may be said again. */
+/* Go away without asking.  The turn ends. */
 void question_line_leave(question_turn *turn);
 
 void question_line_register_hooks(void);

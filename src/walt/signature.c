@@ -24,20 +24,12 @@
 
 static apr_status_t take_signature(walt_query *query, const char *bytes, apr_size_t length)
 {
-    boot_signature *signature = query->data;
+    const boot_signature *signature = query->data;
+    apr_array_header_t piece = { .elt_size = 1, .nelts = (int)length, .elts = (char *)bytes };
 
-    if (length > SIGNATURE_MAX - signature->length)
+    if (length > SIGNATURE_MAX - (apr_size_t)signature->text->nelts)
         return APR_ENOSPC;
-    if (length > signature->room - signature->length) {
-        char *text = signature->text;
-
-        while (length > signature->room - signature->length)
-            signature->room *= 2;
-        signature->text = apr_palloc(query->pool, signature->room);
-        memcpy(signature->text, text, signature->length);
-    }
-    memcpy(signature->text + signature->length, bytes, length);
-    signature->length += length;
+    apr_array_cat(signature->text, &piece);
     return APR_SUCCESS;
 }
 
@@ -65,15 +57,14 @@ void boot_signature_begin(boot_signature *signature, apr_pool_t *pool,
     query->file = BOOT_FILE_SIG;
     query->take = take_signature;
     query->data = signature;
-    signature->room = SIGNATURE_USUAL;
-    signature->text = apr_palloc(pool, SIGNATURE_USUAL);
+    signature->text = apr_array_make(pool, SIGNATURE_USUAL, 1);
 }
 
 void boot_signature_take(boot_signature *signature, question_turn *turn)
 {
-    signature->length = 0;
+    apr_array_clear(signature->text);
     signature->tries++;
-    question_line_take(turn, &signature->query);
+    question_line_take(turn, &signature->query, signature->text);
 }
 
 int boot_signature_ask(boot_signature *signature, apr_time_t deadline)
@@ -85,7 +76,7 @@ int boot_signature_ask(boot_signature *signature, apr_time_t deadline)
         question_turn *turn = question_line_come(query->pool, query->entrypoint,
                                                  query->client_addr, query->rest);
 
-        while (question_line_look(turn) == TURN_NOT_YET) {
+        while (!question_line_look(turn)) {
             if (waiting_clock() >= deadline) {
                 question_line_leave(turn);
                 return 0;
@@ -118,13 +109,13 @@ int boot_signature_is_file(const boot_signature *signature)
 
 const char *boot_signature_digest(const boot_signature *signature)
 {
+    const apr_array_header_t *text = signature->text;
     char *digest;
-    apr_size_t i;
+    int i;
 
-    if (signature->length <= IMAGE_DIGEST_LENGTH
-        || !apr_isspace(signature->text[IMAGE_DIGEST_LENGTH]))
+    if (text->nelts <= IMAGE_DIGEST_LENGTH || !apr_isspace(text->elts[IMAGE_DIGEST_LENGTH]))
         return NULL;
-    digest = apr_pstrmemdup(signature->query.pool, signature->text, IMAGE_DIGEST_LENGTH);
+    digest = apr_pstrmemdup(signature->query.pool, text->elts, IMAGE_DIGEST_LENGTH);
     for (i = 0; i < IMAGE_DIGEST_LENGTH; i++) {
         if (!apr_isxdigit(digest[i]))
             return NULL;

@@ -16,9 +16,7 @@
 typedef struct {
     walt_query query;
     int tries;                  /* questions so far */
-    char *text;                 /* its bytes, in the question's pool */
-    apr_size_t room;
-    apr_size_t length;
+    apr_array_header_t *text;   /* its bytes, in the question's pool */
 } boot_signature;
 
 /* The path of a file of this node, behind /walt-vpn/, in pool. */
