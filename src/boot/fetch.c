@@ -48,7 +48,6 @@ typedef struct {
     const walt_vpn_entrypoint *entrypoint;
     const char *node;           /* whose image it is */
     const apr_sockaddr_t *client_addr;  /* on whose behalf it is asked for */
-    const char *client_ip;
     const char *digest;
     apr_uint64_t id;            /* of the fetch as everybody knows it; 0: there was no row */
     open_folder open;
@@ -233,7 +232,6 @@ static int try_once(fetch *its, walt_query *query)
     query->entrypoint = its->entrypoint;
     query->pool = its->pool;
     query->client_addr = its->client_addr;
-    query->client_ip = its->client_ip;
     query->rest = boot_signature_path(its->pool, its->node, "boot.img");
     query->file = BOOT_FILE_IMG;
     query->from = its->from_start ? 0 : its->part.written;
@@ -284,8 +282,7 @@ static int is_still_wanted(fetch *its)
     boot_signature signature;
     const char *digest;
 
-    boot_signature_begin(&signature, its->pool, its->entrypoint, its->node, its->client_addr,
-                         its->client_ip);
+    boot_signature_begin(&signature, its->pool, its->entrypoint, its->node, its->client_addr);
     (void)boot_signature_ask(&signature, its->moved + SILENCE_MAX);
     if (!signature.query.whole || signature.query.status != HTTP_OK)
         return ap_is_HTTP_SERVER_ERROR(signature.query.status); /* the image will tell */
@@ -478,7 +475,6 @@ static fetch *make_fetch(request_rec *r, apr_pool_t *pool, const char *digest, a
     its->pool = pool;
     its->entrypoint = request->entrypoint;
     its->node = apr_pstrdup(pool, request->boot.node);
-    its->client_ip = apr_pstrdup(pool, r->useragent_ip);
     if (apr_sockaddr_info_copy(&client, r->useragent_addr, pool) == APR_SUCCESS)
         its->client_addr = client;
     its->digest = apr_pstrdup(pool, digest);

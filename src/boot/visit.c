@@ -389,7 +389,7 @@ visit *visit_begin(request_rec *r, walt_vpn_request *request)
     its->r = r;
     its->request = request;
     boot_signature_begin(&its->signature, r->pool, request->entrypoint, request->boot.node,
-                         r->useragent_addr, r->useragent_ip);
+                         r->useragent_addr);
     if (request->boot.file == BOOT_FILE_IMG)
         begin_image(its);
     return its;

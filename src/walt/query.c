@@ -27,16 +27,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static ap_filter_rec_t *query_filter, *no_body_filter;
-
-typedef enum { QUERY_HEAD, QUERY_BODY, QUERY_OVER } query_state;
+static ap_filter_rec_t *query_filter;
 
 /* A question under way, on the stack of its asker's thread. */
 typedef struct walt_question {
     walt_query *query;
-    query_state state;
     apr_time_t began;
-    int is_answered;            /* its head has come */
+    int is_over;                /* nothing of the reply is taken any more */
     /* What other threads use, under the mutex of those that are under way. */
     int socket;                 /* a descriptor of our own for what leads to the WalT server; -1:
                                  * none yet */
@@ -123,7 +120,6 @@ static apr_status_t take_head(const request_rec *r, walt_question *question)
     walt_query *query = question->query;
     const char *length = apr_table_get(r->headers_out, "Content-Length");
 
-    question->is_answered = 1;
     boot_watch_answered(query->entrypoint, query->file, question->began);
     query->status = r->status;
     query->headers = apr_table_clone(query->pool, r->headers_out);
@@ -162,18 +158,15 @@ static apr_status_t take_brigade(ap_filter_t *f, apr_bucket_brigade *bb)
             return APR_EGENERAL;
         }
         /* mod_proxy_http flushes whenever the WalT server pauses. */
-        if (APR_BUCKET_IS_FLUSH(bucket) && question->state == QUERY_BODY && query->pause)
+        if (APR_BUCKET_IS_FLUSH(bucket) && query->headers && query->pause)
             query->pause(query);
         if (APR_BUCKET_IS_METADATA(bucket) && !APR_BUCKET_IS_EOS(bucket))
             continue;
-        if (question->state == QUERY_HEAD) {
-            if ((rv = take_head(f->r, question)) != APR_SUCCESS)
-                return rv;
-            question->state = QUERY_BODY;
-        }
+        if (!query->headers && (rv = take_head(f->r, question)) != APR_SUCCESS)
+            return rv;
         if (APR_BUCKET_IS_EOS(bucket)) {
             query->whole = query->length < 0 || query->received == query->length;
-            question->state = QUERY_OVER;
+            question->is_over = 1;
             return APR_SUCCESS;
         }
         if ((rv = take_bucket(query, bucket)) != APR_SUCCESS)
@@ -187,10 +180,9 @@ static apr_status_t filter_query(ap_filter_t *f, apr_bucket_brigade *bb)
     walt_question *question = f->ctx;
     apr_status_t rv = APR_SUCCESS;
 
-    if (question->state != QUERY_OVER) {
+    if (!question->is_over) {
         rv = under_way.are_over ? APR_ECONNABORTED : take_brigade(f, bb);
-        if (rv != APR_SUCCESS)
-            question->state = QUERY_OVER;
+        question->is_over |= rv != APR_SUCCESS;
     }
     apr_brigade_cleanup(bb);
     return rv;
@@ -198,25 +190,13 @@ static apr_status_t filter_query(ap_filter_t *f, apr_bucket_brigade *bb)
 
 /* ------------------------------------------------------------------ the question */
 
-/* mod_proxy reads the body of any request that is no sub-request: there is none. */
-static apr_status_t filter_no_body(ap_filter_t *f, apr_bucket_brigade *bb, ap_input_mode_t mode,
-                                   apr_read_type_e block, apr_off_t readbytes)
-{
-    (void)mode;
-    (void)block;
-    (void)readbytes;
-    APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_eos_create(f->c->bucket_alloc));
-    return APR_SUCCESS;
-}
-
 /*
- * Make the record of a connection that is none: from whom the question is asked for, or from the
- * entrypoint itself, to the entrypoint.  It has no socket, and no place in the scoreboard.
+ * Make the record of a connection that is none: from whom the question is asked for to the
+ * entrypoint.  It has no socket, and no place in the scoreboard.  NULL: it can't be made.
  */
-static apr_status_t make_connection(conn_rec **made, apr_pool_t *pool, const walt_query *query)
+static conn_rec *make_connection(apr_pool_t *pool, const walt_query *query)
 {
     conn_rec *c = apr_pcalloc(pool, sizeof(*c));
-    apr_status_t rv;
 
     c->pool = pool;
     c->base_server = (server_rec *)query->entrypoint->server;
@@ -225,15 +205,11 @@ static apr_status_t make_connection(conn_rec **made, apr_pool_t *pool, const wal
     c->notes = apr_table_make(pool, 5);
     c->keepalive = AP_CONN_CLOSE;
     c->outgoing = 1;            /* for modules that would take it for a client's */
-    rv = apr_sockaddr_info_get(&c->local_addr, "127.0.0.1", APR_INET, 0, 0, pool);
-    /* A copy, because a lookup of the client's name writes into it. */
-    if (rv == APR_SUCCESS)
-        rv = apr_sockaddr_info_copy(&c->client_addr,
-                                    query->client_addr ? query->client_addr : c->local_addr, pool);
     c->local_ip = "127.0.0.1";
-    c->client_ip = query->client_addr ? apr_pstrdup(pool, query->client_ip) : c->local_ip;
-    *made = c;
-    return rv;
+    /* A copy, because a lookup of the client's name writes into it. */
+    return apr_sockaddr_info_get(&c->local_addr, c->local_ip, APR_INET, 0, 0, pool) == APR_SUCCESS
+           && apr_sockaddr_info_copy(&c->client_addr, query->client_addr, pool) == APR_SUCCESS
+           && apr_sockaddr_ip_get(&c->client_ip, c->client_addr) == APR_SUCCESS ? c : NULL;
 }
 
 /* Its record says what it is to every hook of ours that meets it. */
@@ -273,7 +249,8 @@ static request_rec *make_request(conn_rec *c, walt_question *question)
     /* Instead of those that httpd's core gave it, which would write the reply to a client. */
     r->output_filters = r->proto_output_filters = NULL;
     ap_add_output_filter_handle(query_filter, question, r, c);
-    ap_add_input_filter_handle(no_body_filter, NULL, r, c);
+    /* mod_proxy reads the body of any request that is no sub-request: this says there is none. */
+    ap_add_input_filter("HTTP_IN", NULL, r, c);
     make_record(r, question);
     return r;
 }
@@ -324,7 +301,7 @@ static void conclude(const request_rec *r, walt_question *question, int status)
 
     /* A reply without a length ends when the WalT server closes; where mod_proxy sees that late, it
      * passes on no EOS. */
-    if (status == OK && question->state == QUERY_BODY && query->length < 0)
+    if (status == OK && query->headers && !question->is_over && query->length < 0)
         query->whole = !is_ended;
     if (ap_is_HTTP_ERROR(status) && !ap_is_HTTP_ERROR(query->status))
         query->status = status;
@@ -332,7 +309,7 @@ static void conclude(const request_rec *r, walt_question *question, int status)
         query->status = HTTP_BAD_GATEWAY;
     query->reason = apr_pstrdup(query->pool, apr_table_get(r->subprocess_env, "WALT_VPN_REASON"));
     /* What mod_proxy itself refuses says nothing of the WalT server. */
-    if (!question->is_answered && !is_ended && ap_is_HTTP_SERVER_ERROR(query->status))
+    if (!query->headers && !is_ended && ap_is_HTTP_SERVER_ERROR(query->status))
         boot_watch_unanswered(query->entrypoint);
 }
 
@@ -345,7 +322,7 @@ static void ask(walt_question *question)
 
     if (own_pool_make(&pool, "walt_query") != APR_SUCCESS)
         return;
-    if (make_connection(&c, pool, query) == APR_SUCCESS) {
+    if ((c = make_connection(pool, query))) {
         request_rec *r = make_request(c, question);
 
         conclude(r, question, run(r, query));
@@ -355,8 +332,7 @@ static void ask(walt_question *question)
 
 void walt_query_ask(walt_query *query)
 {
-    walt_question question = { .query = query, .state = QUERY_HEAD, .began = apr_time_now(),
-                               .socket = -1 };
+    walt_question question = { .query = query, .began = apr_time_now(), .socket = -1 };
 
     query->status = 0;
     query->whole = 0;
@@ -378,8 +354,6 @@ void walt_query_register_hooks(void)
 {
     query_filter = ap_register_output_filter("WALT_VPN_QUERY", filter_query, NULL,
                                              AP_FTYPE_RESOURCE);
-    no_body_filter = ap_register_input_filter("WALT_VPN_NO_BODY", filter_no_body, NULL,
-                                              AP_FTYPE_PROTOCOL);
     /* Optional, because mod_proxy may be missing: then configtest says so (site/directives.c). */
     APR_OPTIONAL_HOOK(proxy, create_req, walt_vpn_create_req, NULL, NULL, APR_HOOK_MIDDLE);
 }

@@ -12,8 +12,7 @@ struct walt_query {
     /* Set by the asker. */
     const walt_vpn_entrypoint *entrypoint;
     apr_pool_t *pool;           /* for what the answer sets */
-    const apr_sockaddr_t *client_addr;  /* on whose behalf, for X-Forwarded-For; NULL: nobody's */
-    const char *client_ip;      /* the same address as text */
+    const apr_sockaddr_t *client_addr;  /* on whose behalf, for X-Forwarded-For */
     const char *rest;           /* path behind /walt-vpn/; needs no escaping */
     boot_file file;             /* that it names */
     apr_off_t from;             /* > 0: only the bytes from this one on are asked for */

@@ -44,7 +44,7 @@ const char *boot_signature_path(apr_pool_t *pool, const char *node, const char *
 
 void boot_signature_begin(boot_signature *signature, apr_pool_t *pool,
                           const walt_vpn_entrypoint *entrypoint, const char *node,
-                          const apr_sockaddr_t *client_addr, const char *client_ip)
+                          const apr_sockaddr_t *client_addr)
 {
     walt_query *query = &signature->query;
 
@@ -52,7 +52,6 @@ void boot_signature_begin(boot_signature *signature, apr_pool_t *pool,
     query->entrypoint = entrypoint;
     query->pool = pool;
     query->client_addr = client_addr;
-    query->client_ip = client_ip;
     query->rest = boot_signature_path(pool, node, "boot.sig");
     query->file = BOOT_FILE_SIG;
     query->take = take_signature;

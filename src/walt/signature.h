@@ -25,7 +25,7 @@ const char *boot_signature_path(apr_pool_t *pool, const char *node, const char *
 /* Prepare to ask for the boot.sig of a node, on behalf of this client. */
 void boot_signature_begin(boot_signature *signature, apr_pool_t *pool,
                           const walt_vpn_entrypoint *entrypoint, const char *node,
-                          const apr_sockaddr_t *client_addr, const char *client_ip);
+                          const apr_sockaddr_t *client_addr);
 
 /* The turn has come: ask, or have the answer that another visit got.  query.whole: it arrived. */
 void boot_signature_take(boot_signature *signature, question_turn *turn);
