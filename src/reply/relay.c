@@ -39,6 +39,7 @@ typedef struct {
     relay_state state;
     apr_off_t length;           /* of the body that the WalT server announced; -1: it did not */
     apr_off_t received;         /* bytes of it so far */
+    int has_ended;              /* and these are all */
     apr_off_t skip;             /* bytes of it that the node holds and is not sent again */
     apr_bucket_brigade *held;   /* in r->pool */
     const char *digest;         /* that the body is to have; NULL: it is not known */
@@ -46,27 +47,23 @@ typedef struct {
 } relay;
 
 /*
- * Replace what was to be the reply by an error; only as long as its head has not been sent.  Not
- * by an error bucket: the content-length filter would count that as the body, and the text of the
- * error would go out chunked.
+ * What comes is not the reply: an error of this status while there is time, else the reset that a
+ * node understands.  Not an error bucket: the content-length filter would count that as the body,
+ * and the text of the error would go out chunked.
  */
-static apr_status_t fail_relay(ap_filter_t *f, relay *state, int status)
-{
-    status = headers_error(walt_vpn_request_of(f->r), status);
-    state->state = RELAY_OVER;
-    apr_brigade_cleanup(state->held);
-    ap_die(status, f->r);
-    walt_vpn_request_of(f->r)->replaced_by = status;
-    return AP_FILTER_ERROR;
-}
-
-/* What comes is not the reply: an error while there is time, else the reset that a node
- * understands. */
 static apr_status_t break_relay(ap_filter_t *f, relay *state, int status)
 {
-    if (state->state != RELAY_STREAMING)
-        return fail_relay(f, state, status);
+    walt_vpn_request *request = walt_vpn_request_of(f->r);
+    int has_begun = state->state == RELAY_STREAMING;
+
     state->state = RELAY_OVER;
+    if (!has_begun) {
+        status = headers_error(request, status);
+        apr_brigade_cleanup(state->held);
+        ap_die(status, f->r);
+        request->replaced_by = status;
+        return AP_FILTER_ERROR;
+    }
     if (f->c->aborted)          /* it is the client that has gone, and mod_proxy ends the reply */
         return APR_ECONNABORTED;
     if (status == HTTP_BAD_GATEWAY) {
@@ -77,26 +74,6 @@ static apr_status_t break_relay(ap_filter_t *f, relay *state, int status)
     }
     promise_reset(f->r);
     return APR_ECONNABORTED;
-}
-
-/* Pass on what is to go out.  Without a client the relay is over; the WalT server is not to
- * blame. */
-static apr_status_t pass_relayed(ap_filter_t *f, relay *state, apr_bucket_brigade *bb)
-{
-    apr_status_t rv = ap_pass_brigade(f->next, bb);
-
-    if (rv != APR_SUCCESS && state->state == RELAY_STREAMING) {
-        state->state = RELAY_OVER;
-        if (!f->c->aborted)
-            promise_reset(f->r);
-    }
-    return rv;
-}
-
-/* Does a reply of this status send its reader elsewhere? */
-static int is_redirect(int status)
-{
-    return ap_is_HTTP_REDIRECT(status) && status != HTTP_NOT_MODIFIED;
 }
 
 /*
@@ -128,7 +105,7 @@ static const char *fault_of(const request_rec *r, const walt_vpn_request *reques
     *status = HTTP_BAD_GATEWAY;
     if (!headers_are_for_firmware(request))
         return NULL;
-    if (is_redirect(r->status))
+    if (ap_is_HTTP_REDIRECT(r->status) && r->status != HTTP_NOT_MODIFIED)
         return "the WalT server redirects";
     if (!is_asked_for(r, request, length))
         return "what answers is not what was asked for";
@@ -186,8 +163,9 @@ static int is_wrong(request_rec *r, relay *state, walt_vpn_request *request)
 
 /* ------------------------------------------------------------------ relaying */
 
-/* Read the head that mod_proxy_http left in r and decide how to relay the body. */
-static apr_status_t begin_relay(ap_filter_t *f, relay *state, walt_vpn_request *request)
+/* Read the head that mod_proxy_http left in r and decide how to relay the body.  OK, or the status
+ * of the error instead. */
+static int begin_relay(ap_filter_t *f, relay *state, walt_vpn_request *request)
 {
     request_rec *r = f->r;
     const char *length = apr_table_get(r->headers_out, "Content-Length"), *fault;
@@ -213,7 +191,7 @@ static apr_status_t begin_relay(ap_filter_t *f, relay *state, walt_vpn_request *
     if (r->header_only || AP_STATUS_IS_HEADER_ONLY(r->status)) {
         state->length = -1;
         state->state = RELAY_STREAMING;
-        return APR_SUCCESS;
+        return OK;
     }
     begin_to_compare(r, state, request);
     if (request->resume_from > 0 && r->status == HTTP_OK && state->length >= 0) {
@@ -222,7 +200,7 @@ static apr_status_t begin_relay(ap_filter_t *f, relay *state, walt_vpn_request *
         state->skip = request->resume_from;
     }
     state->state = state->length <= HOLD_MAX ? RELAY_HOLDING : RELAY_STREAMING;
-    return APR_SUCCESS;
+    return OK;
 }
 
 /* Count a data bucket.  One of unknown length becomes what was read of it, with the rest behind. */
@@ -255,24 +233,20 @@ static void drop_held(relay *state, apr_bucket *bucket)
     apr_bucket_delete(bucket);
 }
 
-/*
- * Walk a brigade of the relayed body.  Returns APR_SUCCESS, or APR_EGENERAL when the WalT server
- * broke off; *ended says that the reply is whole.
- */
-static apr_status_t walk_brigade(relay *state, const walt_vpn_request *request,
-                                 apr_bucket_brigade *bb, int *ended)
+/* Walk a brigade of the relayed body.  OK, or HTTP_BAD_GATEWAY: the WalT server broke off. */
+static int walk_brigade(relay *state, const walt_vpn_request *request, apr_bucket_brigade *bb)
 {
     apr_bucket *bucket, *next;
 
     for (bucket = APR_BRIGADE_FIRST(bb); bucket != APR_BRIGADE_SENTINEL(bb); bucket = next) {
         next = APR_BUCKET_NEXT(bucket);
         if (AP_BUCKET_IS_ERROR(bucket) || AP_BUCKET_IS_EOC(bucket))
-            return APR_EGENERAL;
+            return HTTP_BAD_GATEWAY;
         if (APR_BUCKET_IS_EOS(bucket)) {
             if (state->length >= 0 && state->received < state->length)
-                return APR_EGENERAL;
-            *ended = 1;
-            return APR_SUCCESS;
+                return HTTP_BAD_GATEWAY;
+            state->has_ended = 1;
+            return OK;
         }
         if (APR_BUCKET_IS_METADATA(bucket)) {
             /* mod_proxy_http flushes whenever the WalT server pauses; what is held stays. */
@@ -281,34 +255,31 @@ static apr_status_t walk_brigade(relay *state, const walt_vpn_request *request,
             continue;
         }
         if (count_bucket(state, request, bucket) != APR_SUCCESS)
-            return APR_EGENERAL;
+            return HTTP_BAD_GATEWAY;
         next = APR_BUCKET_NEXT(bucket);
         drop_held(state, bucket);
     }
-    return APR_SUCCESS;
+    return OK;
 }
 
-/*
- * A reply that is held has come whole, or is too large to be held on: pass it on.  Without a
- * Content-Length a node drops the data: it gets one, or an error.
- */
-static apr_status_t release(ap_filter_t *f, relay *state, const walt_vpn_request *request,
-                            int ended)
+/* Take a brigade of the reply in.  OK, or the status of the error instead. */
+static int take_brigade(ap_filter_t *f, relay *state, apr_bucket_brigade *bb)
 {
-    if (state->length < 0 && headers_are_for_firmware(request)) {
-        if (!ended)
-            return fail_relay(f, state, HTTP_BAD_GATEWAY);
-        ap_set_content_length(f->r, state->received);
-    }
-    state->state = ended ? RELAY_OVER : RELAY_STREAMING;
-    return pass_relayed(f, state, state->held);
+    walt_vpn_request *request = walt_vpn_request_of(f->r);
+    int status = state->state == RELAY_NEW ? begin_relay(f, state, request) : OK;
+
+    if (status != OK || (status = walk_brigade(state, request, bb)) != OK)
+        return status;
+    boot_watch_relayed(f->r);
+    return state->hash && (state->has_ended || state->received == state->length)
+           && is_wrong(f->r, state, request) ? HTTP_NOT_FOUND : OK;
 }
 
 static apr_status_t filter_relay(ap_filter_t *f, apr_bucket_brigade *bb)
 {
-    walt_vpn_request *request = walt_vpn_request_of(f->r);
     relay *state = f->ctx;
-    int ended = 0;
+    apr_status_t rv;
+    int status;
 
     if (!state)
         state = f->ctx = apr_pcalloc(f->r->pool, sizeof(*state));
@@ -316,34 +287,29 @@ static apr_status_t filter_relay(ap_filter_t *f, apr_bucket_brigade *bb)
         apr_brigade_cleanup(bb);
         return f->c->aborted ? APR_ECONNABORTED : APR_SUCCESS;
     }
-    if (state->state == RELAY_NEW && !APR_BRIGADE_EMPTY(bb)) {
-        int status = begin_relay(f, state, request);
-
-        if (status != APR_SUCCESS) {
-            apr_brigade_cleanup(bb);
-            return fail_relay(f, state, status);
-        }
-    }
-    if (walk_brigade(state, request, bb, &ended) != APR_SUCCESS) {
+    if (state->state == RELAY_NEW && APR_BRIGADE_EMPTY(bb))
+        return ap_pass_brigade(f->next, bb);
+    if ((status = take_brigade(f, state, bb)) != OK) {
         apr_brigade_cleanup(bb);
-        return break_relay(f, state, HTTP_BAD_GATEWAY);
-    }
-    boot_watch_relayed(f->r);
-    if (state->hash && (ended || state->received == state->length)
-        && is_wrong(f->r, state, request)) {
-        apr_brigade_cleanup(bb);
-        return break_relay(f, state, HTTP_NOT_FOUND);
+        return break_relay(f, state, status);
     }
     if (state->state == RELAY_HOLDING) {
         if (ap_save_brigade(f, &state->held, &bb, f->r->pool) != APR_SUCCESS)
-            return fail_relay(f, state, HTTP_INTERNAL_SERVER_ERROR);
-        if (!ended && state->received <= HOLD_MAX)
+            return break_relay(f, state, HTTP_INTERNAL_SERVER_ERROR);
+        if (!state->has_ended && state->received <= HOLD_MAX)
             return APR_SUCCESS;
-        return release(f, state, request, ended);
+        /* Without a Content-Length a node drops the data: it gets one, or an error. */
+        if (state->length < 0 && headers_are_for_firmware(walt_vpn_request_of(f->r))) {
+            if (!state->has_ended)
+                return break_relay(f, state, HTTP_BAD_GATEWAY);
+            ap_set_content_length(f->r, state->received);
+        }
+        bb = state->held;
     }
-    if (ended)
-        state->state = RELAY_OVER;
-    return pass_relayed(f, state, bb);
+    state->state = state->has_ended ? RELAY_OVER : RELAY_STREAMING;
+    if ((rv = ap_pass_brigade(f->next, bb)) != APR_SUCCESS && !state->has_ended)
+        return break_relay(f, state, HTTP_INTERNAL_SERVER_ERROR);       /* no fault of WalT's */
+    return rv;
 }
 
 /* ------------------------------------------------------------------ the filter chain */
@@ -425,15 +391,13 @@ static void walt_vpn_insert_filter(request_rec *r)
  */
 static void walt_vpn_insert_error_filter(request_rec *r)
 {
+    static relay over = { .state = RELAY_OVER };        /* stays so */
     const walt_vpn_request *request = walt_vpn_request_of(r);
 
     if (!request)
         return;
     if (request->replaced_by) {
-        relay *state = apr_pcalloc(r->pool, sizeof(*state));
-
-        state->state = RELAY_OVER;
-        ap_add_output_filter_handle(relay_filter, state, r, r->connection);
+        ap_add_output_filter_handle(relay_filter, &over, r, r->connection);
         r->status = request->replaced_by;       /* for the log */
     }
     headers_add_filter(r);
