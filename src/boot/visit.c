@@ -433,13 +433,10 @@ static visit_state ask(visit *its)
 /* Stand in the line.  Has the turn come? */
 static int is_its_turn(visit *its)
 {
-    const walt_query *query = &its->signature.query;
-
     if (waiting_clock() < its->look_at)
         return 0;
     if (!its->turn)
-        its->turn = question_line_come(its->r->pool, query->entrypoint, query->client_addr,
-                                       query->rest);
+        its->turn = question_line_come(&its->signature.query);
     return question_line_look(its->turn);
 }
 

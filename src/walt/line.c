@@ -97,15 +97,14 @@ typedef struct question_line question_line;
 /* A question in the line. */
 struct question_turn {
     question_line *line;
-    apr_pool_t *pool;
-    const char *path;
-    unsigned client;
+    walt_query *query;
+    unsigned client;            /* hash of its address */
     apr_time_t came;
     apr_time_t looked;          /* when the book was opened last; 0: not yet */
     apr_uint32_t seen;          /* changes as of then */
     int has_come;               /* there is one of the next three, or the book can't be had */
     line_place *place;          /* to ask from */
-    const line_answer *answer;  /* of another, in pool */
+    const line_answer *answer;  /* of another, in the query's pool */
     int failure;                /* of another: its status */
 };
 
@@ -154,17 +153,15 @@ static apr_status_t end_turn(void *data)
     return APR_SUCCESS;
 }
 
-question_turn *question_line_come(apr_pool_t *pool, const walt_vpn_entrypoint *entrypoint,
-                                  const apr_sockaddr_t *client, const char *path)
+question_turn *question_line_come(walt_query *query)
 {
-    question_turn *turn = apr_pcalloc(pool, sizeof(*turn));
+    question_turn *turn = apr_pcalloc(query->pool, sizeof(*turn));
 
-    turn->line = entrypoint->line;
-    turn->pool = pool;
-    turn->path = path;
-    turn->client = waiting_hash(turn->line->salt, client);
+    turn->line = query->entrypoint->line;
+    turn->query = query;
+    turn->client = waiting_hash(turn->line->salt, query->client_addr);
     turn->came = waiting_clock();
-    apr_pool_cleanup_register(pool, turn, end_turn, apr_pool_cleanup_null);
+    apr_pool_cleanup_register(query->pool, turn, end_turn, apr_pool_cleanup_null);
     return turn;
 }
 
@@ -176,8 +173,9 @@ static const line_answer *find_answer(const question_turn *turn)
     for (i = 0; i < ANSWERS; i++) {
         const line_answer *answer = &turn->line->answers[i];
 
-        if (answer->began >= turn->came && strcmp(answer->path, turn->path) == 0)
-            return apr_pmemdup(turn->pool, answer, offsetof(line_answer, body) + answer->length);
+        if (answer->began >= turn->came && strcmp(answer->path, turn->query->rest) == 0)
+            return apr_pmemdup(turn->query->pool, answer,
+                               offsetof(line_answer, body) + answer->length);
     }
     return NULL;
 }
@@ -236,7 +234,7 @@ static line_place *find_place(const question_turn *turn, apr_time_t now)
             place = one;
             continue;
         }
-        if (began >= turn->came && strcmp(one->path, turn->path) == 0)
+        if (began >= turn->came && strcmp(one->path, turn->query->rest) == 0)
             return NULL;
         asking += now - began < SILENT;
         ours += one->client == turn->client;
@@ -262,7 +260,7 @@ static int look(question_turn *turn, apr_time_t now)
         return 0;
     place->process = getpid();
     place->client = turn->client;
-    apr_cpystrn(place->path, turn->path, PATH_ROOM);
+    apr_cpystrn(place->path, turn->query->rest, PATH_ROOM);
     place->began = now;
     turn->place = place;
     turn->line->longest_looked = 0;
@@ -290,9 +288,9 @@ int question_line_look(question_turn *turn)
 /* ------------------------------------------------------------------ asking */
 
 /* Keep a whole answer for those who wait for the same, if it is a small one. */
-static void keep_answer(const question_turn *turn, const walt_query *query,
-                        const apr_array_header_t *body)
+static void keep_answer(const question_turn *turn, const apr_array_header_t *body)
 {
+    const walt_query *query = turn->query;
     line_answer *answer = &turn->line->answers[turn->line->answered % ANSWERS];
     const char *type = query->content_type ? query->content_type : "";
     const char *modified = apr_table_get(query->headers, "Last-Modified");
@@ -305,7 +303,7 @@ static void keep_answer(const question_turn *turn, const walt_query *query,
     answer->began = turn->place->began;
     answer->status = query->status;
     answer->length = (apr_size_t)body->nelts;
-    apr_cpystrn(answer->path, turn->path, PATH_ROOM);
+    apr_cpystrn(answer->path, query->rest, PATH_ROOM);
     apr_cpystrn(answer->type, type, LINE_ROOM);
     apr_cpystrn(answer->modified, modified ? modified : "", LINE_ROOM);
     memcpy(answer->body, body->elts, answer->length);
@@ -329,16 +327,16 @@ static void note_pace(question_line *line, const walt_query *query, apr_time_t b
 }
 
 /* Write down what became of a question, for those behind it. */
-static void write_down(const question_turn *turn, const walt_query *query,
-                       const apr_array_header_t *body)
+static void write_down(const question_turn *turn, const apr_array_header_t *body)
 {
+    const walt_query *query = turn->query;
     question_line *line = turn->line;
     apr_time_t began = turn->place->began, now = waiting_clock();
 
     if (query->whole && !ap_is_HTTP_SERVER_ERROR(query->status)) {
         line->last_answer = now;
         note_pace(line, query, began, now);
-        keep_answer(turn, query, body);
+        keep_answer(turn, body);
         return;
     }
     /* If others were answered meanwhile this question alone has failed: whoever asks it has to find
@@ -351,23 +349,23 @@ static void write_down(const question_turn *turn, const walt_query *query,
 }
 
 /* Give an asker what another was given. */
-static void give_answer(const question_turn *turn, walt_query *query)
+static void give_answer(const line_answer *answer, walt_query *query)
 {
-    const line_answer *answer = turn->answer;
-
     query->status = answer->status;
     query->length = query->received = (apr_off_t)answer->length;
-    query->headers = apr_table_make(turn->pool, 1);
+    query->headers = apr_table_make(query->pool, 1);
     if (answer->modified[0])
         apr_table_setn(query->headers, "Last-Modified", answer->modified);
     query->content_type = answer->type[0] ? answer->type : NULL;
     query->whole = query->take(query, answer->body, answer->length) == APR_SUCCESS;
 }
 
-void question_line_take(question_turn *turn, walt_query *query, const apr_array_header_t *body)
+void question_line_take(question_turn *turn, const apr_array_header_t *body)
 {
+    walt_query *query = turn->query;
+
     if (turn->answer) {
-        give_answer(turn, query);
+        give_answer(turn->answer, query);
     }
     else if (turn->failure) {
         query->status = turn->failure;
@@ -376,7 +374,7 @@ void question_line_take(question_turn *turn, walt_query *query, const apr_array_
     else {
         walt_query_ask(query);
         if (turn->place && open_book(turn->line)) {
-            write_down(turn, query, body);
+            write_down(turn, body);
             book_close(&turn->line->lock);
         }
     }
@@ -385,7 +383,7 @@ void question_line_take(question_turn *turn, walt_query *query, const apr_array_
 
 void question_line_leave(question_turn *turn)
 {
-    apr_pool_cleanup_run(turn->pool, turn, end_turn);
+    apr_pool_cleanup_run(turn->query->pool, turn, end_turn);
 }
 
 /* ------------------------------------------------------------------ the dead */

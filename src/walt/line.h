@@ -17,19 +17,18 @@ apr_status_t question_line_open(struct question_line **line, const char *url,
 /* A question in the line. */
 typedef struct question_turn question_turn;
 
-/* Come to the line of this entrypoint with a question for this path, on behalf of this client.  The
- * turn is in pool, and ends with it at the latest. */
-question_turn *question_line_come(apr_pool_t *pool, const walt_vpn_entrypoint *entrypoint,
-                                  const apr_sockaddr_t *client, const char *path);
+/* Come to the line of its entrypoint with this question, which has no begin.  The turn is in the
+ * question's pool, and ends with it at the latest. */
+question_turn *question_line_come(walt_query *query);
 
 /* Has the turn come: may it be asked now, or has another visit an answer, or failed so that this
  * would fail too?  This never waits.  The place to ask from is held until the turn is taken or
  * left. */
 int question_line_look(question_turn *turn);
 
-/* Ask as walt_query_ask() does (without a begin), or be given what another visit got.  The query
- * gathers the answer's bytes in body.  The turn ends. */
-void question_line_take(question_turn *turn, walt_query *query, const apr_array_header_t *body);
+/* Ask as walt_query_ask() does, or be given what another visit got.  The question gathers the
+ * answer's bytes in body.  The turn ends. */
+void question_line_take(question_turn *turn, const apr_array_header_t *body);
 
 /* Go away without asking.  The turn ends. */
 void question_line_leave(question_turn *turn);

@@ -63,7 +63,7 @@ void boot_signature_take(boot_signature *signature, question_turn *turn)
 {
     apr_array_clear(signature->text);
     signature->tries++;
-    question_line_take(turn, &signature->query, signature->text);
+    question_line_take(turn, signature->text);
 }
 
 int boot_signature_ask(boot_signature *signature, apr_time_t deadline)
@@ -72,8 +72,7 @@ int boot_signature_ask(boot_signature *signature, apr_time_t deadline)
     apr_time_t came = waiting_clock();
 
     do {
-        question_turn *turn = question_line_come(query->pool, query->entrypoint,
-                                                 query->client_addr, query->rest);
+        question_turn *turn = question_line_come(query);
 
         while (!question_line_look(turn)) {
             if (waiting_clock() >= deadline) {
