@@ -230,7 +230,7 @@ static boot_file name_file(const char *rest, char node[16])
     return BOOT_FILE_OTHER;
 }
 
-/* Judge all readings of the path; fills file, node and plain (as far as the path goes). */
+/* Judge all readings of the path; fills file and node. */
 static boot_reason judge_path(boot_request *b, const char *rest)
 {
     char text[TEXT_MAX + 1], node[16];
@@ -248,20 +248,13 @@ static boot_reason judge_path(boot_request *b, const char *rest)
             || (fault = escape_fault(text, decodings == 0))
             || (fault = segment_fault(text, &slashes)))
             return fault;
-        if (decodings == 0) {
+        if (decodings == 0)
             slashes_sent = slashes;
-            b->file = name_file(text, b->node);
-            b->plain = b->file != BOOT_FILE_OTHER && b->file != BOOT_FILE_ENROLL;
-        }
-        else if (slashes != slashes_sent) {
+        else if (slashes != slashes_sent)
             return REASON_ENCODED_SLASH;
-        }
-        else if (decodings == 1) {      /* the reading of the WalT server */
+        /* The WalT server decodes once; what anybody takes for an enrollment is one. */
+        if (decodings <= 1 || name_file(text, node) == BOOT_FILE_ENROLL)
             b->file = name_file(text, b->node);
-        }
-        else if (name_file(text, node) == BOOT_FILE_ENROLL) {
-            b->file = BOOT_FILE_ENROLL;
-        }
         if ((decoded = decode_once(text)) < 0)
             return REASON_NUL;
         if (decoded == 0)
@@ -277,6 +270,7 @@ static boot_reason judge_path(boot_request *b, const char *rest)
  */
 static boot_reason judge_query(const char *query)
 {
+    static const char kept[] = "abcdefghijklmnopqrstuvwxyz0123456789_&;=";
     char text[TEXT_MAX + 1];
     boot_reason fault = byte_fault(query);
     const char *from;
@@ -295,11 +289,10 @@ static boot_reason judge_query(const char *query)
             return REASON_NESTED_ESCAPES;
     }
     for (from = text; *from; from++) {
-        if (*from >= 'A' && *from <= 'Z')
-            *to++ = (char)(*from - 'A' + 'a');
-        else if ((*from >= 'a' && *from <= 'z') || (*from >= '0' && *from <= '9')
-                 || strchr("_&;=", *from))
-            *to++ = *from;
+        char c = *from >= 'A' && *from <= 'Z' ? (char)(*from - 'A' + 'a') : *from;
+
+        if (strchr(kept, c))
+            *to++ = c;
     }
     *to = '\0';
     return strstr(text, "fake_requester_ip") ? REASON_FAKE_REQUESTER : REASON_NONE;
@@ -383,9 +376,8 @@ void boot_request_judge(boot_request *b, const char *rest, const char *query)
 {
     memset(b, 0, sizeof(*b));
     b->fault = judge_path(b, rest);
-    if (query) {
-        b->plain = 0;
-        if (!b->fault)
-            b->fault = judge_query(query);
-    }
+    if (!b->fault && query)
+        b->fault = judge_query(query);
+    b->plain = !query && !strchr(rest, '%') && b->file != BOOT_FILE_OTHER
+               && b->file != BOOT_FILE_ENROLL;
 }
