@@ -233,7 +233,6 @@ static int try_once(fetch *its, walt_query *query)
     query->pool = its->pool;
     query->client_addr = its->client_addr;
     query->rest = boot_signature_path(its->pool, its->node, "boot.img");
-    query->file = BOOT_FILE_IMG;
     query->from = its->from_start ? 0 : its->part.written;
     if (query->from > 0 && (its->etag[0] || its->modified[0]))
         query->if_range = its->etag[0] ? its->etag : its->modified;

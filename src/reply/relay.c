@@ -77,41 +77,25 @@ static apr_status_t break_relay(ap_filter_t *f, relay *state, int status)
 }
 
 /*
- * Is this reply, whose body has this length (-1: it has none), what was asked for: the file, its
- * rest, a file from which that can be cut, or an error?  Firmware would take the body of any other
- * for the file, or append it (facts.md 1).
+ * Why this reply, whose body has this length (-1: it has none), is not for its client; NULL: it is.
+ * Firmware is given what was asked for: the file, its rest, a file from which that can be cut, or
+ * an error.  It would take the body of any other reply for the file, or append it (facts.md 1).
  */
-static int is_asked_for(const request_rec *r, const walt_vpn_request *request, apr_off_t length)
+static const char *fault_of(const request_rec *r, const walt_vpn_request *request,
+                            apr_off_t length)
 {
     apr_off_t from = r->header_only ? 0 : request->resume_from;
 
-    switch (r->status) {
-    case HTTP_OK:
-        return from == 0 || length >= 0;
-    case HTTP_PARTIAL_CONTENT:
-        return from > 0 && headers_are_rest(r->pool, r->headers_out, from, length);
-    case HTTP_RANGE_NOT_SATISFIABLE:
-        return 0;
-    default:
-        return ap_is_HTTP_ERROR(r->status);
-    }
-}
-
-/* Why this reply, whose body has this length (-1: it has none), is not for its client, and the
- * status of the error instead; NULL: it is. */
-static const char *fault_of(const request_rec *r, const walt_vpn_request *request,
-                            apr_off_t length, int *status)
-{
-    *status = HTTP_BAD_GATEWAY;
-    if (!headers_are_for_firmware(request))
+    if (!headers_are_for_firmware(request)
+        || (r->status == HTTP_OK && (from == 0 || length >= 0))
+        || (r->status == HTTP_PARTIAL_CONTENT && from > 0
+            && headers_are_rest(r->pool, r->headers_out, from, length)))
         return NULL;
-    if (ap_is_HTTP_REDIRECT(r->status) && r->status != HTTP_NOT_MODIFIED)
-        return "the WalT server redirects";
-    if (!is_asked_for(r, request, length))
-        return "what answers is not what was asked for";
-    *status = r->status;
-    return ap_is_HTTP_ERROR(r->status) && headers_error(request, r->status) != r->status
-           ? "the WalT server reports an error" : NULL;
+    if (ap_is_HTTP_ERROR(r->status) && r->status != HTTP_RANGE_NOT_SATISFIABLE)
+        return headers_error(request, r->status) == r->status ? NULL
+               : "the WalT server reports an error";
+    return ap_is_HTTP_REDIRECT(r->status) && r->status != HTTP_NOT_MODIFIED
+           ? "the WalT server redirects" : "what answers is not what was asked for";
 }
 
 /* ------------------------------------------------------------------ what was signed */
@@ -176,11 +160,11 @@ static int begin_relay(ap_filter_t *f, relay *state, walt_vpn_request *request)
     state->length = -1;
     if (length && !ap_parse_strict_length(&state->length, length))
         state->length = -1;
-    if ((fault = fault_of(r, request, state->length, &status))) {
+    if ((fault = fault_of(r, request, state->length))) {
         boot_watch_answer(r, WALT_VPN_FAILED, fault);
         if (!ap_is_HTTP_ERROR(r->status))
             r->status = HTTP_OK;        /* not one that has no body: there will be another one */
-        return status;
+        return HTTP_BAD_GATEWAY;
     }
     /* A relayed reply to a range is made here.  httpd's byterange filter would answer every form
      * of range, but only for a reply that comes whole in one brigade. */

@@ -32,7 +32,6 @@ static ap_filter_rec_t *query_filter;
 /* A question under way, on the stack of its asker's thread. */
 typedef struct walt_question {
     walt_query *query;
-    apr_time_t began;
     int is_over;                /* nothing of the reply is taken any more */
     /* What other threads use, under the mutex of those that are under way. */
     int socket;                 /* a descriptor of our own for what leads to the WalT server; -1:
@@ -120,7 +119,7 @@ static apr_status_t take_head(const request_rec *r, walt_question *question)
     walt_query *query = question->query;
     const char *length = apr_table_get(r->headers_out, "Content-Length");
 
-    boot_watch_answered(query->entrypoint, query->file, question->began);
+    boot_watch_answered(query->entrypoint, walt_vpn_request_of(r)->boot.file, r->request_time);
     query->status = r->status;
     query->headers = apr_table_clone(query->pool, r->headers_out);
     query->content_type = apr_pstrdup(query->pool, r->content_type);
@@ -332,7 +331,7 @@ static void ask(walt_question *question)
 
 void walt_query_ask(walt_query *query)
 {
-    walt_question question = { .query = query, .began = apr_time_now(), .socket = -1 };
+    walt_question question = { .query = query, .socket = -1 };
 
     query->status = 0;
     query->whole = 0;

@@ -14,7 +14,6 @@ struct walt_query {
     apr_pool_t *pool;           /* for what the answer sets */
     const apr_sockaddr_t *client_addr;  /* on whose behalf, for X-Forwarded-For */
     const char *rest;           /* path behind /walt-vpn/; needs no escaping */
-    boot_file file;             /* that it names */
     apr_off_t from;             /* > 0: only the bytes from this one on are asked for */
     const char *if_range;       /* the validator that this depends on; NULL: none */
     /* The head has arrived (status, length, headers are set); an error ends the query. */

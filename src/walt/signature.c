@@ -53,7 +53,6 @@ void boot_signature_begin(boot_signature *signature, apr_pool_t *pool,
     query->pool = pool;
     query->client_addr = client_addr;
     query->rest = boot_signature_path(pool, node, "boot.sig");
-    query->file = BOOT_FILE_SIG;
     query->take = take_signature;
     query->data = signature;
     signature->text = apr_array_make(pool, SIGNATURE_USUAL, 1);
