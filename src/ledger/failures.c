@@ -11,7 +11,7 @@
 #include <string.h>
 
 /* Counts the changes of what the bytes mean. */
-#define LAYOUT 3
+#define LAYOUT 4
 
 /* Most nodes that are remembered. */
 #define ROWS 256
@@ -62,22 +62,36 @@ static failure *row_for(int entrypoint, const char *node)
     return place;
 }
 
-void failures_note(int entrypoint, const char *node, int is_known, const char *client,
-                   const char *what)
+/* Is this a kind of trouble that the node has not had yet?  Those that find no place of their own
+ * take turns at the last one. */
+static int is_news(failure *row, unsigned kind)
+{
+    int i = 0;
+
+    while (i < FAILURE_KINDS - 1 && row->kinds[i] && row->kinds[i] != kind)
+        i++;
+    if (row->kinds[i] == kind)
+        return 0;
+    row->kinds[i] = kind;
+    return 1;
+}
+
+int failures_note(int entrypoint, const char *node, int is_known, const char *client,
+                  unsigned kind, const char *what)
 {
     apr_time_t now = apr_time_now();
     failure *row;
+    int news;
 
+    /* Without the book it is said rather once too often than never. */
     if (book_open(&shared->lock) == BOOK_CLOSED)
-        return;
+        return 1;
     row = row_for(entrypoint, node);
     if (!is_of(row, entrypoint, node)) {
-        row->entrypoint = entrypoint;
+        *row = (failure){ .entrypoint = entrypoint, .since = now };
         apr_cpystrn(row->node, node, sizeof(row->node));
-        row->is_known = 0;
-        row->times = 0;
-        row->since = now;
     }
+    news = is_news(row, kind);
     row->is_known |= is_known;
     apr_cpystrn(row->client, client, sizeof(row->client));
     apr_cpystrn(row->trouble, what, sizeof(row->trouble));
@@ -86,18 +100,23 @@ void failures_note(int entrypoint, const char *node, int is_known, const char *c
     if (row->since > now)       /* the clock was set back */
         row->since = now;
     book_close(&shared->lock);
+    return news;
 }
 
-void failures_are_over(int entrypoint, const char *node)
+apr_uint64_t failures_are_over(int entrypoint, const char *node)
 {
+    apr_uint64_t times = 0;
     failure *row;
 
     if (book_open(&shared->lock) == BOOK_CLOSED)
-        return;
+        return times;
     row = row_for(entrypoint, node);
-    if (is_of(row, entrypoint, node))
+    if (is_of(row, entrypoint, node)) {
+        times = row->times;
         row->node[0] = '\0';
+    }
     book_close(&shared->lock);
+    return times;
 }
 
 /* Those that may be invented come last. */

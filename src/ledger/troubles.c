@@ -1,8 +1,8 @@
 /*
  * ledger/troubles.c: which troubles were met, so that one that every request repeats is said once.
  *
- * A trouble is known by a hash of whose it is, and its kind: texts would take more room than what
- * a wrong match could cost, which is one line in the log.
+ * Who has met a trouble is known by a hash: texts would take more room than what a wrong match
+ * could cost, which is one line in the log.
  */
 #include "ledger/troubles.h"
 #include "ledger/book.h"
@@ -13,7 +13,7 @@
 #include <string.h>
 
 /* Counts the changes of what the bytes mean. */
-#define LAYOUT 2
+#define LAYOUT 3
 
 /* Different troubles that are remembered; a new one takes the place of an old one when all are
  * taken. */
@@ -28,7 +28,6 @@ typedef struct {
 typedef struct {
     book lock;
     row troubles[ROWS];         /* of the folder, the WalT server, the configuration */
-    row nodes[ROWS];            /* of nodes, invented ones too: they crowd out none of those */
     row refusals[ROWS];
     apr_time_t passing;         /* when a kind of trouble that passes was met last; 0: never */
 } table;
@@ -50,48 +49,44 @@ static apr_uint32_t hash_of(const char *who)
     return apr_hashfunc_default(who, &length);
 }
 
-/* Count this trouble.  Returns how often it was met before.  In the open book. */
-static unsigned meet(row *rows, apr_uint32_t who, apr_uint32_t kind)
+/* The row of theirs, or else the row that they are to have: a free one, or another's.  In the open
+ * book. */
+static row *row_for(row *rows, apr_uint32_t who)
 {
-    row *place = NULL;
+    row *place = &rows[who % ROWS];
     int i;
 
     for (i = 0; i < ROWS; i++) {
-        if (rows[i].met && rows[i].who == who && rows[i].kind == kind)
-            return rows[i].met++;
-        if (!rows[i].met && !place)
+        if (rows[i].met && rows[i].who == who)
+            return &rows[i];
+        if (!rows[i].met)
             place = &rows[i];
     }
-    if (!place)
-        place = &rows[who % ROWS];
-    *place = (row){ .who = who, .kind = kind, .met = 1 };
-    return 0;
+    return place;
 }
 
 /* Without the book it is said rather once too often than never: 0. */
 static unsigned count(row *rows, const char *who, unsigned kind)
 {
+    apr_uint32_t hash = hash_of(who);
     unsigned before;
+    row *place;
 
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return 0;
-    if (kind >= TROUBLE_PASSING)
+    place = row_for(rows, hash);
+    if (!place->met || place->who != hash)
+        *place = (row){ .who = hash, .kind = kind };
+    before = place->met++;
+    if (place->kind >= TROUBLE_PASSING)
         shared->passing = apr_time_now();
-    before = meet(rows, hash_of(who), kind);
     book_close(&shared->lock);
     return before;
 }
 
-/* Where the troubles of these are counted. */
-static row *rows_of(const char *who)
-{
-    return strncmp(who, TROUBLE_OF_NODE, strlen(TROUBLE_OF_NODE)) == 0 ? shared->nodes
-                                                                      : shared->troubles;
-}
-
 unsigned troubles_met_before(const char *who, unsigned kind)
 {
-    return count(rows_of(who), who, kind);
+    return count(shared->troubles, who, kind);
 }
 
 unsigned troubles_refused_before(const char *what)
@@ -109,34 +104,31 @@ int troubles_may_have_passed(apr_interval_time_t pause)
 
 int troubles_of(const char *who)
 {
-    const row *rows = rows_of(who);
     apr_uint32_t hash = hash_of(who);
-    int i, kind = -1;
+    const row *place;
+    int kind = -1;
 
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return kind;
-    for (i = 0; kind < 0 && i < ROWS; i++) {
-        if (rows[i].met && rows[i].who == hash)
-            kind = (int)rows[i].kind;
-    }
+    place = row_for(shared->troubles, hash);
+    if (place->met && place->who == hash)
+        kind = (int)place->kind;
     book_close(&shared->lock);
     return kind;
 }
 
 unsigned troubles_forget(const char *who)
 {
-    row *rows = rows_of(who);
     apr_uint32_t hash = hash_of(who);
     unsigned met = 0;
-    int i;
+    row *place;
 
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return 0;
-    for (i = 0; i < ROWS; i++) {
-        if (rows[i].who == hash) {
-            met += rows[i].met;
-            rows[i].met = 0;
-        }
+    place = row_for(shared->troubles, hash);
+    if (place->who == hash) {
+        met = place->met;
+        place->met = 0;
     }
     book_close(&shared->lock);
     return met;

@@ -1,6 +1,6 @@
 /*
  * ledger/troubles.h: which troubles were met, so that a trouble that every request repeats is said
- * once.
+ * once.  Those of nodes are in ledger/failures.h.
  */
 #ifndef WALT_VPN_LEDGER_TROUBLES_H
 #define WALT_VPN_LEDGER_TROUBLES_H
@@ -11,27 +11,24 @@
 /* Kinds of trouble from this one on may be over when nobody has met them for a while. */
 #define TROUBLE_PASSING 2048
 
-/* So begins the name of who is a node.  The troubles of whoever else are never forgotten to make
- * room for the troubles of nodes. */
-#define TROUBLE_OF_NODE "node "
-
 /* Find the table that an earlier call, before a restart, made, or make it; called in
  * post_config. */
 apr_status_t troubles_open(apr_pool_t *process_pool);
 
 /*
- * Note that somebody or something has met this kind of trouble (below 4096) again, in whatever
- * process.  Returns how often since it was last forgotten.
+ * Note that somebody or something has met trouble of this kind (below 4096) again, in whatever
+ * process.  Returns how often they have met trouble since it was last forgotten; the kind is that
+ * of the first time.
  */
 unsigned troubles_met_before(const char *who, unsigned kind);
 
 /* Was a trouble of a passing kind met since the start, by anybody, but not for this long? */
 int troubles_may_have_passed(apr_interval_time_t pause);
 
-/* A kind of trouble that they have met, and that is not over; -1: there is none. */
+/* The kind of trouble that they have met, and that is not over; -1: there is none. */
 int troubles_of(const char *who);
 
-/* All kinds of trouble of theirs are over.  Returns how often they were met. */
+/* Their trouble is over.  Returns how often it was met. */
 unsigned troubles_forget(const char *who);
 
 /* As troubles_met_before(), for what is refused: strangers who try many things crowd out no

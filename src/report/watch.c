@@ -428,13 +428,8 @@ static const char *node_at(const request_rec *r, const walt_vpn_request *request
     return apr_psprintf(r->pool, "node %s (%s)", request->boot.node, r->useragent_ip);
 }
 
-/* Under which the troubles of a node are known: two WalT servers have nodes of the same address. */
-static const char *troubled_node(apr_pool_t *p, int entrypoint, const char *node)
-{
-    return apr_pstrcat(p, TROUBLE_OF_NODE, node, " of ", counters_at(entrypoint)->url, NULL);
-}
-
-/* Kinds of trouble: an error for boot.sig is its status, one for boot.img lies above that. */
+/* Kinds of a node's trouble: an error for boot.sig is its status, one for boot.img lies above
+ * that. */
 #define TROUBLE_SHORT 1
 #define TROUBLE_WRONG 2
 #define TROUBLE_IMG 1000
@@ -466,10 +461,8 @@ static void count_unknown(request_rec *r, const walt_vpn_request *request)
 static void warn_of_node(request_rec *r, const walt_vpn_request *request, int is_known,
                          unsigned kind, const char *what)
 {
-    int place = request->entrypoint->place;
-
-    failures_note(place, request->boot.node, is_known, r->useragent_ip, what);
-    if (troubles_met_before(troubled_node(r->pool, place, request->boot.node), kind))
+    if (!failures_note(request->entrypoint->place, request->boot.node, is_known, r->useragent_ip,
+                       kind, what))
         return;
     ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s: %s", node_at(r, request), what);
     if (!is_known && r->status == HTTP_NOT_FOUND)
@@ -513,18 +506,16 @@ static void warn_of_error(request_rec *r, const walt_vpn_request *request)
 /* The line about a boot whose last byte was sent. */
 static void log_boot(request_rec *r, const walt_vpn_request *request, const boot_row *boot)
 {
-    int place = request->entrypoint->place;
-    unsigned troubles = troubles_forget(troubled_node(r->pool, place, request->boot.node));
+    apr_uint64_t troubles = failures_are_over(request->entrypoint->place, request->boot.node);
 
-    failures_are_over(place, request->boot.node);
     ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s has image %s: %" APR_OFF_T_FMT " bytes in %"
                   APR_TIME_T_FMT ".%03d s, %d resume%s, %s%s", node_at(r, request),
                   boot->digest[0] ? boot->digest : "unverified", boot->size,
                   apr_time_sec(boot->touched - boot->began),
                   (int)apr_time_msec(boot->touched - boot->began), (int)boot->resumes,
                   boot->resumes == 1 ? "" : "s", walt_vpn_answer_names[boot->answer],
-                  troubles ? apr_psprintf(r->pool, ", after trouble %u time%s", troubles,
-                                          troubles == 1 ? "" : "s") : "");
+                  troubles ? apr_psprintf(r->pool, ", after trouble %" APR_UINT64_T_FMT
+                                          " time%s", troubles, troubles == 1 ? "" : "s") : "");
 }
 
 /* Count how long a boot took whose last byte was sent, and how fast that reply was. */
@@ -662,8 +653,7 @@ static void walt_vpn_child_status(server_rec *s, pid_t pid, ap_generation_t gene
         const char *what = ended_short(p, boot.position, boot.size,
                                        "the httpd process that sent it has ended");
 
-        failures_note(boot.entrypoint, boot.node, 1, boot.client, what);
-        if (!troubles_met_before(troubled_node(p, boot.entrypoint, boot.node), TROUBLE_SHORT))
+        if (failures_note(boot.entrypoint, boot.node, 1, boot.client, TROUBLE_SHORT, what))
             ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s, "node %s (%s): %s", boot.node,
                          boot.client, what);
     }

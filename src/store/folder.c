@@ -257,10 +257,7 @@ static const char *troubled(apr_pool_t *p, const image_folder *folder)
 
 void image_folder_trouble(const open_folder *open, const char *what, int kind)
 {
-    const char *who = troubled(open->pool, open->folder);
-    int known = troubles_of(who);
-
-    if (!troubles_met_before(who, (unsigned)(known >= 0 ? known : kind)))
+    if (!troubles_met_before(troubled(open->pool, open->folder), (unsigned)kind))
         ap_log_error(APLOG_MARK, APLOG_WARNING, kind & ~TROUBLE_PASSING, open->server, "%s in "
                      "WaltVpnCacheRoot %s: images are relayed until this is mended", what,
                      open->folder->root);
