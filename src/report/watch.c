@@ -32,20 +32,9 @@
 #define MARK_MIN (256 * 1024)
 
 static ap_filter_rec_t *watch_filter;
+static apr_bucket_type_t mark_type;
 
 /* ------------------------------------------------------------------ variables */
-
-void boot_watch_judged(request_rec *r)
-{
-    const walt_vpn_request *request = walt_vpn_request_of(r);
-
-    if (request->boot.node[0])
-        apr_table_setn(r->subprocess_env, "WALT_VPN_NODE", request->boot.node);
-    apr_table_setn(r->subprocess_env, "WALT_VPN_FILE", boot_file_names[request->boot.file]);
-    if (request->resume_from > 0)
-        apr_table_setn(r->subprocess_env, "WALT_VPN_FROM",
-                       apr_off_t_toa(r->pool, request->resume_from));
-}
 
 void boot_watch_answer(request_rec *r, walt_vpn_answer answer, const char *reason)
 {
@@ -189,23 +178,21 @@ typedef struct watch {
     conn_rec *c;                /* NULL: the request is gone */
     unsigned users;             /* marks, and the request */
     int begun;                  /* its head has passed */
-    int counted;                /* among the answers of its entrypoint, */
-    walt_vpn_answer counted_as; /* as this one */
+    counter *counted;           /* among the answers of its entrypoint; NULL: not yet */
     boot_hold hold;             /* of the boot that it is part of */
     apr_off_t from;             /* first byte of the file that is sent */
     apr_off_t announced;        /* bytes of body that the head announces; -1: it does not */
     apr_off_t passed;           /* bytes of body that have passed on */
     apr_off_t piece;            /* bytes from mark to mark */
     apr_off_t marked;           /* bytes of body before the last mark */
-    apr_off_t next_mark;        /* after so many bytes of body */
     apr_off_t written;          /* bytes of body that the kernel took, as of the last mark */
     apr_off_t arrived;          /* bytes of body that the node has, as of the last mark */
-    apr_off_t told;             /* of these, that its entrypoint's counter has */
     entrypoint_counters *counters;        /* of its entrypoint */
 } watch;
 
 /* One mark: what stands before it in the brigade ends here. */
 typedef struct {
+    apr_bucket bucket;
     watch *watch;
     apr_off_t at;               /* bytes of body before it */
 } mark;
@@ -226,33 +213,22 @@ static apr_status_t forget_watch(void *data)
     return APR_SUCCESS;
 }
 
-static apr_status_t read_mark(apr_bucket *bucket, const char **bytes, apr_size_t *length,
-                              apr_read_type_e block)
-{
-    (void)bucket;
-    (void)block;
-    *bytes = "";
-    *length = 0;
-    return APR_SUCCESS;
-}
-
 /* The request counts as answered this way, from now on. */
 static void count_answer(watch *watch, walt_vpn_answer answer)
 {
     if (watch->counted)
-        watch->counters->answers[watch->counted_as]--;
-    watch->counters->answers[answer]++;
-    watch->counted = 1;
-    watch->counted_as = answer;
+        (*watch->counted)--;
+    watch->counted = &watch->counters->answers[answer];
+    (*watch->counted)++;
 }
 
-/* So many bytes of the body have been sent. */
-static void count_sent(watch *watch, apr_off_t bytes)
+/* The node has so many bytes of the body. */
+static void note_arrived(watch *watch, apr_off_t bytes)
 {
-    if (bytes <= watch->told)
+    if (bytes <= watch->arrived)
         return;
-    watch->counters->to_nodes += (apr_uint64_t)(bytes - watch->told);
-    watch->told = bytes;
+    watch->counters->to_nodes += (apr_uint64_t)(bytes - watch->arrived);
+    watch->arrived = bytes;
 }
 
 /* All before the mark is written, unless the brigade is thrown away with its connection. */
@@ -262,57 +238,45 @@ static void pass_mark(void *data)
     watch *watch = mark->watch;
 
     if (watch->c && !watch->c->aborted) {
-        apr_off_t waiting = watch->hold ? on_its_way(watch->c) : 0;
-
         watch->written = mark->at;
-        watch->arrived = mark->at > waiting ? mark->at - waiting : 0;
+        note_arrived(watch, mark->at - (watch->hold ? on_its_way(watch->c) : 0));
         boots_progress(watch->hold, watch->from + watch->arrived);
-        count_sent(watch, watch->arrived);
     }
     leave_watch(watch);
-    apr_bucket_free(mark);
 }
 
-static const apr_bucket_type_t mark_type = {
-    "WALT_VPN_MARK", 5, APR_BUCKET_METADATA, pass_mark, read_mark, apr_bucket_setaside_noop,
-    apr_bucket_split_notimpl, apr_bucket_copy_notimpl
-};
-
-/* The next mark goes here, and the last one behind the last byte. */
-static void plan_mark(watch *watch)
+/* The next mark is set after so many bytes of the body, and the last one behind the last byte. */
+static apr_off_t next_mark(const watch *watch)
 {
-    watch->next_mark = watch->passed + watch->piece;
-    if (watch->announced > watch->passed && watch->next_mark > watch->announced)
-        watch->next_mark = watch->announced;
+    apr_off_t next = watch->marked + watch->piece;
+
+    return watch->announced > watch->marked && next > watch->announced ? watch->announced : next;
 }
 
 /* Set a mark before this bucket: so much of the body has passed. */
-static void set_mark(const request_rec *r, watch *watch, apr_bucket *before)
+static void set_mark(watch *watch, apr_bucket *before)
 {
-    apr_bucket_alloc_t *allocator = r->connection->bucket_alloc;
-    apr_bucket *bucket = apr_bucket_alloc(sizeof(*bucket), allocator);
+    apr_bucket_alloc_t *allocator = watch->c->bucket_alloc;
     mark *mark = apr_bucket_alloc(sizeof(*mark), allocator);
 
     mark->watch = watch;
     watch->users++;
-    mark->at = watch->passed;
-    APR_BUCKET_INIT(bucket);
-    bucket->free = apr_bucket_free;
-    bucket->list = allocator;
-    bucket->type = &mark_type;
-    bucket->length = 0;
-    bucket->start = 0;
-    bucket->data = mark;
-    APR_BUCKET_INSERT_BEFORE(before, bucket);
-    watch->marked = watch->passed;
-    plan_mark(watch);
+    mark->at = watch->marked = watch->passed;
+    APR_BUCKET_INIT(&mark->bucket);
+    mark->bucket.free = apr_bucket_free;
+    mark->bucket.list = allocator;
+    mark->bucket.type = &mark_type;
+    mark->bucket.length = 0;
+    mark->bucket.start = 0;
+    mark->bucket.data = mark;
+    APR_BUCKET_INSERT_BEFORE(before, &mark->bucket);
 }
 
 /*
  * The head passes.  If it is that of a node's download, to the end of its file, the download is
  * written down.
  */
-static void begin_watch(request_rec *r, watch *watch)
+static void begin_reply(request_rec *r, watch *watch)
 {
     const walt_vpn_request *request = walt_vpn_request_of(r);
     const char *length = apr_table_get(r->headers_out, "Content-Length");
@@ -323,7 +287,6 @@ static void begin_watch(request_rec *r, watch *watch)
     watch->piece = watch->announced / MARKS;
     if (watch->piece < MARK_MIN)
         watch->piece = MARK_MIN;
-    plan_mark(watch);
     if (request->boot.file != BOOT_FILE_IMG || r->header_only || watch->announced < 0
         || (r->status != HTTP_OK && (r->status != HTTP_PARTIAL_CONTENT || request->other_range)))
         return;
@@ -340,36 +303,35 @@ void boot_watch_fetch(walt_vpn_request *request, apr_uint64_t fetch)
     if (request->fetch == fetch)
         return;
     request->fetch = fetch;
-    if (request->watch && request->watch->begun)
-        boots_go_on(request->watch->hold, fetch);
+    boots_go_on(request->watch->hold, fetch);
 }
 
 /* Count the body in this brigade, and set marks in it. */
-static apr_status_t watch_brigade(request_rec *r, watch *watch, apr_bucket_brigade *bb)
+static apr_status_t watch_brigade(watch *watch, apr_bucket_brigade *bb)
 {
     apr_bucket *bucket;
 
     for (bucket = APR_BRIGADE_FIRST(bb); bucket != APR_BRIGADE_SENTINEL(bb);
          bucket = APR_BUCKET_NEXT(bucket)) {
+        apr_off_t left = next_mark(watch) - watch->passed;
         apr_size_t length = bucket->length;
         const char *bytes;
         apr_status_t rv;
 
         if (APR_BUCKET_IS_EOS(bucket) && watch->passed > watch->marked)
-            set_mark(r, watch, bucket);
+            set_mark(watch, bucket);
         if (APR_BUCKET_IS_METADATA(bucket))
             continue;
         if (length == (apr_size_t)-1
             && (rv = apr_bucket_read(bucket, &bytes, &length, APR_BLOCK_READ)) != APR_SUCCESS)
             return rv;
-        if (watch->passed + (apr_off_t)length < watch->next_mark) {
-            watch->passed += (apr_off_t)length;
-            continue;
+        if ((apr_off_t)length > left) {
+            apr_bucket_split(bucket, (apr_size_t)left);
+            length = (apr_size_t)left;
         }
-        if (watch->passed + (apr_off_t)length > watch->next_mark)
-            apr_bucket_split(bucket, (apr_size_t)(watch->next_mark - watch->passed));
-        watch->passed = watch->next_mark;
-        set_mark(r, watch, APR_BUCKET_NEXT(bucket));
+        watch->passed += (apr_off_t)length;
+        if ((apr_off_t)length == left)
+            set_mark(watch, APR_BUCKET_NEXT(bucket));
     }
     return APR_SUCCESS;
 }
@@ -388,25 +350,36 @@ static apr_status_t filter_watch(ap_filter_t *f, apr_bucket_brigade *bb)
     }
     is_head = !request->watch->begun;
     if (is_head && !APR_BRIGADE_EMPTY(bb))
-        begin_watch(f->r, request->watch);
+        begin_reply(f->r, request->watch);
     /* The head comes first, in a brigade of its own, or with HTTP/2 as a bucket without a length
      * before the body. */
     if ((!is_head || f->c->master)
-        && (rv = watch_brigade(f->r, request->watch, bb)) != APR_SUCCESS)
+        && (rv = watch_brigade(request->watch, bb)) != APR_SUCCESS)
         return rv;
     return ap_pass_brigade(next, bb);
 }
 
-static void walt_vpn_watch(request_rec *r)
+/* Follow the reply to this request. */
+static void begin_watch(request_rec *r, walt_vpn_request *request)
 {
-    walt_vpn_request *request = walt_vpn_request_of(r);
-
-    if (!request || request->watch)
-        return;
     request->watch = apr_bucket_alloc(sizeof(watch), r->connection->bucket_alloc);
     *request->watch = (watch){ .c = r->connection, .users = 1, .counters = counters_of(r) };
     apr_pool_cleanup_register(r->pool, request->watch, forget_watch, apr_pool_cleanup_null);
     ap_add_output_filter_handle(watch_filter, NULL, r, r->connection);
+}
+
+void boot_watch_judged(request_rec *r)
+{
+    walt_vpn_request *request = walt_vpn_request_of(r);
+
+    if (request->boot.node[0])
+        apr_table_setn(r->subprocess_env, "WALT_VPN_NODE", request->boot.node);
+    apr_table_setn(r->subprocess_env, "WALT_VPN_FILE", boot_file_names[request->boot.file]);
+    if (request->resume_from > 0)
+        apr_table_setn(r->subprocess_env, "WALT_VPN_FROM",
+                       apr_off_t_toa(r->pool, request->resume_from));
+    if (!request->question)
+        begin_watch(r, request);
 }
 
 /* ------------------------------------------------------------------ log lines */
@@ -417,15 +390,8 @@ void boot_watch_send_away(request_rec *r, walt_vpn_request *request, const char 
                   "node asks again",
                   request->boot.file == BOOT_FILE_SIG ? "boot.sig" : "boot.img", why);
     request->sent_away = 1;
-    boot_watch_answer(r, request->watch && request->watch->begun ? request->answer
-                                                                 : WALT_VPN_FAILED,
+    boot_watch_answer(r, request->watch->begun ? request->answer : WALT_VPN_FAILED,
                       apr_pstrcat(r->pool, why, ", so reset", NULL));
-}
-
-/* The node and the client that speaks for it: what a line about a node begins with. */
-static const char *node_at(const request_rec *r, const walt_vpn_request *request)
-{
-    return apr_psprintf(r->pool, "node %s (%s)", request->boot.node, r->useragent_ip);
 }
 
 /* Kinds of a node's trouble: an error for boot.sig is its status, one for boot.img lies above
@@ -464,24 +430,30 @@ static void warn_of_node(request_rec *r, const walt_vpn_request *request, int is
     if (!failures_note(request->entrypoint->place, request->boot.node, is_known, r->useragent_ip,
                        kind, what))
         return;
-    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s: %s", node_at(r, request), what);
+    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "node %s (%s): %s", request->boot.node,
+                  r->useragent_ip, what);
     if (!is_known && r->status == HTTP_NOT_FOUND)
         count_unknown(r, request);
 }
 
+/* Why the request was answered as it was, behind a colon; "": nobody said it. */
+static const char *because(const request_rec *r)
+{
+    const char *reason = apr_table_get(r->subprocess_env, "WALT_VPN_REASON");
+
+    return reason ? apr_pstrcat(r->pool, ": ", reason, NULL) : "";
+}
+
 /* A download that ended short, in words. */
-static const char *ended_short(apr_pool_t *p, apr_off_t position, apr_off_t size,
-                               const char *reason)
+static const char *ended_short(apr_pool_t *p, apr_off_t position, apr_off_t size, const char *why)
 {
     return apr_psprintf(p, "its download of boot.img ended short, after %" APR_OFF_T_FMT " of %"
-                        APR_OFF_T_FMT " bytes%s%s", position, size, reason ? ": " : "",
-                        reason ? reason : "");
+                        APR_OFF_T_FMT " bytes%s", position, size, why);
 }
 
 /* The node of this request was not given its file. */
 static void warn_of_error(request_rec *r, const walt_vpn_request *request)
 {
-    const char *reason = apr_table_get(r->subprocess_env, "WALT_VPN_REASON");
     int is_image = request->boot.file == BOOT_FILE_IMG;
     int place = request->entrypoint->place;
     known_node known;
@@ -498,19 +470,18 @@ static void warn_of_error(request_rec *r, const walt_vpn_request *request)
     boots_failed(place, request->boot.node, r->useragent_ip, r->status);
     warn_of_node(r, request, known.is_known_here,
                  (unsigned)r->status + (is_image ? TROUBLE_IMG : 0),
-                 apr_psprintf(r->pool, "%s was answered with %d%s%s",
-                              boot_file_names[request->boot.file], r->status,
-                              reason ? ": " : "", reason ? reason : ""));
+                 apr_psprintf(r->pool, "%s was answered with %d%s",
+                              boot_file_names[request->boot.file], r->status, because(r)));
 }
 
 /* The line about a boot whose last byte was sent. */
-static void log_boot(request_rec *r, const walt_vpn_request *request, const boot_row *boot)
+static void log_boot(request_rec *r, const boot_row *boot)
 {
-    apr_uint64_t troubles = failures_are_over(request->entrypoint->place, request->boot.node);
+    apr_uint64_t troubles = failures_are_over(boot->entrypoint, boot->node);
 
-    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s has image %s: %" APR_OFF_T_FMT " bytes in %"
-                  APR_TIME_T_FMT ".%03d s, %d resume%s, %s%s", node_at(r, request),
-                  boot->digest[0] ? boot->digest : "unverified", boot->size,
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "node %s (%s) has image %s: %" APR_OFF_T_FMT
+                  " bytes in %" APR_TIME_T_FMT ".%03d s, %d resume%s, %s%s", boot->node,
+                  boot->client, boot->digest[0] ? boot->digest : "unverified", boot->size,
                   apr_time_sec(boot->touched - boot->began),
                   (int)apr_time_msec(boot->touched - boot->began), (int)boot->resumes,
                   boot->resumes == 1 ? "" : "s", walt_vpn_answer_names[boot->answer],
@@ -534,21 +505,21 @@ static void count_download(const request_rec *r, const boot_row *boot)
 static void end_download(request_rec *r, const walt_vpn_request *request, watch *watch)
 {
     int whole = watch->written == watch->announced;
-    const char *reason = apr_table_get(r->subprocess_env, "WALT_VPN_REASON");
+    const char *why = because(r);
     boot_row boot;
 
-    if (!whole && !reason)
+    if (!whole && !*why)
         apr_table_setn(r->subprocess_env, "WALT_VPN_REASON", "ended short");
     if (!boots_end(watch->hold, whole, watch->from + watch->written + watch->piece, &boot))
         return;
     if (whole) {
         count_download(r, &boot);
-        log_boot(r, request, &boot);
+        log_boot(r, &boot);
     }
     else if (!request->sent_away)
         warn_of_node(r, request, 1,
                      request->fetch == FETCH_WRONG ? TROUBLE_WRONG : TROUBLE_SHORT,
-                     ended_short(r->pool, watch->from + watch->arrived, boot.size, reason));
+                     ended_short(r->pool, watch->from + watch->arrived, boot.size, why));
 }
 
 /* What an error of the 5xx kind means where nobody said more. */
@@ -592,12 +563,8 @@ static void complete_answer(request_rec *r, const walt_vpn_request *request)
 static void count_request(const request_rec *r, const walt_vpn_request *request)
 {
     entrypoint_counters *counters = counters_of(r);
-    watch *watch = request->watch;
 
-    if (watch)
-        count_answer(watch, request->answer);
-    else
-        counters->answers[request->answer]++;
+    count_answer(request->watch, request->answer);
     counters->requests[request->boot.file][request->answer][place_of_code(r->status)]++;
     if (request->answer == WALT_VPN_REFUSED)
         counters->refusals[request->refused_for]++;
@@ -605,8 +572,6 @@ static void count_request(const request_rec *r, const walt_vpn_request *request)
      * gives 502, and has asked nobody. */
     if (request->asked_at && ap_is_HTTP_SERVER_ERROR(r->status) && !walt_vpn_request_has_body(r))
         boot_watch_unanswered(request->entrypoint);
-    if (watch)
-        count_sent(watch, watch->written == watch->announced ? watch->written : watch->arrived);
 }
 
 /* Runs when the reply's last byte is written, or its connection is given up. */
@@ -619,16 +584,18 @@ static int walt_vpn_log_transaction(request_rec *r)
         return DECLINED;
     watch = request->watch;
     /* What HTTP/2 has taken it sends when it likes, and tells nobody. */
-    if (watch && r->connection->master)
-        watch->arrived = watch->written = watch->passed;
+    if (r->connection->master)
+        watch->written = watch->passed;
+    if (r->connection->master || watch->written == watch->announced)
+        note_arrived(watch, watch->written);
     complete_answer(r, request);
-    if (watch && watch->hold)
+    if (watch->hold)
         end_download(r, request, watch);
     else if (request->boot.node[0] && !request->is_strangers && ap_is_HTTP_ERROR(r->status)
              && !r->header_only)        /* no node asks HEAD */
         warn_of_error(r, request);
     count_request(r, request);
-    if (watch && watch->hold)
+    if (watch->hold)
         boot_memory_keep(request->entrypoint, KEEP_AGAIN);
     return OK;
 }
@@ -651,7 +618,7 @@ static void walt_vpn_child_status(server_rec *s, pid_t pid, ap_generation_t gene
         return;
     while (boots_bury(pid, &row, &boot)) {
         const char *what = ended_short(p, boot.position, boot.size,
-                                       "the httpd process that sent it has ended");
+                                       ": the httpd process that sent it has ended");
 
         if (failures_note(boot.entrypoint, boot.node, 1, boot.client, TROUBLE_SHORT, what))
             ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s, "node %s (%s): %s", boot.node,
@@ -662,12 +629,15 @@ static void walt_vpn_child_status(server_rec *s, pid_t pid, ap_generation_t gene
 
 void boot_watch_register_hooks(void)
 {
+    /* As one that flushes it holds no bytes, but it can't be doubled. */
+    mark_type = apr_bucket_type_flush;
+    mark_type.name = "WALT_VPN_MARK";
+    mark_type.destroy = pass_mark;
+    mark_type.copy = apr_bucket_copy_notimpl;
     /* Behind the filter that writes the head (AP_FTYPE_PROTOCOL) and what it adds: what passes
      * here is what goes out, after byte ranges were cut. */
     watch_filter = ap_register_output_filter("WALT_VPN_WATCH", filter_watch, NULL,
                                              AP_FTYPE_TRANSCODE);
-    ap_hook_insert_filter(walt_vpn_watch, NULL, NULL, APR_HOOK_MIDDLE);
-    ap_hook_insert_error_filter(walt_vpn_watch, NULL, NULL, APR_HOOK_MIDDLE);
     /* Before mod_log_config's, which writes the variables that this sets. */
     ap_hook_log_transaction(walt_vpn_log_transaction, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_child_status(walt_vpn_child_status, NULL, NULL, APR_HOOK_MIDDLE);

@@ -8,7 +8,7 @@
 
 /*
  * Set the variables of a request that has just been judged: WALT_VPN_NODE, WALT_VPN_FILE and
- * WALT_VPN_FROM.
+ * WALT_VPN_FROM.  From now on its reply is followed, if it is a client's.
  */
 void boot_watch_judged(request_rec *r);
 

@@ -51,7 +51,7 @@ typedef struct {
     int is_declined;            /* it was suspended, and is relayed all the same */
     struct walt_question *question;     /* the entrypoint's own question that the request is
                                  * (walt/query.c); NULL: it is a client's */
-    struct watch *watch;        /* of its reply; NULL until there is one (report/watch.c) */
+    struct watch *watch;        /* of its reply, if it is a client's (report/watch.c) */
 } walt_vpn_request;
 
 /* The record of a claimed main request, or NULL for a request that is none of ours. */
