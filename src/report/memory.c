@@ -19,7 +19,6 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* What a file begins with.  One whose layout or size of rows is another is not read. */
@@ -122,35 +121,36 @@ static int open_memory(const char *path)
     return fd;
 }
 
-/* All rows of a file, in p; *count is -1 if it is damaged, and 0 if it is of another layout. */
-static boot_row *read_rows(apr_pool_t *p, int fd, int *count)
+/* Tell the ledger of the boots in a file.  0: it is damaged; of another layout nothing is told. */
+static int recall_rows(int fd, int entrypoint)
 {
+    apr_uint64_t hash = FNV_BASIS;
     file_head head;
-    struct stat st;
-    boot_row *rows;
-    apr_size_t size;
+    boot_row boot;
+    int rows = 0;
 
-    *count = -1;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)
-        || read(fd, &head, sizeof(head)) != sizeof(head)
+    if (read(fd, &head, sizeof(head)) != sizeof(head)
         || strncmp(head.mark, MARK, strlen(MARK)) != 0)
-        return NULL;
-    size = (apr_size_t)st.st_size - sizeof(head);
-    if (head.layout != BOOT_LAYOUT || head.row_size != sizeof(boot_row))
-        *count = 0;
-    if (*count == 0 || size > BOOT_ROWS * sizeof(boot_row))
-        return NULL;
-    rows = apr_palloc(p, size);
-    if (read(fd, rows, size) == (ssize_t)size && fnv(FNV_BASIS, rows, size) == head.hash)
-        *count = (int)(size / sizeof(boot_row));
-    return rows;
+        return 0;
+    if (head.layout != BOOT_LAYOUT || head.row_size != sizeof(boot))
+        return 1;
+    for (; rows < BOOT_ROWS && read(fd, &boot, sizeof(boot)) == sizeof(boot); rows++)
+        hash = fnv(hash, &boot, sizeof(boot));
+    if (hash != head.hash || lseek(fd, sizeof(head), SEEK_SET) < 0)
+        return 0;
+    while (rows-- > 0 && read(fd, &boot, sizeof(boot)) == sizeof(boot)) {
+        if (has_ended(&boot) && boot.answer < WALT_VPN_ANSWERS && boot.size >= 0) {
+            boot.entrypoint = entrypoint;
+            boots_recall(&boot);
+        }
+    }
+    return 1;
 }
 
 void boot_memory_recall(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint)
 {
     const char *path;
-    boot_row *rows;
-    int fd, count, i;
+    int fd;
 
     if (!entrypoint->folder || entrypoint->place < 0)
         return;
@@ -162,15 +162,8 @@ void boot_memory_recall(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint)
                          "which nodes booted before this start is not known", path);
         return;
     }
-    rows = read_rows(p, fd, &count);
-    close(fd);
-    if (count < 0)
+    if (!recall_rows(fd, entrypoint->place))
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, entrypoint->server, "%s is damaged: which nodes "
                      "booted before this start is not known", path);
-    for (i = 0; i < count; i++) {
-        if (has_ended(&rows[i]) && rows[i].answer < WALT_VPN_ANSWERS && rows[i].size >= 0) {
-            rows[i].entrypoint = entrypoint->place;
-            boots_recall(&rows[i]);
-        }
-    }
+    close(fd);
 }
