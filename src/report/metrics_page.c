@@ -204,37 +204,30 @@ static void choose_nodes(page *page, int nodes)
 
 /* ------------------------------------------------------------------ the request */
 
-/* How much the client wants what this item of its Accept line names, in thousandths. */
-static int weight_of(const char *item)
+/* How much the client wants this version of a media type, in thousandths. */
+static int weight_of(request_rec *r, const char *type, const char *version)
 {
-    const char *weight = strstr(item, ";q=");
-
-    return weight ? (int)(strtod(weight + strlen(";q="), NULL) * 1000) : 1000;
-}
-
-/* Does this item of an Accept line name the media type? */
-static int names_type(const char *item, const char *type)
-{
+    const char *accept = apr_table_get(r->headers_in, "Accept"), *item;
     apr_size_t length = strlen(type);
+    int most = 0;
 
-    return strncmp(item, type, length) == 0 && (item[length] == '\0' || item[length] == ';');
+    while (accept && (item = ap_get_list_item(r->pool, &accept))) {
+        const char *weight = strstr(item, ";q=");
+        int thousandths = weight ? (int)(strtod(weight + strlen(";q="), NULL) * 1000) : 1000;
+
+        if (strncmp(item, type, length) == 0 && (item[length] == '\0' || item[length] == ';')
+            && (!strstr(item, ";version=") || strstr(item, version)) && thousandths > most)
+            most = thousandths;
+    }
+    return most;
 }
 
 /* Does the client read OpenMetrics 1.0.0 at least as gladly as plain text? */
 static int wants_open(request_rec *r)
 {
-    const char *accept = apr_table_get(r->headers_in, "Accept"), *item;
-    int open = 0, text = 0;
+    int open = weight_of(r, OPEN_TYPE, ";version=1.0.0");
 
-    while (accept && (item = ap_get_list_item(r->pool, &accept))) {
-        if (names_type(item, OPEN_TYPE)
-            && (!strstr(item, ";version=") || strstr(item, ";version=1.0.0"))
-            && weight_of(item) > open)
-            open = weight_of(item);
-        if (names_type(item, "text/plain") && weight_of(item) > text)
-            text = weight_of(item);
-    }
-    return open > 0 && open >= text;
+    return open > 0 && open >= weight_of(r, "text/plain", ";version=0.0.4");
 }
 
 /* How many nodes the query asks for; -1: that is no number. */

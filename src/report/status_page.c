@@ -136,7 +136,7 @@ static const table downloads = {
 
 static const table fetches = {
     "Images being fetched now", "Fetches", "Fetch", offsetof(standing, fetches), 0, {
-        { UNIT_BEGINNING, OF(fetch_row, digest), SHOWN("Image", "Image") },
+        { UNIT_CHARS, OF(fetch_row, digest), SHOWN("Image", "Image") },
         { UNIT_PERCENT, PROGRESS(fetch, percent), SHOWN("Progress", "Percent") },
         { UNIT_BYTES, OF(fetch_row, position), SHOWN("Received", "Received") },
         { UNIT_BYTES, OF(fetch_row, size), SHOWN("Size", "Size"), .nothing = "not known yet" },
@@ -195,7 +195,9 @@ static void put_value(const page *page, const char *keys, const value *value, co
         html(page, strlen(cell.shown) > WORDS ? "<td class=\"words\">" : "<td>");
     else
         html(page, "<td title=\"%s\">", ap_escape_html(p, cell.plain));
-    html(page, "%s%s</td>", cell.before, ap_escape_html(p, cell.shown));
+    if (value->unit == UNIT_PERCENT)
+        html(page, "<progress max=\"100\" value=\"%s\"></progress> ", cell.plain);
+    html(page, "%s</td>", ap_escape_html(p, cell.shown));
 }
 
 /* How the entrypoint stands, a row for each value: it is narrow enough for any screen. */

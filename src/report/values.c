@@ -148,10 +148,11 @@ static standing standing_of(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint
     int i, k;
 
     for (i = 0; i < now.fetches->nelts; i++) {
+        fetch_row *fetch = &APR_ARRAY_IDX(now.fetches, i, fetch_row);
+
+        fetch->digest[DIGEST_SHOWN] = '\0';
         for (k = 0; k < now.downloads->nelts; k++)
-            APR_ARRAY_IDX(now.fetches, i, fetch_row).readers
-                += APR_ARRAY_IDX(now.downloads, k, boot_row).fetch
-                   == APR_ARRAY_IDX(now.fetches, i, fetch_row).id;
+            fetch->readers += APR_ARRAY_IDX(now.downloads, k, boot_row).fetch == fetch->id;
     }
     for (i = 0; i < now.images->nelts; i++)
         now.bytes += (apr_uint64_t)APR_ARRAY_IDX(now.images, i, folder_file).size;
@@ -204,14 +205,12 @@ static const char *shown_bytes(apr_pool_t *p, apr_uint64_t bytes)
 static value_cell cell_of_text(apr_pool_t *p, const value *value, const char *at)
 {
     const char *text = value->unit <= UNIT_DIGEST ? at : *(const char *const *)at;
-    value_cell cell = { "", text, text };
+    value_cell cell = { text, text };
 
     if (value->nothing && !text)
-        return (value_cell){ "", value->nothing, "" };
-    if (value->unit == UNIT_BEGINNING || value->unit == UNIT_DIGEST)
+        return (value_cell){ value->nothing, "" };
+    if (value->unit == UNIT_DIGEST)
         cell.shown = apr_pstrmemdup(p, text, DIGEST_SHOWN);
-    if (value->unit == UNIT_BEGINNING)
-        cell.plain = cell.shown;
     if (value->unit == UNIT_TROUBLE)
         cell.shown = apr_pstrcat(p, text, ": images are relayed until this is mended", NULL);
     return cell;
@@ -223,7 +222,7 @@ static value_cell cell_of_moment(apr_pool_t *p, value_unit unit, apr_time_t mome
     int is_soon = unit == UNIT_END && moment - apr_time_now() < apr_time_from_sec(12 * 3600);
 
     return (value_cell){
-        "", ap_ht_time(p, moment, is_soon ? "%H:%M:%S %Z" : "%Y-%m-%d %H:%M:%S %Z", 0),
+        ap_ht_time(p, moment, is_soon ? "%H:%M:%S %Z" : "%Y-%m-%d %H:%M:%S %Z", 0),
         apr_psprintf(p, "%" APR_TIME_T_FMT, apr_time_sec(moment))
     };
 }
@@ -231,16 +230,15 @@ static value_cell cell_of_moment(apr_pool_t *p, value_unit unit, apr_time_t mome
 static value_cell cell_of_number(apr_pool_t *p, value_unit unit, apr_uint64_t number)
 {
     static const value_cell states[] = {
-        [SERVER_UNKNOWN] = { "", "not asked yet", "unknown" },
-        [SERVER_ANSWERS] = { "", "answers", "up" },
-        [SERVER_SILENT] = { "", "is silent", "down" }
+        [SERVER_UNKNOWN] = { "not asked yet", "unknown" },
+        [SERVER_ANSWERS] = { "answers", "up" },
+        [SERVER_SILENT] = { "is silent", "down" }
     };
     const char *plain = apr_psprintf(p, "%" APR_UINT64_T_FMT, number);
-    value_cell cell = { "", plain, plain };
+    value_cell cell = { plain, plain };
 
     switch (unit) {
     case UNIT_PERCENT:
-        cell.before = apr_psprintf(p, "<progress max=\"100\" value=\"%s\"></progress> ", plain);
         cell.shown = apr_pstrcat(p, plain, " %", NULL);
         return cell;
     case UNIT_BYTES:
@@ -277,7 +275,7 @@ value_cell value_cell_of(apr_pool_t *p, const value *value, const void *record)
         return cell_of_text(p, value, (const char *)record + value->at);
     number = value_number(value, record);
     if (value->nothing && !number)
-        return (value_cell){ "", value->nothing, "" };
+        return (value_cell){ value->nothing, "" };
     if (value->unit == UNIT_MOMENT || value->unit == UNIT_END)
         return cell_of_moment(p, value->unit, (apr_time_t)number);
     return cell_of_number(p, value->unit, number);

@@ -14,7 +14,6 @@
 
 typedef enum {
     UNIT_CHARS,                 /* texts: the bytes themselves */
-    UNIT_BEGINNING,             /* the beginning of a digest, as bytes */
     UNIT_DIGEST,                /* a digest as bytes: people are shown its beginning */
     UNIT_TEXT,                  /* a const char * */
     UNIT_TROUBLE,               /* a const char *: why the folder does not serve */
@@ -94,9 +93,8 @@ extern const value standing_values[];
  * a WalT server. */
 apr_array_header_t *standings_now(apr_pool_t *p, const char *between);
 
-/* A value of a record on the status page: HTML before it, what people are shown, what programs. */
+/* A value of a record on the status page: what people are shown, what programs. */
 typedef struct {
-    const char *before;
     const char *shown;
     const char *plain;
 } value_cell;
