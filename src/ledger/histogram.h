@@ -15,17 +15,13 @@ typedef struct {
     _Atomic apr_uint64_t sum;           /* of all measures */
 } histogram;
 
-/* What the measures of a histogram are. */
 typedef struct {
-    apr_uint64_t unit;                  /* so many of what is summed up are 1 of what is shown */
-    struct {
-        apr_uint64_t most;              /* as it is summed up */
-        const char *text;               /* as it is shown: the same number in any format */
-    } bounds[HISTOGRAM_BOUNDS];
-} histogram_scale;
+    apr_uint64_t most;                  /* as it is summed up */
+    const char *text;                   /* as it is shown: the same number in any format */
+} histogram_bound;
 
-extern const histogram_scale histogram_times;   /* microseconds, shown in seconds */
-extern const histogram_scale histogram_rates;   /* bytes a second */
+extern const histogram_bound histogram_times[HISTOGRAM_BOUNDS]; /* microseconds, in seconds */
+extern const histogram_bound histogram_rates[HISTOGRAM_BOUNDS]; /* bytes a second */
 
 /* Count a measure.  A time may be negative, when the clock was set back: then it is 0. */
 void histogram_add_time(histogram *histogram, apr_interval_time_t time);

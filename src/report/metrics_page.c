@@ -76,7 +76,7 @@ static void put_seconds(const page *page, const value *value, const char *suffix
 static void put_histogram(const page *page, const value *value, const char *labels,
                           const histogram *histogram)
 {
-    const histogram_scale *scale = value->unit == UNIT_TIMES ? &histogram_times : &histogram_rates;
+    const histogram_bound *bounds = value->unit == UNIT_TIMES ? histogram_times : histogram_rates;
     apr_uint64_t count = 0;
     int i;
 
@@ -84,7 +84,7 @@ static void put_histogram(const page *page, const value *value, const char *labe
         count += histogram->counts[i];
         put_number(page, value, "_bucket",
                    labelled(page, labels, "le",
-                            i < HISTOGRAM_BOUNDS ? scale->bounds[i].text : "+Inf"), count);
+                            i < HISTOGRAM_BOUNDS ? bounds[i].text : "+Inf"), count);
     }
     (value->unit == UNIT_TIMES ? put_seconds : put_number)(page, value, "_sum", labels,
                                                            histogram->sum);
