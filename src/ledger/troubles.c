@@ -23,13 +23,13 @@ typedef struct {
     apr_uint32_t who;           /* hash */
     apr_uint32_t kind;
     apr_uint32_t met;           /* how often; 0: a free row */
+    apr_time_t last;            /* when that was */
 } row;
 
 typedef struct {
     book lock;
     row troubles[ROWS];         /* of the folder, the WalT server, the configuration */
     row refusals[ROWS];
-    apr_time_t passing;         /* when a kind of trouble that passes was met last; 0: never */
 } table;
 
 static table *shared;           /* NULL until post_config has run */
@@ -78,8 +78,7 @@ static unsigned count(row *rows, const char *who, unsigned kind)
     if (!place->met || place->who != hash)
         *place = (row){ .who = hash, .kind = kind };
     before = place->met++;
-    if (place->kind >= TROUBLE_PASSING)
-        shared->passing = apr_time_now();
+    place->last = apr_time_now();
     book_close(&shared->lock);
     return before;
 }
@@ -94,42 +93,41 @@ unsigned troubles_refused_before(const char *what)
     return count(shared->refusals, what, 0);
 }
 
-int troubles_may_have_passed(apr_interval_time_t pause)
+/* A copy of their row, with met = 0 if they have no trouble.  is_over: from now on. */
+static row look_up(const char *who, int is_over)
 {
-    apr_time_t last = shared->passing, now = last ? apr_time_now() : 0;
+    apr_uint32_t hash = hash_of(who);
+    row copy = { .met = 0 }, *place;
 
-    /* A time ahead of now is from before the clock was set back. */
-    return last && (now < last || now - last >= pause);
+    if (book_open(&shared->lock) == BOOK_CLOSED)
+        return copy;
+    place = row_for(shared->troubles, hash);
+    if (place->who == hash) {
+        copy = *place;
+        if (is_over)
+            place->met = 0;
+    }
+    book_close(&shared->lock);
+    return copy;
 }
 
 int troubles_of(const char *who)
 {
-    apr_uint32_t hash = hash_of(who);
-    const row *place;
-    int kind = -1;
+    row theirs = look_up(who, 0);
 
-    if (book_open(&shared->lock) == BOOK_CLOSED)
-        return kind;
-    place = row_for(shared->troubles, hash);
-    if (place->met && place->who == hash)
-        kind = (int)place->kind;
-    book_close(&shared->lock);
-    return kind;
+    return theirs.met ? (int)theirs.kind : -1;
+}
+
+int troubles_have_passed(const char *who, apr_interval_time_t pause)
+{
+    row theirs = look_up(who, 0);
+    apr_interval_time_t age = apr_time_now() - theirs.last;
+
+    /* A time ahead of now is from before the clock was set back. */
+    return theirs.met && theirs.kind >= TROUBLE_PASSING && (age < 0 || age >= pause);
 }
 
 unsigned troubles_forget(const char *who)
 {
-    apr_uint32_t hash = hash_of(who);
-    unsigned met = 0;
-    row *place;
-
-    if (book_open(&shared->lock) == BOOK_CLOSED)
-        return 0;
-    place = row_for(shared->troubles, hash);
-    if (place->who == hash) {
-        met = place->met;
-        place->met = 0;
-    }
-    book_close(&shared->lock);
-    return met;
+    return look_up(who, 1).met;
 }

@@ -22,11 +22,11 @@ apr_status_t troubles_open(apr_pool_t *process_pool);
  */
 unsigned troubles_met_before(const char *who, unsigned kind);
 
-/* Was a trouble of a passing kind met since the start, by anybody, but not for this long? */
-int troubles_may_have_passed(apr_interval_time_t pause);
-
 /* The kind of trouble that they have met, and that is not over; -1: there is none. */
 int troubles_of(const char *who);
+
+/* Is that of a passing kind, and was not met for this long? */
+int troubles_have_passed(const char *who, apr_interval_time_t pause);
 
 /* Their trouble is over.  Returns how often it was met. */
 unsigned troubles_forget(const char *who);

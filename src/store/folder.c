@@ -281,8 +281,7 @@ void image_folder_is_sound(const open_folder *open)
 
 void image_folder_is_readable(const open_folder *open)
 {
-    if (troubles_may_have_passed(READING_AGAIN)
-        && troubles_of(troubled(open->pool, open->folder)) >= TROUBLE_PASSING)
+    if (troubles_have_passed(troubled(open->pool, open->folder), READING_AGAIN))
         image_folder_is_sound(open);
 }
 
