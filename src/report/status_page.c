@@ -103,12 +103,11 @@ typedef struct {
     const char *key;            /* of their number */
     const char *kind;           /* what a row's keys begin with */
     apr_size_t at;              /* their array in a standing */
-    int is_of_nodes;
     value columns[11];          /* the first one names the row; the last one has no key */
 } table;
 
 static const table failing_nodes = {
-    "Nodes that fail", "Failing", "Failing", offsetof(standing, failures), 1, {
+    "Nodes that fail", "Failing", "Failing", offsetof(standing, failures), {
         { UNIT_CHARS, OF(failure, node), SHOWN("Node", "Node") },
         { UNIT_CHARS, OF(failure, trouble), SHOWN("Trouble", "Trouble") },
         { UNIT_MOMENT, OF(failure, last), SHOWN("Last", "Last") },
@@ -119,7 +118,7 @@ static const table failing_nodes = {
 };
 
 static const table downloads = {
-    "Nodes downloading now", "Downloads", "Download", offsetof(standing, downloads), 1, {
+    "Nodes downloading now", "Downloads", "Download", offsetof(standing, downloads), {
         { UNIT_CHARS, OF(boot_row, node), SHOWN("Node", "Node") },
         { UNIT_PERCENT, PROGRESS(boot, percent), SHOWN("Progress", "Percent") },
         { UNIT_RATE, PROGRESS(boot, rate), SHOWN("Rate", "Rate") },
@@ -135,7 +134,7 @@ static const table downloads = {
 };
 
 static const table fetches = {
-    "Images being fetched now", "Fetches", "Fetch", offsetof(standing, fetches), 0, {
+    "Images being fetched now", "Fetches", "Fetch", offsetof(standing, fetches), {
         { UNIT_CHARS, OF(fetch_row, digest), SHOWN("Image", "Image") },
         { UNIT_PERCENT, PROGRESS(fetch, percent), SHOWN("Progress", "Percent") },
         { UNIT_BYTES, OF(fetch_row, position), SHOWN("Received", "Received") },
@@ -149,7 +148,7 @@ static const table fetches = {
 };
 
 static const table last_boots = {
-    "Last boots", "Nodes", "Node", offsetof(standing, last_boots), 1, {
+    "Last boots", "Nodes", "Node", offsetof(standing, last_boots), {
         { UNIT_CHARS, OF(boot_row, node), SHOWN("Node", "Node") },
         { UNIT_TEXT, PROGRESS(boot, result), SHOWN("Result", "Result") },
         { UNIT_MOMENT, OF(boot_row, began), SHOWN("When", "When") },
@@ -162,7 +161,7 @@ static const table last_boots = {
 };
 
 static const table images = {
-    "Images in the cache folder", "Images", "Image", offsetof(standing, images), 0, {
+    "Images in the cache folder", "Images", "Image", offsetof(standing, images), {
         { UNIT_DIGEST, OF(folder_file, digest), SHOWN("Image", "Digest") },
         { UNIT_BYTES, OF(folder_file, size), SHOWN("Size", "Size") },
         { UNIT_MOMENT, OF(folder_file, used), SHOWN("Last use", "Used") }
@@ -241,27 +240,10 @@ static void put_rows(const page *page, const table *table, const apr_array_heade
     }
 }
 
-/* The rows of a table that are asked for. */
-static apr_array_header_t *rows_of(const page *page, const table *table)
-{
-    apr_array_header_t *all = *(apr_array_header_t *const *)((const char *)page->its + table->at);
-    apr_array_header_t *rows = apr_array_make(page->r->pool, all->nelts, all->elt_size);
-    int i;
-
-    if (!table->is_of_nodes || !page->wanted)
-        return all;
-    for (i = 0; i < all->nelts; i++) {
-        const char *record = all->elts + i * all->elt_size;
-
-        if (strncmp(record + table->columns->at, page->wanted, strlen(page->wanted)) == 0)
-            memcpy(apr_array_push(rows), record, (apr_size_t)all->elt_size);
-    }
-    return rows;
-}
-
 static void put_table(const page *page, const table *table, int most)
 {
-    const apr_array_header_t *rows = rows_of(page, table);
+    const apr_array_header_t *rows = *(apr_array_header_t *const *)((const char *)page->its
+                                                                    + table->at);
     int shown = rows->nelts > most ? most : rows->nelts;
     const value *column;
 
@@ -284,7 +266,7 @@ static void put_entrypoint(const page *page)
 {
     apr_pool_t *p = page->r->pool;
     const char *anchor = apr_pstrcat(p, ANCHOR "-", ap_escape_html(p, page->its->name), NULL);
-    int all = rows_of(page, &last_boots)->nelts;
+    int all = page->its->last_boots->nelts;
 
     html(page, "<h2 id=\"%s\">WalT VPN entrypoint %s</h2>\n", anchor,
          ap_escape_html(p, page->its->counters->name));
@@ -311,6 +293,20 @@ static const char *wanted_nodes(request_rec *r)
     ap_args_to_table(r, &arguments);
     wanted = apr_table_get(arguments, "node");
     return wanted && strspn(wanted, "0123456789.") == strlen(wanted) ? wanted : NULL;
+}
+
+/* Leave only those rows of a list whose node, at this place in them, is wanted. */
+static void keep_wanted(const page *page, apr_array_header_t *rows, apr_size_t node)
+{
+    int all = rows->nelts, i;
+
+    rows->nelts = 0;
+    for (i = 0; i < all; i++) {
+        const char *row = rows->elts + i * rows->elt_size;
+
+        if (!page->wanted || strncmp(row + node, page->wanted, strlen(page->wanted)) == 0)
+            memmove(apr_array_push(rows), row, (apr_size_t)rows->elt_size);
+    }
 }
 
 /*
@@ -346,6 +342,9 @@ static int walt_vpn_status(request_rec *r, int flags)
 
         its->failures = failures_list(r->pool, its->entrypoint->place);
         its->last_boots = boots_last(r->pool, its->entrypoint->place);
+        keep_wanted(&page, its->failures, offsetof(failure, node));
+        keep_wanted(&page, its->downloads, offsetof(boot_row, node));
+        keep_wanted(&page, its->last_boots, offsetof(boot_row, node));
         page.its = its;
         page.keys = apr_pstrcat(r->pool, "WaltVpn[", page.its->name, "].", NULL);
         html(&page, "<hr />\n%s", i == 0 ? style : "");
