@@ -62,20 +62,6 @@ static failure *row_for(int entrypoint, const char *node)
     return place;
 }
 
-/* Is this a kind of trouble that the node has not had yet?  Those that find no place of their own
- * take turns at the last one. */
-static int is_news(failure *row, unsigned kind)
-{
-    int i = 0;
-
-    while (i < FAILURE_KINDS - 1 && row->kinds[i] && row->kinds[i] != kind)
-        i++;
-    if (row->kinds[i] == kind)
-        return 0;
-    row->kinds[i] = kind;
-    return 1;
-}
-
 int failures_note(int entrypoint, const char *node, int is_known, const char *client,
                   unsigned kind, const char *what)
 {
@@ -91,7 +77,8 @@ int failures_note(int entrypoint, const char *node, int is_known, const char *cl
         *row = (failure){ .entrypoint = entrypoint, .since = now };
         apr_cpystrn(row->node, node, sizeof(row->node));
     }
-    news = is_news(row, kind);
+    news = !(row->kinds & kind);
+    row->kinds |= kind;
     row->is_known |= is_known;
     apr_cpystrn(row->client, client, sizeof(row->client));
     apr_cpystrn(row->trouble, what, sizeof(row->trouble));

@@ -8,16 +8,13 @@
 #include "apr_tables.h"
 #include "apr_time.h"
 
-/* Kinds of trouble of a node that are told apart. */
-#define FAILURE_KINDS 16
-
 typedef struct {
     int entrypoint;             /* its place among the counters */
     char node[16];              /* with dots; "": a free row */
     char client[46];            /* the address that it came from last */
     char trouble[320];          /* the last one, in words */
     int is_known;               /* it has had a boot.sig: no stranger has made it up */
-    unsigned kinds[FAILURE_KINDS];      /* of the troubles that it had; 0: none */
+    unsigned kinds;             /* of the troubles that it had, a bit for each */
     apr_uint64_t times;         /* how often it had trouble */
     apr_time_t since;           /* when it began */
     apr_time_t last;            /* when that was */
@@ -28,8 +25,8 @@ typedef struct {
 apr_status_t failures_open(apr_pool_t *process_pool);
 
 /*
- * The node was not given its file, or not all of it: what happened, as a number above 0 for its
- * kind, and in words.  A known node is not forgotten to make room for an unknown node.  Returns
+ * The node was not given its file, or not all of it: what happened, as a bit for its kind, and in
+ * words.  A known node is not forgotten to make room for an unknown node.  Returns
  * whether that is news: the node has not had trouble of this kind since it booted.
  */
 int failures_note(int entrypoint, const char *node, int is_known, const char *client,

@@ -394,11 +394,13 @@ void boot_watch_send_away(request_rec *r, walt_vpn_request *request, const char 
                       apr_pstrcat(r->pool, why, ", so reset", NULL));
 }
 
-/* Kinds of a node's trouble: an error for boot.sig is its status, one for boot.img lies above
- * that. */
-#define TROUBLE_SHORT 1
-#define TROUBLE_WRONG 2
-#define TROUBLE_IMG 1000
+/* Kinds of a node's trouble, as bits: an error for boot.sig or boot.img by its place among the
+ * statuses that are counted apart, and behind these a download that ended. */
+#define TROUBLE_SIG(status) (1u << place_of_code(status))
+#define TROUBLE_IMG(status) (TROUBLE_SIG(status) << COUNTED_CODES)
+#define TROUBLE_SHORT (1u << 2 * COUNTED_CODES)
+#define TROUBLE_WRONG (TROUBLE_SHORT << 1)
+_Static_assert(2 * COUNTED_CODES + 1 < 32, "an unsigned has a bit for each kind");
 
 /* So many unknown nodes of one client are a line in the log. */
 #define UNKNOWN_TOGETHER 10
@@ -469,7 +471,7 @@ static void warn_of_error(request_rec *r, const walt_vpn_request *request)
         return;
     boots_failed(place, request->boot.node, r->useragent_ip, r->status);
     warn_of_node(r, request, known.is_known_here,
-                 (unsigned)r->status + (is_image ? TROUBLE_IMG : 0),
+                 is_image ? TROUBLE_IMG(r->status) : TROUBLE_SIG(r->status),
                  apr_psprintf(r->pool, "%s was answered with %d%s",
                               boot_file_names[request->boot.file], r->status, because(r)));
 }
