@@ -102,12 +102,11 @@ typedef struct {
     const char *title;
     const char *key;            /* of their number */
     const char *kind;           /* what a row's keys begin with */
-    apr_size_t at;              /* their array in a standing */
     value columns[11];          /* the first one names the row; the last one has no key */
 } table;
 
 static const table failing_nodes = {
-    "Nodes that fail", "Failing", "Failing", offsetof(standing, failures), {
+    "Nodes that fail", "Failing", "Failing", {
         { UNIT_CHARS, OF(failure, node), SHOWN("Node", "Node") },
         { UNIT_CHARS, OF(failure, trouble), SHOWN("Trouble", "Trouble") },
         { UNIT_MOMENT, OF(failure, last), SHOWN("Last", "Last") },
@@ -118,7 +117,7 @@ static const table failing_nodes = {
 };
 
 static const table downloads = {
-    "Nodes downloading now", "Downloads", "Download", offsetof(standing, downloads), {
+    "Nodes downloading now", "Downloads", "Download", {
         { UNIT_CHARS, OF(boot_row, node), SHOWN("Node", "Node") },
         { UNIT_PERCENT, PROGRESS(boot, percent), SHOWN("Progress", "Percent") },
         { UNIT_RATE, PROGRESS(boot, rate), SHOWN("Rate", "Rate") },
@@ -134,7 +133,7 @@ static const table downloads = {
 };
 
 static const table fetches = {
-    "Images being fetched now", "Fetches", "Fetch", offsetof(standing, fetches), {
+    "Images being fetched now", "Fetches", "Fetch", {
         { UNIT_CHARS, OF(fetch_row, digest), SHOWN("Image", "Image") },
         { UNIT_PERCENT, PROGRESS(fetch, percent), SHOWN("Progress", "Percent") },
         { UNIT_BYTES, OF(fetch_row, position), SHOWN("Received", "Received") },
@@ -148,7 +147,7 @@ static const table fetches = {
 };
 
 static const table last_boots = {
-    "Last boots", "Nodes", "Node", offsetof(standing, last_boots), {
+    "Last boots", "Nodes", "Node", {
         { UNIT_CHARS, OF(boot_row, node), SHOWN("Node", "Node") },
         { UNIT_TEXT, PROGRESS(boot, result), SHOWN("Result", "Result") },
         { UNIT_MOMENT, OF(boot_row, began), SHOWN("When", "When") },
@@ -161,7 +160,7 @@ static const table last_boots = {
 };
 
 static const table images = {
-    "Images in the cache folder", "Images", "Image", offsetof(standing, images), {
+    "Images in the cache folder", "Images", "Image", {
         { UNIT_DIGEST, OF(folder_file, digest), SHOWN("Image", "Digest") },
         { UNIT_BYTES, OF(folder_file, size), SHOWN("Size", "Size") },
         { UNIT_MOMENT, OF(folder_file, used), SHOWN("Last use", "Used") }
@@ -240,10 +239,9 @@ static void put_rows(const page *page, const table *table, const apr_array_heade
     }
 }
 
-static void put_table(const page *page, const table *table, int most)
+static void put_table(const page *page, const table *table, const apr_array_header_t *rows,
+                      int most)
 {
-    const apr_array_header_t *rows = *(apr_array_header_t *const *)((const char *)page->its
-                                                                    + table->at);
     int shown = rows->nelts > most ? most : rows->nelts;
     const value *column;
 
@@ -262,26 +260,45 @@ static void put_table(const page *page, const table *table, int most)
 
 /* ------------------------------------------------------------------ the page */
 
+/* Of these rows those whose node, at this place in them, is wanted. */
+static apr_array_header_t *wanted_of(const page *page, apr_array_header_t *rows, apr_size_t node)
+{
+    int all = rows->nelts, i;
+
+    rows->nelts = 0;
+    for (i = 0; i < all; i++) {
+        const char *row = rows->elts + i * rows->elt_size;
+
+        if (!page->wanted || strncmp(row + node, page->wanted, strlen(page->wanted)) == 0)
+            memmove(apr_array_push(rows), row, (apr_size_t)rows->elt_size);
+    }
+    return rows;
+}
+
 static void put_entrypoint(const page *page)
 {
     apr_pool_t *p = page->r->pool;
-    const char *anchor = apr_pstrcat(p, ANCHOR "-", ap_escape_html(p, page->its->name), NULL);
-    int all = page->its->last_boots->nelts;
+    const standing *its = page->its;
+    int place = its->entrypoint->place;
+    apr_array_header_t *failures = failures_list(p, place), *boots = boots_last(p, place);
+    const char *anchor = apr_pstrcat(p, ANCHOR "-", ap_escape_html(p, its->name), NULL);
 
     html(page, "<h2 id=\"%s\">WalT VPN entrypoint %s</h2>\n", anchor,
-         ap_escape_html(p, page->its->counters->name));
-    put_table(page, &failing_nodes, INT_MAX);
+         ap_escape_html(p, its->counters->name));
+    put_table(page, &failing_nodes, wanted_of(page, failures, offsetof(failure, node)), INT_MAX);
     put_summary(page);
-    put_table(page, &downloads, INT_MAX);
-    put_table(page, &fetches, INT_MAX);
-    put_table(page, &last_boots, page->wanted ? INT_MAX : NODES_SHOWN);
-    if (page->wanted || all > NODES_SHOWN)
+    put_table(page, &downloads, wanted_of(page, its->downloads, offsetof(boot_row, node)),
+              INT_MAX);
+    put_table(page, &fetches, its->fetches, INT_MAX);
+    put_table(page, &last_boots, wanted_of(page, boots, offsetof(boot_row, node)),
+              page->wanted ? INT_MAX : NODES_SHOWN);
+    if (page->wanted || boots->nelts > NODES_SHOWN)
         html(page, "<form action=\"#%s\"><p><label>Nodes that begin with <input name=\"node\" "
              "value=\"%s\" size=\"15\" placeholder=\"192.168.152.\" /></label> <button>Show"
              "</button> <a href=\"?node=#%s\">Show all %d</a></p></form>\n",
-             anchor, page->wanted ? page->wanted : "", anchor, all);
-    if (page->its->entrypoint->folder)
-        put_table(page, &images, INT_MAX);
+             anchor, page->wanted ? page->wanted : "", anchor, boots->nelts);
+    if (its->entrypoint->folder)
+        put_table(page, &images, its->images, INT_MAX);
 }
 
 /* "node=192.168.152" among the arguments of the page's URL; NULL: it is not there. */
@@ -293,20 +310,6 @@ static const char *wanted_nodes(request_rec *r)
     ap_args_to_table(r, &arguments);
     wanted = apr_table_get(arguments, "node");
     return wanted && strspn(wanted, "0123456789.") == strlen(wanted) ? wanted : NULL;
-}
-
-/* Leave only those rows of a list whose node, at this place in them, is wanted. */
-static void keep_wanted(const page *page, apr_array_header_t *rows, apr_size_t node)
-{
-    int all = rows->nelts, i;
-
-    rows->nelts = 0;
-    for (i = 0; i < all; i++) {
-        const char *row = rows->elts + i * rows->elt_size;
-
-        if (!page->wanted || strncmp(row + node, page->wanted, strlen(page->wanted)) == 0)
-            memmove(apr_array_push(rows), row, (apr_size_t)rows->elt_size);
-    }
 }
 
 /*
@@ -338,14 +341,7 @@ static int walt_vpn_status(request_rec *r, int flags)
     int i;
 
     for (i = 0; i < standings->nelts; i++) {
-        standing *its = &APR_ARRAY_IDX(standings, i, standing);
-
-        its->failures = failures_list(r->pool, its->entrypoint->place);
-        its->last_boots = boots_last(r->pool, its->entrypoint->place);
-        keep_wanted(&page, its->failures, offsetof(failure, node));
-        keep_wanted(&page, its->downloads, offsetof(boot_row, node));
-        keep_wanted(&page, its->last_boots, offsetof(boot_row, node));
-        page.its = its;
+        page.its = &APR_ARRAY_IDX(standings, i, standing);
         page.keys = apr_pstrcat(r->pool, "WaltVpn[", page.its->name, "].", NULL);
         html(&page, "<hr />\n%s", i == 0 ? style : "");
         put_entrypoint(&page);

@@ -72,9 +72,6 @@ typedef struct {
     apr_array_header_t *downloads;      /* boot_row, by node, the earlier first */
     apr_array_header_t *fetches;        /* fetch_row */
     apr_array_header_t *images; /* folder_file, in its folder */
-    /* What the status page alone shows, and lists for itself. */
-    apr_array_header_t *failures;       /* failure, the latest first */
-    apr_array_header_t *last_boots;     /* boot_row of each node, the latest first */
     const char *server;         /* URL */
     const char *exposed;
     const char *root;           /* of its folder */
