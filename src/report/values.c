@@ -235,33 +235,28 @@ static value_cell cell_of_number(apr_pool_t *p, value_unit unit, apr_uint64_t nu
         [SERVER_SILENT] = { "is silent", "down" }
     };
     const char *plain = apr_psprintf(p, "%" APR_UINT64_T_FMT, number);
-    value_cell cell = { plain, plain };
 
     switch (unit) {
     case UNIT_PERCENT:
-        cell.shown = apr_pstrcat(p, plain, " %", NULL);
-        return cell;
+        return (value_cell){ apr_pstrcat(p, plain, " %", NULL), plain };
     case UNIT_BYTES:
-        cell.shown = shown_bytes(p, number);
-        return cell;
+        return (value_cell){ shown_bytes(p, number), plain };
     case UNIT_RATE:
-        cell.shown = apr_pstrcat(p, shown_bytes(p, number), "/s", NULL);
-        return cell;
+        return (value_cell){ apr_pstrcat(p, shown_bytes(p, number), "/s", NULL), plain };
     case UNIT_SECONDS:
         if ((apr_interval_time_t)number < 0)
             number = 0;         /* the clock was set back */
-        cell.shown = cell.plain = apr_psprintf(p, "%" APR_UINT64_T_FMT ".%03d", number / 1000000,
-                                               (int)(number / 1000 % 1000));
-        return cell;
+        plain = apr_psprintf(p, "%" APR_UINT64_T_FMT ".%03d", number / 1000000,
+                             (int)(number / 1000 % 1000));
+        return (value_cell){ plain, plain };
     case UNIT_MILLISECONDS:
-        cell.plain = apr_psprintf(p, "%" APR_UINT64_T_FMT ".%d", number / 1000,
-                                  (int)(number % 1000 / 100));
-        cell.shown = apr_pstrcat(p, cell.plain, " ms", NULL);
-        return cell;
+        plain = apr_psprintf(p, "%" APR_UINT64_T_FMT ".%d", number / 1000,
+                             (int)(number % 1000 / 100));
+        return (value_cell){ apr_pstrcat(p, plain, " ms", NULL), plain };
     case UNIT_STATE:
         return states[number];
     default:
-        return cell;
+        return (value_cell){ plain, plain };
     }
 }
 
