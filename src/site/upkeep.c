@@ -4,7 +4,6 @@
 #include "site/upkeep.h"
 #include "report/memory.h"
 #include "request/entrypoint.h"
-#include "store/digest.h"
 
 /* A child ends: what it knows of boots is kept. */
 static apr_status_t keep_boots(void *main_server)
@@ -20,10 +19,6 @@ static apr_status_t keep_boots(void *main_server)
 
 static void walt_vpn_child_init(apr_pool_t *pchild, server_rec *main_server)
 {
-    apr_status_t rv = image_digest_child_init(pchild);
-
-    if (rv != APR_SUCCESS)
-        ap_log_error(APLOG_MARK, APLOG_CRIT, rv, main_server, "can't make a mutex");
     apr_pool_cleanup_register(pchild, main_server, keep_boots, apr_pool_cleanup_null);
 }
 

@@ -7,8 +7,7 @@
  */
 #include "store/digest.h"
 
-#include "apr_thread_mutex.h"
-
+#include <pthread.h>
 #include <unistd.h>
 
 /* Bytes that are hashed at a time. */
@@ -34,7 +33,7 @@ static struct verified_file {
     file_identity identity;
 } verified_files[VERIFIED_MAX];
 static unsigned verified_next;
-static apr_thread_mutex_t *verified_mutex;
+static pthread_mutex_t verified_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static file_identity identity_of(const struct stat *st, const char *digest)
 {
@@ -63,16 +62,25 @@ static struct verified_file *look_up(const file_identity *identity)
     return NULL;
 }
 
-/* Note a verdict on this file, in place of the oldest one.  If that is awaited yet, so many files
- * were met meanwhile that it is computed once more than need be.  Under verified_mutex. */
-static void note(const file_identity *identity, digest_verdict verdict)
+/* Note a verdict on this file, in place of the oldest one; but what is known is not awaited.  If
+ * the oldest is awaited yet, so many files were met meanwhile that it is computed once more than
+ * need be.  Returns what was known before. */
+static digest_verdict note(const file_identity *identity, digest_verdict verdict)
 {
-    struct verified_file *entry = look_up(identity);
+    digest_verdict before = DIGEST_UNKNOWN;
+    struct verified_file *entry;
 
-    if (!entry)
+    pthread_mutex_lock(&verified_mutex);
+    if ((entry = look_up(identity)))
+        before = entry->verdict;
+    else
         entry = &verified_files[verified_next++ % VERIFIED_MAX];
-    entry->identity = *identity;
-    entry->verdict = verdict;
+    if (before == DIGEST_UNKNOWN || verdict != DIGEST_AWAITED) {
+        entry->identity = *identity;
+        entry->verdict = verdict;
+    }
+    pthread_mutex_unlock(&verified_mutex);
+    return before;
 }
 
 void image_digest_note(int fd, const char *digest)
@@ -83,9 +91,7 @@ void image_digest_note(int fd, const char *digest)
     if (fstat(fd, &st) != 0)
         return;
     identity = identity_of(&st, digest);
-    apr_thread_mutex_lock(verified_mutex);
-    note(&identity, DIGEST_RIGHT);
-    apr_thread_mutex_unlock(verified_mutex);
+    (void)note(&identity, DIGEST_RIGHT);
 }
 
 int image_digest_is(EVP_MD_CTX *hash, const char *digest, char *found)
@@ -118,43 +124,22 @@ int image_digest_hash(EVP_MD_CTX *hash, int fd, apr_off_t until, char *buffer, a
     return 1;
 }
 
-/* Does the open file of this size have this digest?  Buffer: PIECE bytes. */
-static int content_is(int fd, apr_off_t size, const char *digest, char *buffer)
-{
-    EVP_MD_CTX *hash = EVP_MD_CTX_new();
-    char found[IMAGE_DIGEST_LENGTH + 1];
-    int good = hash && image_digest_hash(hash, fd, size, buffer, PIECE)
-               && image_digest_is(hash, digest, found);
-
-    EVP_MD_CTX_free(hash);
-    return good;
-}
-
 digest_verdict image_digest_verdict(apr_pool_t *pool, const char *digest, int fd,
                                     const struct stat *st)
 {
     file_identity identity = identity_of(st, digest);
-    digest_verdict verdict = DIGEST_UNKNOWN;
-    const struct verified_file *entry;
-    apr_pool_t *scratch;
+    digest_verdict known = note(&identity, DIGEST_AWAITED);
+    char found[IMAGE_DIGEST_LENGTH + 1];
+    EVP_MD_CTX *hash;
     int is_right;
 
-    apr_thread_mutex_lock(verified_mutex);
-    if ((entry = look_up(&identity)))
-        verdict = entry->verdict;
-    else
-        note(&identity, DIGEST_AWAITED);
-    apr_thread_mutex_unlock(verified_mutex);
-    if (verdict != DIGEST_UNKNOWN)
-        return verdict;
-
-    apr_pool_create(&scratch, pool);
-    is_right = content_is(fd, st->st_size, digest, apr_palloc(scratch, PIECE));
-    apr_pool_destroy(scratch);
-
-    apr_thread_mutex_lock(verified_mutex);
-    note(&identity, is_right ? DIGEST_RIGHT : DIGEST_UNKNOWN);
-    apr_thread_mutex_unlock(verified_mutex);
+    if (known != DIGEST_UNKNOWN)
+        return known;
+    hash = EVP_MD_CTX_new();
+    is_right = hash && image_digest_hash(hash, fd, st->st_size, apr_palloc(pool, PIECE), PIECE)
+               && image_digest_is(hash, digest, found);
+    EVP_MD_CTX_free(hash);
+    (void)note(&identity, is_right ? DIGEST_RIGHT : DIGEST_UNKNOWN);
     return is_right ? DIGEST_RIGHT : DIGEST_WRONG;
 }
 
@@ -162,15 +147,10 @@ int image_digest_is_awaited(const char *digest)
 {
     int i, is_awaited = 0;
 
-    apr_thread_mutex_lock(verified_mutex);
+    pthread_mutex_lock(&verified_mutex);
     for (i = 0; i < VERIFIED_MAX && !is_awaited; i++)
         is_awaited = verified_files[i].verdict == DIGEST_AWAITED
                      && memcmp(verified_files[i].identity.digest, digest, IMAGE_DIGEST_LENGTH) == 0;
-    apr_thread_mutex_unlock(verified_mutex);
+    pthread_mutex_unlock(&verified_mutex);
     return is_awaited;
-}
-
-apr_status_t image_digest_child_init(apr_pool_t *pchild)
-{
-    return apr_thread_mutex_create(&verified_mutex, APR_THREAD_MUTEX_DEFAULT, pchild);
 }

@@ -9,9 +9,6 @@
 #include <openssl/evp.h>
 #include <sys/stat.h>
 
-/* Called in each child: what it knows of files starts empty. */
-apr_status_t image_digest_child_init(apr_pool_t *pchild);
-
 /* Begin the hash anew, with the bytes of the file up to this one, by way of a buffer with so much
  * room.  0: they can't be read. */
 int image_digest_hash(EVP_MD_CTX *hash, int fd, apr_off_t until, char *buffer, apr_size_t room);
