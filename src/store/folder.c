@@ -169,25 +169,24 @@ static int make_below(int fd, char *path)
  * errno. */
 static int make(apr_pool_t *p, const image_folder *folder, const char *parent, int is_trial)
 {
-    const char *path = folder->root + strlen(parent);
-    int fd = open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC), error = 0;
+    int fd = open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC), as_child, error;
 
     if (fd < 0)
         return errno;
-    if (is_ours_alone(fd) && !is_trial)
-        return make_below(fd, apr_pstrdup(p, path));
-    if (is_ours_alone(fd)) {
-        error = access(parent, W_OK) ? errno : 0;
+    as_child = !is_ours_alone(fd);
+    if (is_trial) {
+        close(fd);
+        return (as_child ? child_access(p, parent, W_OK) : access(parent, W_OK)) ? errno : 0;
     }
-    else if (is_trial) {
-        error = ap_strchr_c(path + 1, '/') ? ENOENT
-                : child_access(p, parent, W_OK) ? errno : 0;
+    if (as_child && !image_folder_be_child(1)) {
+        error = errno;
+        close(fd);
     }
     else {
-        error = !image_folder_be_child(1) || mkdir(folder->root, 0700) != 0 ? errno : 0;
-        (void)image_folder_be_child(0);
+        error = make_below(fd, apr_pstrdup(p, folder->root + strlen(parent)));
     }
-    close(fd);
+    if (as_child)
+        (void)image_folder_be_child(0);
     return error;
 }
 
