@@ -45,19 +45,14 @@ static apr_uint64_t hash_of(const char *folder)
     return apr_hashfunc_default(folder, &length);
 }
 
-static int has_ended(const fetch_row *fetch)
-{
-    return fetch->fate == FATE_PUBLISHED || fetch->fate == FATE_BROKEN
-           || fetch->fate == FATE_MISMATCH || fetch->fate == FATE_NO_ROOM;
-}
-
-/* Did it end less than this long ago?  A time ahead of now is from before the clock was set
- * back. */
-static int lasts(const fetch_row *fetch, apr_interval_time_t lasting)
+/* Has the WalT server shown a moment ago that what it has is not the image?  A time ahead of now is
+ * from before the clock was set back. */
+static int is_mismatched(const fetch_row *fetch)
 {
     apr_time_t now = apr_time_now();
 
-    return now >= fetch->moved && now - fetch->moved < lasting;
+    return fetch->fate == FATE_MISMATCH && now >= fetch->moved
+           && now - fetch->moved < MISMATCH_LASTS;
 }
 
 /* The last fetch of this image into this folder; NULL: there is none. */
@@ -69,15 +64,15 @@ static fetch_row *find(apr_uint64_t folder, const char *digest)
     for (i = 0; i < FETCH_ROWS; i++) {
         fetch_row *fetch = &shared->rows[i];
 
-        if (fetch->fate != FATE_FREE && fetch->folder == folder
-            && strcmp(fetch->digest, digest) == 0 && (!found || fetch->id > found->id))
+        if (fetch->folder == folder && strcmp(fetch->digest, digest) == 0
+            && (!found || fetch->id > found->id))
             found = fetch;
     }
     return found;
 }
 
-/* A row for another fetch: a free one, or the one whose fetch ended first, or was given up first.
- * NULL: all are under way. */
+/* A row for another fetch: a free one, or the one whose fetch was under way least recently.  NULL:
+ * all are. */
 static fetch_row *free_row(void)
 {
     fetch_row *oldest = NULL;
@@ -86,11 +81,7 @@ static fetch_row *free_row(void)
     for (i = 0; i < FETCH_ROWS; i++) {
         fetch_row *fetch = &shared->rows[i];
 
-        if (fetch->fate == FATE_FREE)
-            return fetch;
-        if (fetch->fate != FATE_UNDER_WAY
-            && (!oldest || has_ended(fetch) > has_ended(oldest)
-                || (has_ended(fetch) == has_ended(oldest) && fetch->moved < oldest->moved)))
+        if (fetch->fate != FATE_UNDER_WAY && (!oldest || fetch->moved < oldest->moved))
             oldest = fetch;
     }
     return oldest;
@@ -148,7 +139,7 @@ fetch_claim fetches_claim(int entrypoint, const char *folder, const char *digest
         fetch->fate = FATE_UNDER_WAY;
         fetch->moved = now;
     }
-    else if (fetch && fetch->fate == FATE_MISMATCH && lasts(fetch, MISMATCH_LASTS)) {
+    else if (fetch && is_mismatched(fetch)) {
         claim = CLAIM_MISMATCH;
     }
     else if (!(fetch = begin(entrypoint, hash_of(folder), digest))) {
@@ -259,18 +250,6 @@ void fetches_bury(pid_t process)
         fetch->process = 0;
         counters_at(fetch->entrypoint)->fetches[FETCH_BROKEN]++;    /* it could not count it */
     }
-    book_close(&shared->lock);
-}
-
-void fetches_lost(const char *folder, const char *digest)
-{
-    fetch_row *fetch;
-
-    if (book_open(&shared->lock) == BOOK_CLOSED)
-        return;
-    fetch = find(hash_of(folder), digest);
-    if (fetch && (fetch->fate == FATE_ORPHANED || fetch->fate == FATE_GIVEN_UP))
-        fetch->fate = FATE_BROKEN;
     book_close(&shared->lock);
 }
 

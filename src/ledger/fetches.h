@@ -98,9 +98,6 @@ apr_uint64_t fetches_begin_anew(apr_uint64_t id);
 /* This process has died: its fetches are orphaned. */
 void fetches_bury(pid_t process);
 
-/* The .part of this image was removed from this folder: nobody can go on with it. */
-void fetches_lost(const char *folder, const char *digest);
-
 /* The size that the image of a fetch under way will have; 0: none is, or it is not known. */
 apr_off_t fetches_size_of(const char *folder, const char *digest);
 

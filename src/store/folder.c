@@ -353,8 +353,6 @@ static int clear_dead_part(const open_folder *open, const char *digest)
         return 0;
     dead = flock(fd, LOCK_EX | LOCK_NB) == 0 && image_folder_names(open->fd, name.text, fd)
            && unlinkat(open->fd, name.text, 0) == 0;
-    if (dead)
-        fetches_lost(open->folder->root, digest);
     close(fd);
     return dead;
 }
