@@ -2,9 +2,10 @@
  * boot/fetch.c: fetching an image from the WalT server.
  *
  * What breaks off goes on at its byte, where the WalT server knows ranges.  Where it does not, it
- * sends the whole image again, and what is in the file already is compared.  Bytes that are others
- * than before go into a new file, as another fetch: who holds bytes of the former starts over.
- * Only the digest of the whole decides, before the last piece goes out to anybody.
+ * sends the whole image again, and what is in the file already is compared.  Where bytes are others
+ * than before, twice, the image goes into a new file, as another fetch: who holds bytes of the
+ * former starts over.  Only the digest of the whole decides, before the last piece goes out to
+ * anybody.
  *
  * A fetch asks on the entrypoint's own account: no client's connection, header lines, thread or
  * patience is part of it.
@@ -39,9 +40,6 @@
 #define NEED_LOOKS 50
 #define NEED_PAUSE apr_time_from_msec(20)
 
-/* Room for a validator of the WalT server's. */
-#define VALIDATOR_ROOM 128
-
 /* A fetch as its thread has it. */
 typedef struct {
     apr_pool_t *pool;           /* of the fetch */
@@ -59,67 +57,45 @@ typedef struct {
     apr_time_t moved;           /* when a new byte came last */
     apr_off_t reached;          /* most bytes that the file had */
     int fruitless;              /* tries since then */
-    int was_needed;             /* by somebody for whom images may be evicted */
     int from_start;             /* the next try is to begin at byte 0 */
     int is_doubtful;            /* the WalT server's image may be another by now */
     int is_confirmed;           /* its boot.sig says that it is not */
-    char etag[VALIDATOR_ROOM];  /* of the reply that brought the bytes; "": none */
-    char modified[VALIDATOR_ROOM];
+    const char *validator;      /* of the reply that brought the bytes; NULL: none */
     char wrong[IMAGE_DIGEST_LENGTH + 1];        /* digest of a whole image that was not right */
 } fetch;
 
-static void note_file(fetch *its)
+/* Go on as another fetch, in a new file. */
+static apr_status_t begin_anew(fetch *its)
 {
-    struct stat st;
-
-    if (fstat(its->part.fd, &st) == 0)
-        fetches_file(its->id, st.st_dev, st.st_ino, its->part.size, its->part.written);
-}
-
-/* Go on as another fetch, in a new file with the first bytes of the old one. */
-static apr_status_t begin_anew(fetch *its, apr_off_t keep)
-{
-    apr_off_t size = its->part.size;
-
     its->id = fetches_begin_anew(its->id);
-    its->reached = keep;
-    if (!its->id || image_part_begin_anew(&its->part, keep) != APR_SUCCESS
-        || (size > 0 && image_part_begin(&its->part, size, keep) != APR_SUCCESS)) {
-        its->fate = FATE_NO_ROOM;
-        return APR_ENOSPC;
-    }
-    if (size > 0)
-        note_file(its);
-    return APR_SUCCESS;
+    its->began = waiting_clock();
+    its->reached = its->fruitless = 0;
+    if (its->id && image_part_begin_anew(&its->part) == APR_SUCCESS)
+        return APR_SUCCESS;
+    its->fate = FATE_NO_ROOM;
+    return APR_ENOSPC;
 }
 
 /* ------------------------------------------------------------------ one try */
 
-/* Is this header line what it was before, as far as it was known?  Keeps it. */
-static int is_unchanged(char *known, const walt_query *query, const char *name)
-{
-    const char *value = apr_table_get(query->headers, name);
-    int is_same = !value || !known[0] || strncmp(known, value, VALIDATOR_ROOM - 1) == 0;
-
-    if (value)
-        apr_cpystrn(known, value, VALIDATOR_ROOM);
-    return is_same;
-}
-
 /*
  * Where the bytes of this reply belong, and how many the image has.  0: they are not the rest that
  * was asked for, or of another file than before (the coming WalT server ignores If-Range, so that
- * its validators are compared: facts.md 2).
+ * its validator is compared: facts.md 2).
  */
 static int place_reply(fetch *its, const walt_query *query, apr_off_t *from, apr_off_t *size)
 {
-    int is_same = is_unchanged(its->etag, query, "ETag")
-                  & is_unchanged(its->modified, query, "Last-Modified");
+    const char *validator = apr_table_get(query->headers, "ETag");
 
+    if (!validator)
+        validator = apr_table_get(query->headers, "Last-Modified");
     *from = query->status == HTTP_OK ? 0 : query->from;
     *size = *from + query->length;
+    if (query->status == HTTP_OK || !its->validator)
+        its->validator = validator;
     return query->status == HTTP_OK
-           || (query->status == HTTP_PARTIAL_CONTENT && is_same
+           || (query->status == HTTP_PARTIAL_CONTENT
+               && (!validator || strcmp(validator, its->validator) == 0)
                && headers_are_rest(query->pool, query->headers, *from, query->length)
                && (its->part.size == 0 || its->part.size == *size));
 }
@@ -132,10 +108,12 @@ static int is_sure(fetch *its)
     return its->is_confirmed;
 }
 
+/* Bytes of an image come: make room, and tell which file they are in. */
 static apr_status_t begin_image(walt_query *query)
 {
     fetch *its = query->data;
     apr_off_t from, size;
+    struct stat st;
 
     /* Without a length no room can be made for it, and relayed no node could read it. */
     if (query->length < 0)
@@ -147,37 +125,34 @@ static apr_status_t begin_image(walt_query *query)
     if (its->part.size > 0 && its->part.size != size) {         /* another file than before */
         if (!is_sure(its))
             return APR_EGENERAL;
-        its->part.size = 0;
-        if (begin_anew(its, 0) != APR_SUCCESS)
+        if (begin_anew(its) != APR_SUCCESS)
             return APR_ENOSPC;
     }
     if (image_part_begin(&its->part, size, from) != APR_SUCCESS) {
         its->fate = FATE_NO_ROOM;
         return APR_ENOSPC;
     }
-    note_file(its);
+    if (fstat(its->part.fd, &st) == 0)
+        fetches_file(its->id, st.st_dev, st.st_ino, size, its->part.written);
     return APR_SUCCESS;
 }
 
-/* Have bytes in the file; what differs goes into another. */
+/* Have bytes in the file.  If they differ from what it has, the next try fills another one. */
 static apr_status_t take_bytes(fetch *its, const char *bytes, apr_size_t length)
 {
-    apr_off_t before = its->part.position;
     apr_status_t rv = image_part_take(&its->part, bytes, length);
 
-    if (rv == PART_DIFFERS && !is_sure(its))
-        return APR_EGENERAL;
     if (rv == PART_DIFFERS) {
-        apr_size_t same = (apr_size_t)(its->part.position - before);
-
+        if (!is_sure(its))
+            return rv;
         ap_log_error(APLOG_MARK, APLOG_INFO, 0, its->open.server, "the WalT server's boot.img "
                      "differs from what it sent before, behind byte %" APR_OFF_T_FMT ": nodes that "
                      "hold bytes of that start over", its->part.position);
-        if ((rv = begin_anew(its, its->part.position)) == APR_SUCCESS)
-            rv = image_part_take(&its->part, bytes + same, length - same);
+        (void)begin_anew(its);
     }
-    if (rv != APR_SUCCESS)
+    else if (rv != APR_SUCCESS) {
         its->fate = FATE_NO_ROOM;
+    }
     return rv;
 }
 
@@ -228,26 +203,26 @@ static void pause_image(walt_query *query)
 /* Ask for the image once, or for the rest of it.  1: it has come whole. */
 static int try_once(fetch *its, walt_query *query)
 {
-    memset(query, 0, sizeof(*query));
-    query->entrypoint = its->entrypoint;
-    query->pool = its->pool;
-    query->client_addr = its->client_addr;
-    query->rest = boot_signature_path(its->pool, its->node, "boot.img");
-    query->from = its->from_start ? 0 : its->part.written;
-    if (query->from > 0 && (its->etag[0] || its->modified[0]))
-        query->if_range = its->etag[0] ? its->etag : its->modified;
-    query->begin = begin_image;
-    query->take = take_image;
-    query->pause = pause_image;
-    query->data = its;
+    *query = (walt_query){
+        .entrypoint = its->entrypoint,
+        .pool = its->pool,
+        .client_addr = its->client_addr,
+        .rest = boot_signature_path(its->pool, its->node, "boot.img"),
+        .from = its->from_start ? 0 : its->part.written,
+        .begin = begin_image,
+        .take = take_image,
+        .pause = pause_image,
+        .data = its
+    };
+    if (query->from > 0)
+        query->if_range = its->validator;
     its->from_start = 0;
     walt_query_ask(query);
     if (its->fate == FATE_UNDER_WAY && its->part.size > 0
         && image_part_flush(&its->part, 1) != APR_SUCCESS)
         its->fate = FATE_NO_ROOM;
     tell(its);
-    return query->whole && its->part.size > 0 && its->part.written == its->part.size
-           && its->part.position == its->part.size;
+    return query->whole && its->part.size > 0 && its->part.written == its->part.size;
 }
 
 /* ------------------------------------------------------------------ all tries */
@@ -267,12 +242,8 @@ static void meet_wrong_image(fetch *its, const char *found)
     if (its->wrong[0])
         its->fate = FATE_BROKEN;        /* each time something else */
     apr_cpystrn(its->wrong, found, sizeof(its->wrong));
-    its->part.size = 0;
-    if (its->fate == FATE_UNDER_WAY && begin_anew(its, 0) == APR_SUCCESS) {
-        its->from_start = its->is_doubtful = 1;
-        its->reached = 0;
-        its->etag[0] = its->modified[0] = '\0';
-    }
+    if (its->fate == FATE_UNDER_WAY && begin_anew(its) == APR_SUCCESS)
+        its->is_doubtful = 1;
 }
 
 /* Does the WalT server still have this image for this node? */
@@ -358,15 +329,6 @@ static void count(const fetch *its)
                       : its->fate == FATE_NO_ROOM ? FETCH_NO_ROOM : FETCH_BROKEN]++;
 }
 
-/* Has another fetch published the image since it was looked for? */
-static int is_published(const fetch *its)
-{
-    image_name name = image_name_of(its->digest, ".img");
-    struct stat st;
-
-    return fstatat(its->open.fd, name.text, &st, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
 /*
  * Does a node look for the image now that took its boot.sig and has not hung up?  Images are
  * evicted for no other: what asks for boot.img alone may be anybody, and ask for each node's.
@@ -381,8 +343,8 @@ static int is_needed(void *data)
     for (looks = 0; looks < NEED_LOOKS; looks++) {
         if (its->step)
             its->step(its->data);
-        if (its->was_needed || (fetches_look(its->id, &row) && row.needed >= since))
-            return its->was_needed = 1;
+        if (its->part.evicted > 0 || (fetches_look(its->id, &row) && row.needed >= since))
+            return 1;
         apr_sleep(NEED_PAUSE);
     }
     ap_log_error(APLOG_MARK, APLOG_INFO, 0, its->open.server, "no image is evicted for boot.img of "
@@ -398,23 +360,28 @@ static int open_part(fetch *its)
     apr_off_t held = fetches_look(its->id, &row) ? row.written : 0;
     int tries = 0;
 
-    while ((rv = image_part_open(&its->part, its->pool, &its->open, its->digest, held, is_needed,
-                                 its)) == EBUSY && ++tries < BUSY_TRIES)
+    while ((rv = image_part_open(&its->part, &its->open, its->digest, held, is_needed, its))
+           == EBUSY && ++tries < BUSY_TRIES)
         apr_sleep(BUSY_PAUSE);
     if (rv != APR_SUCCESS)
         return 0;
     its->reached = its->part.written;
     /* Nodes hold bytes that the file does not have: it is another's, or somebody has emptied it. */
     if (held > its->part.written)
-        return begin_anew(its, 0) == APR_SUCCESS;
+        return begin_anew(its) == APR_SUCCESS;
     return 1;
 }
 
 /* See the fetch to its end; the folder is open. */
 static void see_through(fetch *its)
 {
+    image_name published = image_name_of(its->digest, ".img");
     char found[IMAGE_DIGEST_LENGTH + 1];
 
+    if (faccessat(its->open.fd, published.text, F_OK, 0) == 0) {
+        its->fate = FATE_PUBLISHED;     /* by another fetch, since it was looked for */
+        return;
+    }
     if (!open_part(its))
         return;
     its->fate = FATE_UNDER_WAY;
@@ -422,7 +389,7 @@ static void see_through(fetch *its)
         bring(its);
     if (its->fate == FATE_UNDER_WAY) {
         /* All bytes are right, so those who follow have them, whatever the folder says. */
-        (void)image_part_publish(&its->part);
+        image_part_publish(&its->part);
         its->fate = FATE_PUBLISHED;
     }
     if (its->fate != FATE_PUBLISHED && its->fate != FATE_ORPHANED
@@ -431,6 +398,7 @@ static void see_through(fetch *its)
     count(its);
 }
 
+/* The fetch, from its beginning to its end.  Its memory outlives the pool of its thread. */
 static void run(apr_pool_t *pool, void *data)
 {
     fetch *its = data;
@@ -439,12 +407,8 @@ static void run(apr_pool_t *pool, void *data)
     its->began = its->moved = waiting_clock();
     its->fate = FATE_NO_ROOM;
     its->part.fd = -1;
-    if (image_folder_open(&its->open, its->pool, its->entrypoint)) {
-        if (is_published(its))
-            its->fate = FATE_PUBLISHED;
-        else
-            see_through(its);
-    }
+    if (image_folder_open(&its->open, its->pool, its->entrypoint))
+        see_through(its);
     fetches_end(its->id, its->fate, its->wrong);
     if (its->step)
         its->step(its->data);
@@ -452,16 +416,7 @@ static void run(apr_pool_t *pool, void *data)
         image_part_settle(&its->part);
     image_part_close(&its->part);
     image_folder_close(&its->open);
-}
-
-/* In a thread of its own the fetch has that thread's pool. */
-static void run_in_crew(apr_pool_t *pool, void *data)
-{
-    fetch *its = data;
-    apr_pool_t *parent = its->pool;
-
-    run(pool, its);
-    apr_pool_destroy(parent);
+    apr_pool_destroy(its->pool);
 }
 
 /* Copy what the fetch needs of r. */
@@ -478,7 +433,6 @@ static fetch *make_fetch(request_rec *r, apr_pool_t *pool, const char *digest, a
         its->client_addr = client;
     its->digest = apr_pstrdup(pool, digest);
     its->id = id;
-    its->open.fd = -1;
     return its;
 }
 
@@ -492,10 +446,9 @@ void image_fetch(request_rec *r, const char *digest, apr_uint64_t id, fetch_step
         return;
     }
     its = make_fetch(r, pool, digest, id);
-    if (crew_start(run_in_crew, its) == APR_SUCCESS)
+    if (crew_start(run, its) == APR_SUCCESS)
         return;
     its->step = step;
     its->data = data;
     run(pool, its);
-    apr_pool_destroy(pool);
 }

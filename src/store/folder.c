@@ -357,7 +357,17 @@ static int clear_dead_part(const open_folder *open, const char *digest)
     return dead;
 }
 
-/* The files of ours in the folder, as folder_file in p.  An error: it can't be read. */
+/* What is to go comes first: what fetches have left, then images, the least recently used first. */
+static int by_worth(const void *a, const void *b)
+{
+    const folder_file *one = a, *other = b;
+
+    if (one->is_image != other->is_image)
+        return one->is_image - other->is_image;
+    return one->used < other->used ? -1 : one->used > other->used;
+}
+
+/* The files of ours in the folder, as folder_file in p, by worth.  An error: it can't be read. */
 static apr_status_t list_folder(apr_pool_t *p, const image_folder *folder,
                                 apr_array_header_t **files)
 {
@@ -384,17 +394,8 @@ static apr_status_t list_folder(apr_pool_t *p, const image_folder *folder,
         file->used = found.atime;
     }
     apr_dir_close(names);
+    qsort((*files)->elts, (size_t)(*files)->nelts, sizeof(folder_file), by_worth);
     return APR_SUCCESS;
-}
-
-/* What is to go comes first: what fetches have left, then images, the least recently used first. */
-static int by_worth(const void *a, const void *b)
-{
-    const folder_file *one = a, *other = b;
-
-    if (one->is_image != other->is_image)
-        return one->is_image - other->is_image;
-    return one->used < other->used ? -1 : one->used > other->used;
 }
 
 /* Remove this file if it may go.  1: it was. */
@@ -439,11 +440,11 @@ static int would_fit(int fd, apr_off_t size, apr_off_t others)
     return errno == EOPNOTSUPP && fstat(fd, &st) == 0 && size - st.st_size <= others;
 }
 
-/* The files in the folder, as folder_file, what is to go first before the others.  Adds to total
- * the bytes that they take, or will take, but for this image's .part; and to images those of
- * images.  An error: the folder can't be read. */
-static apr_status_t list_by_worth(const open_folder *open, const char *own,
-                                  apr_array_header_t **files, apr_off_t *total, apr_off_t *images)
+/* The same, with the bytes that they take, or will take, but for this image's .part: adds these to
+ * total, and those of images to images. */
+static apr_status_t list_with_sizes(const open_folder *open, const char *own,
+                                    apr_array_header_t **files, apr_off_t *total,
+                                    apr_off_t *images)
 {
     apr_status_t rv = list_folder(open->pool, open->folder, files);
     int i;
@@ -459,7 +460,6 @@ static apr_status_t list_by_worth(const open_folder *open, const char *own,
         *total += file->size;
         *images += file->is_image ? file->size : 0;
     }
-    qsort((*files)->elts, (size_t)(*files)->nelts, sizeof(folder_file), by_worth);
     return rv;
 }
 
@@ -473,7 +473,7 @@ static folder_room make_fit(const open_folder *open, const char *own, int fd, ap
 {
     apr_off_t total = size, images = 0;
     apr_array_header_t *files;
-    int i, error = list_by_worth(open, own, &files, &total, &images);
+    int i, error = list_with_sizes(open, own, &files, &total, &images);
 
     for (i = 0; error == 0; i++) {
         const folder_file *file = &APR_ARRAY_IDX(files, i, folder_file);
@@ -524,30 +524,15 @@ void image_folder_unlock(const open_folder *open)
 }
 
 folder_room image_folder_make_room(const open_folder *open, const char *digest, int fd,
-                                   apr_off_t size, int *evicted)
+                                   apr_off_t size, int is_full, int *evicted)
 {
-    folder_room room = image_folder_lock(open) ? make_fit(open, digest, fd, size, 0, evicted)
+    folder_room room = image_folder_lock(open) ? make_fit(open, digest, fd, size, is_full, evicted)
                                                : ROOM_TROUBLE;
     int error = errno;
 
     image_folder_unlock(open);
-    if (room == ROOM_TROUBLE)
-        image_folder_trouble(open, "can't make room for an image", error);
-    else if (room == ROOM_NONE)
-        ap_log_error(APLOG_MARK, APLOG_INFO, 0, open->server, "other fetches fill "
-                     "WaltVpnCacheSize %" APR_OFF_T_FMT ": an image is relayed",
-                     open->folder->size);
+    errno = error;
     return room;
-}
-
-int image_folder_relieve(const open_folder *open, const char *digest, int fd, apr_off_t size,
-                         int *evicted)
-{
-    int is_made = image_folder_lock(open)
-                  && make_fit(open, digest, fd, size, 1, evicted) == ROOM_MADE;
-
-    image_folder_unlock(open);
-    return is_made;
 }
 
 apr_array_header_t *image_folder_list(apr_pool_t *p, const image_folder *folder)
@@ -556,7 +541,6 @@ apr_array_header_t *image_folder_list(apr_pool_t *p, const image_folder *folder)
     int i;
 
     (void)list_folder(p, folder, &files);
-    qsort(files->elts, (size_t)files->nelts, sizeof(folder_file), by_worth);
     for (i = files->nelts - 1; i >= 0 && APR_ARRAY_IDX(files, i, folder_file).is_image; i--)
         APR_ARRAY_PUSH(images, folder_file) = APR_ARRAY_IDX(files, i, folder_file);
     return images;

@@ -99,17 +99,12 @@ typedef enum {
 
 /*
  * Make room for the .part of this image, which is open, of this many bytes: remove what fetches
- * have left, evict images, the least recently used first, and take the blocks.  Being sent does an
- * evicted image no harm: its open files outlive its name.  *evicted counts what went; NULL: no
- * image is to go.  That there is none, and trouble, was said.
+ * have left, evict images, the least recently used first, and take the blocks.  is_full: the disk
+ * is, so that at least one other file is to go.  Being sent does an evicted image no harm: its open
+ * files outlive its name.  *evicted counts the images that went; NULL: none is to go.
  */
 folder_room image_folder_make_room(const open_folder *open, const char *digest, int fd,
-                                   apr_off_t size, int *evicted);
-
-/* The disk is full, and the .part is to have so many bytes in all: at least one other file is to
- * go, as above.  1: it has gone. */
-int image_folder_relieve(const open_folder *open, const char *digest, int fd, apr_off_t size,
-                         int *evicted);
+                                   apr_off_t size, int is_full, int *evicted);
 
 /* ---- for the status page and the metrics page */
 

@@ -18,7 +18,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -33,9 +32,6 @@
  * there so long ago waits for more. */
 #define PAUSE_PIECE (32 * 1024)
 #define PAUSE_EVERY apr_time_from_msec(20)
-
-/* Bytes that are compared, or hashed again, at a time. */
-#define COMPARE_PIECE (64 * 1024)
 
 static image_name part_name(const image_part *part)
 {
@@ -69,7 +65,13 @@ static int open_file(image_part *part, int flags)
 /* Hash the bytes of the file up to this one, from the start; 0: they can't be read. */
 static int hash_file(image_part *part, apr_off_t until)
 {
-    return image_digest_hash(part->hash, part->fd, until, part->compared, COMPARE_PIECE);
+    return image_digest_hash(part->hash, part->fd, until, part->buffer, WRITE_PIECE);
+}
+
+/* As many of these bytes as the buffer takes at a time. */
+static apr_size_t piece_of(apr_off_t bytes)
+{
+    return bytes < WRITE_PIECE ? (apr_size_t)bytes : WRITE_PIECE;
 }
 
 /*
@@ -82,11 +84,11 @@ static apr_off_t end_of_data(image_part *part, apr_off_t held, apr_off_t size)
     apr_size_t piece = 0;
 
     while (piece == 0 && size > held) {
-        piece = size - held < COMPARE_PIECE ? (apr_size_t)(size - held) : COMPARE_PIECE;
+        piece = piece_of(size - held);
         size -= (apr_off_t)piece;
-        if (pread(part->fd, part->compared, piece, size) != (ssize_t)piece)
+        if (pread(part->fd, part->buffer, piece, size) != (ssize_t)piece)
             break;
-        while (piece > 0 && part->compared[piece - 1] == '\0')
+        while (piece > 0 && part->buffer[piece - 1] == '\0')
             piece--;
     }
     return size + (apr_off_t)piece;
@@ -108,20 +110,17 @@ static int take_file(image_part *part, apr_off_t held)
     return hash_file(part, part->written) ? 0 : EIO;
 }
 
-apr_status_t image_part_open(image_part *part, apr_pool_t *pool, const open_folder *open,
-                             const char *digest, apr_off_t held,
-                             int (*is_needed)(void *data), void *data)
+apr_status_t image_part_open(image_part *part, const open_folder *open, const char *digest,
+                             apr_off_t held, int (*is_needed)(void *data), void *data)
 {
     int error;
 
     memset(part, 0, sizeof(*part));
     part->open = open;
     part->digest = digest;
-    part->pool = pool;
     part->is_needed = is_needed;
     part->data = data;
-    part->buffer = apr_palloc(pool, WRITE_PIECE);
-    part->compared = apr_palloc(pool, COMPARE_PIECE);
+    part->buffer = apr_palloc(open->pool, WRITE_PIECE);
     part->fd = -1;
     if (!(part->hash = EVP_MD_CTX_new()))
         return APR_ENOMEM;
@@ -130,11 +129,11 @@ apr_status_t image_part_open(image_part *part, apr_pool_t *pool, const open_fold
         error = take_file(part, held);
     if (error == 0)
         return APR_SUCCESS;
-    if (part->fd >= 0 && error != EBUSY)
+    if (error != EBUSY) {
         image_part_remove(part);        /* what can't be locked, or read, is of no use */
-    image_part_close(part);
-    if (error != EBUSY)
         image_folder_trouble(open, "can't make a file", error);
+    }
+    image_part_close(part);
     return error;
 }
 
@@ -151,41 +150,21 @@ void image_part_remove(image_part *part)
 {
     image_name name = part_name(part);
 
-    if (part->fd >= 0 && image_part_is_there(part))
+    if (image_part_is_there(part))
         (void)unlinkat(part->open->fd, name.text, 0);
 }
 
-/* Copy bytes from the start of an open file into the new one.  0, or an errno. */
-static int copy_bytes(const image_part *part, int from, apr_off_t count)
-{
-    off_t at = 0;
-
-    while (at < count) {
-        ssize_t got = sendfile(part->fd, from, &at, (size_t)(count - at));
-
-        if (got == 0)
-            return EIO;
-        if (got < 0 && errno != EINTR)
-            return errno;
-    }
-    return 0;
-}
-
-apr_status_t image_part_begin_anew(image_part *part, apr_off_t keep)
+apr_status_t image_part_begin_anew(image_part *part)
 {
     int before = part->fd, error;
 
     image_part_remove(part);
     part->fd = -1;
     error = open_file(part, O_EXCL);
-    if (error == 0)
-        error = copy_bytes(part, before, keep);
-    if (error == 0 && !hash_file(part, keep))
+    if (error == 0 && !hash_file(part, 0))
         error = EIO;
     close(before);
-    part->buffered = 0;
-    part->written = part->position = keep;
-    part->size = 0;
+    part->written = part->position = part->size = 0;
     if (error)
         image_folder_trouble(part->open, "can't make a file", error);
     return error;
@@ -199,24 +178,35 @@ apr_status_t image_part_begin(image_part *part, apr_off_t size, apr_off_t from)
     folder_room room;
 
     part->position = from;
-    part->buffered = 0;
     part->wrote = waiting_clock();
     if (part->size == size)
         return APR_SUCCESS;
     if (size > open->folder->size) {
-        if (!troubles_met_before(apr_pstrcat(part->pool, "large ", part->digest, NULL), 0))
+        if (!troubles_met_before(apr_pstrcat(open->pool, "large ", part->digest, NULL), 0))
             ap_log_error(APLOG_MARK, APLOG_WARNING, 0, open->server, "an image of %" APR_OFF_T_FMT
                          " bytes is larger than WaltVpnCacheSize %" APR_OFF_T_FMT ": it is "
                          "relayed; raise WaltVpnCacheSize", size, open->folder->size);
         return APR_ENOSPC;
     }
-    room = image_folder_make_room(open, part->digest, part->fd, size, NULL);
+    room = image_folder_make_room(open, part->digest, part->fd, size, 0, NULL);
     if (room == ROOM_TAKEN && part->is_needed(part->data))
-        room = image_folder_make_room(open, part->digest, part->fd, size, &part->evicted);
+        room = image_folder_make_room(open, part->digest, part->fd, size, 0, &part->evicted);
+    if (room == ROOM_TROUBLE)
+        image_folder_trouble(open, "can't make room for an image", errno);
+    else if (room == ROOM_NONE)
+        ap_log_error(APLOG_MARK, APLOG_INFO, 0, open->server, "other fetches fill "
+                     "WaltVpnCacheSize %" APR_OFF_T_FMT ": an image is relayed",
+                     open->folder->size);
     if (room != ROOM_MADE)
         return APR_ENOSPC;
     part->size = size;
     return APR_SUCCESS;
+}
+
+/* Bytes in the buffer: those that have come and are not in the file. */
+static apr_size_t buffered(const image_part *part)
+{
+    return part->position > part->written ? (apr_size_t)(part->position - part->written) : 0;
 }
 
 /* Write what is in the buffer.  After an error the rest is in the buffer, and may be written
@@ -226,22 +216,22 @@ static apr_status_t write_buffer(image_part *part)
     const char *bytes = part->buffer;
     apr_off_t before = part->written;
 
-    while (part->buffered > 0) {
-        ssize_t put = pwrite(part->fd, bytes, part->buffered, part->written);
+    while (buffered(part) > 0) {
+        ssize_t put = pwrite(part->fd, bytes, buffered(part), part->written);
 
         if (put <= 0) {
             apr_status_t rv = put < 0 ? errno : APR_ENOSPC;
 
             if (rv == EINTR || ((rv == ENOSPC || rv == EDQUOT) && part->is_needed(part->data)
-                                && image_folder_relieve(part->open, part->digest, part->fd,
-                                                        part->size, &part->evicted)))
+                                && image_folder_make_room(part->open, part->digest, part->fd,
+                                                          part->size, 1, &part->evicted)
+                                   == ROOM_MADE))
                 continue;
-            memmove(part->buffer, bytes, part->buffered);
+            memmove(part->buffer, bytes, buffered(part));
             image_folder_trouble(part->open, "can't write an image", rv);
             return rv;
         }
         bytes += put;
-        part->buffered -= (apr_size_t)put;
         part->written += put;
     }
     part->wrote = waiting_clock();
@@ -259,14 +249,11 @@ static apr_size_t pass_known(image_part *part, const char *bytes, apr_size_t len
     apr_size_t passed = 0;
 
     while (passed < length && part->position < part->written) {
-        apr_size_t piece = length - passed;
+        apr_off_t known = part->written - part->position, come = (apr_off_t)(length - passed);
+        apr_size_t piece = piece_of(known < come ? known : come);
 
-        if (piece > COMPARE_PIECE)
-            piece = COMPARE_PIECE;
-        if ((apr_off_t)piece > part->written - part->position)
-            piece = (apr_size_t)(part->written - part->position);
-        if (pread(part->fd, part->compared, piece, part->position) != (ssize_t)piece
-            || memcmp(part->compared, bytes + passed, piece) != 0)
+        if (pread(part->fd, part->buffer, piece, part->position) != (ssize_t)piece
+            || memcmp(part->buffer, bytes + passed, piece) != 0)
             break;
         passed += piece;
         part->position += (apr_off_t)piece;
@@ -285,15 +272,14 @@ apr_status_t image_part_take(image_part *part, const char *bytes, apr_size_t len
         return PART_DIFFERS;
     EVP_DigestUpdate(part->hash, bytes, length);
     while (length > 0) {
-        apr_size_t room = WRITE_PIECE - part->buffered;
+        apr_size_t before = buffered(part), room = WRITE_PIECE - before;
         apr_size_t piece = length < room ? length : room;
 
-        memcpy(part->buffer + part->buffered, bytes, piece);
-        part->buffered += piece;
+        memcpy(part->buffer + before, bytes, piece);
         part->position += (apr_off_t)piece;
         bytes += piece;
         length -= piece;
-        if ((part->buffered == WRITE_PIECE || waiting_clock() - part->wrote >= WRITE_EVERY)
+        if ((piece == room || waiting_clock() - part->wrote >= WRITE_EVERY)
             && (rv = write_buffer(part)) != APR_SUCCESS)
             return rv;
     }
@@ -302,9 +288,10 @@ apr_status_t image_part_take(image_part *part, const char *bytes, apr_size_t len
 
 apr_status_t image_part_flush(image_part *part, int now)
 {
-    if (!now && part->buffered < PAUSE_PIECE && waiting_clock() - part->wrote < PAUSE_EVERY)
+    if (buffered(part) == 0 || (!now && buffered(part) < PAUSE_PIECE
+                                && waiting_clock() - part->wrote < PAUSE_EVERY))
         return APR_SUCCESS;
-    return part->buffered > 0 ? write_buffer(part) : APR_SUCCESS;
+    return write_buffer(part);
 }
 
 int image_part_is_right(const image_part *part, char *found)
@@ -321,35 +308,25 @@ int image_part_is_right(const image_part *part, char *found)
 
 /* ------------------------------------------------------------------ publishing */
 
-/* Give the file its name in the folder, also if the lock can't be had: at worst a fetch that makes
- * room now does not see the file, and the folder holds too much until the next fetch.  0, or an
- * errno. */
-static int rename_part(const image_part *part)
+void image_part_publish(image_part *part)
 {
     image_name name = part_name(part), published = image_name_of(part->digest, ".img");
-    int error = 0;
-
-    (void)image_folder_lock(part->open);
-    if (!image_part_is_there(part))
-        error = ENOENT;
-    else if (renameat(part->open->fd, name.text, part->open->fd, published.text) != 0)
-        error = errno;
-    image_folder_unlock(part->open);
-    return error;
-}
-
-apr_status_t image_part_publish(image_part *part)
-{
-    int error;
+    int is_there, error;
 
     /* Used now: else the image that took longest to come would be the first to go. */
     image_folder_used_now(part->fd);
     image_digest_note(part->fd, part->digest);
-    if ((error = rename_part(part)) == 0)
-        image_folder_is_sound(part->open);
-    else if (error != ENOENT)           /* which is no trouble */
+    /* Also if the lock can't be had: at worst a fetch that makes room now does not see the file,
+     * and the folder holds too much until the next fetch. */
+    (void)image_folder_lock(part->open);
+    is_there = image_part_is_there(part);
+    error = is_there && renameat(part->open->fd, name.text, part->open->fd, published.text) != 0
+            ? errno : 0;
+    image_folder_unlock(part->open);
+    if (error)
         image_folder_trouble(part->open, "can't publish an image", error);
-    return error;
+    else if (is_there)
+        image_folder_is_sound(part->open);
 }
 
 void image_part_settle(image_part *part)

@@ -13,22 +13,20 @@
 /* What a try brings is not what the file has: the fetch goes on in a new file. */
 #define PART_DIFFERS (APR_OS_START_USERERR + 1)
 
-/* The file as its fetch has it.  In the fetch's pool. */
+/* The file as its fetch has it. */
 typedef struct {
     const open_folder *open;
     const char *digest;
-    apr_pool_t *pool;
     int fd;                     /* -1: closed; locked, which is a sign of life */
     apr_off_t size;             /* bytes that it will have; 0: no room was made yet */
     apr_off_t position;         /* bytes that the try has brought, and those that it began behind */
     apr_off_t written;          /* bytes that are in the file */
     apr_time_t wrote;           /* when that became more */
-    char *buffer;               /* for what comes next */
-    apr_size_t buffered;        /* bytes in it */
+    char *buffer;               /* for what comes next; while the try brings what is in the file
+                                 * already, for that */
     int evicted;                /* images that made room for it */
     int (*is_needed)(void *data);       /* by somebody for whom images may be evicted? */
     void *data;
-    char *compared;             /* for what is in the file already */
     EVP_MD_CTX *hash;           /* of the bytes in the file and in the buffer */
 } image_part;
 
@@ -37,9 +35,8 @@ typedef struct {
  * bytes, whose digest this computes.  Nodes hold "held" bytes of it.  APR_EBUSY: a process that
  * lets it go has it still; other errors are trouble with the folder, which was said.
  */
-apr_status_t image_part_open(image_part *part, apr_pool_t *pool, const open_folder *open,
-                             const char *digest, apr_off_t held,
-                             int (*is_needed)(void *data), void *data);
+apr_status_t image_part_open(image_part *part, const open_folder *open, const char *digest,
+                             apr_off_t held, int (*is_needed)(void *data), void *data);
 
 /* Close it, and leave it where it is. */
 void image_part_close(image_part *part);
@@ -47,9 +44,8 @@ void image_part_close(image_part *part);
 /* The file is of no use to anybody: remove it. */
 void image_part_remove(image_part *part);
 
-/* Go on in a new file, with the first bytes of this one; the old file stays open for those who are
- * sent it. */
-apr_status_t image_part_begin_anew(image_part *part, apr_off_t keep);
+/* Begin a new file; the old one stays open for those who are sent it. */
+apr_status_t image_part_begin_anew(image_part *part);
 
 /*
  * A try brings an image of this many bytes, from this byte on, which is 0 or what is written.
@@ -69,9 +65,8 @@ apr_status_t image_part_flush(image_part *part, int now);
  * that they have into found (65 bytes). */
 int image_part_is_right(const image_part *part, char *found);
 
-/* Give the file its name in the folder.  APR_ENOENT: somebody has removed it; other errors are
- * trouble, which was said. */
-apr_status_t image_part_publish(image_part *part);
+/* Give the file its name in the folder, unless somebody has removed it. */
+void image_part_publish(image_part *part);
 
 /* See to it that a published image lasts, which takes the disk a while.  A file that was not
  * written well after all is found out by its digest, after a loss of power too. */
