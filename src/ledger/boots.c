@@ -21,7 +21,6 @@
 
 typedef struct {
     book lock;
-    int used;                   /* no row from this one on has ever been used */
     apr_uint32_t keys[BOOT_ROWS];       /* hashes of the rows' nodes: close together, so that a
                                          * search reads few rows of other nodes */
     boot_row rows[BOOT_ROWS];
@@ -119,13 +118,9 @@ static apr_uint32_t key_of(int entrypoint, const char *node)
 /* Find out what is known of this node, apart from the boot itself.  One of its boots is this. */
 static void learn(known_node *known, const boot_row *boot, const char *client)
 {
-    if (!boot->is_strangers)
-        known->is_known = 1;
-    if (!known->is_known_here)
-        known->is_known_here = !boot->is_strangers && strcmp(boot->client, client) == 0;
-    if (!known->took_signature)
-        known->took_signature = strcmp(boot->signer, client) == 0
-                                && age_of(boot) < BOOT_FORGOTTEN;
+    known->is_known |= !boot->is_strangers;
+    known->is_known_here |= !boot->is_strangers && strcmp(boot->client, client) == 0;
+    known->took_signature |= strcmp(boot->signer, client) == 0 && age_of(boot) < BOOT_FORGOTTEN;
 }
 
 /* The boot that a request of this node goes on with, or with to_change the one that it may change;
@@ -133,15 +128,15 @@ static void learn(known_node *known, const boot_row *boot, const char *client)
 static boot_row *find_boot(int entrypoint, const char *node, const char *client, apr_off_t from,
                            int to_change, known_node *known)
 {
-    const apr_uint32_t *keys = shared->keys, key = key_of(entrypoint, node);
+    apr_uint32_t key = key_of(entrypoint, node);
     boot_row *found = NULL;
-    int used = shared->used, i;
+    int i;
 
     memset(known, 0, sizeof(*known));
-    for (i = 0; i < used; i++) {
+    for (i = 0; i < BOOT_ROWS; i++) {
         boot_row *boot = &shared->rows[i];
 
-        if (keys[i] != key || boot->state == BOOT_FREE || boot->entrypoint != entrypoint
+        if (shared->keys[i] != key || boot->state == BOOT_FREE || boot->entrypoint != entrypoint
             || strcmp(boot->node, node) != 0)
             continue;
         learn(known, boot, client);
@@ -161,7 +156,7 @@ static boot_row *free_row(void)
     boot_row *oldest = NULL;
     int i;
 
-    for (i = 0; i < shared->used; i++) {
+    for (i = 0; i < BOOT_ROWS; i++) {
         boot_row *boot = &shared->rows[i];
 
         if (boot->state == BOOT_FREE)
@@ -169,8 +164,6 @@ static boot_row *free_row(void)
         if (boot->state != BOOT_RUNNING && (!oldest || boot->touched < oldest->touched))
             oldest = boot;
     }
-    if (shared->used < BOOT_ROWS)
-        return &shared->rows[shared->used++];
     if (oldest && oldest->state == BOOT_SHORT)
         count_result(oldest, RESULT_SHORT);
     return oldest;
@@ -251,6 +244,13 @@ static int end_boot(boot_row *boot, int whole, apr_off_t most, boot_row *copy)
 
 /* ------------------------------------------------------------------ the life of a boot */
 
+/* The node has begun another boot than this, which keeps its line. */
+static void start_over(boot_row *boot)
+{
+    count_result(boot, RESULT_STARTED_OVER);
+    boot->state = BOOT_SHORT;
+}
+
 void boots_signed(int entrypoint, const char *node, const char *client, const char *digest,
                   int is_file)
 {
@@ -260,10 +260,8 @@ void boots_signed(int entrypoint, const char *node, const char *client, const ch
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return;
     boot = find_boot(entrypoint, node, client, 0, 1, &known);
-    /* A download that ended short keeps its line: the node has started over. */
     if (boot && (boot->size > 0 || boot->status)) {
-        count_result(boot, RESULT_STARTED_OVER);
-        boot->state = BOOT_SHORT;
+        start_over(boot);
         boot = NULL;
     }
     if ((boot = begin_boot(boot, entrypoint, node, client, digest))) {
@@ -299,37 +297,11 @@ static boot_row *boot_for(int entrypoint, const char *node, const char *client, 
 
     if (boot && (boot->size == 0 || from > 0))
         return boot;
-    if (boot) {
-        count_result(boot, RESULT_STARTED_OVER);
-        boot->state = BOOT_SHORT;
-    }
+    if (boot)
+        start_over(boot);
     if ((boot = begin_boot(NULL, entrypoint, node, client, digest)))
         boot->is_strangers = known.is_known && !known.is_known_here;
     return boot;
-}
-
-/* A request sends the rest of it, from this byte on. */
-static void begin_download(boot_row *boot, const char *client, const char *digest, apr_off_t size,
-                           apr_off_t from, walt_vpn_answer answer)
-{
-    if (digest)
-        apr_cpystrn(boot->digest, digest, sizeof(boot->digest));
-    apr_cpystrn(boot->client, client, sizeof(boot->client));
-    if (boot->size == 0)
-        boot->answer = answer;
-    boot->process = getpid();
-    boot->status = 0;
-    boot->size = size;
-    boot->from = boot->position = from;
-    if (from > 0 && !boot->is_strangers) {
-        boot->resumes++;
-        boot->counted = 0;      /* whatever became of it, it goes on */
-        counters_at(boot->entrypoint)->resumes++;
-    }
-    touch(boot);
-    boot->sending = boot->touched;
-    boot->generation++;
-    boot->state = BOOT_RUNNING;
 }
 
 boot_hold boots_start(int entrypoint, const char *node, const char *client, const char *digest,
@@ -341,9 +313,25 @@ boot_hold boots_start(int entrypoint, const char *node, const char *client, cons
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return hold;
     if ((boot = boot_for(entrypoint, node, client, digest, from))) {
-        begin_download(boot, client, digest, size, from, answer);
+        if (digest)
+            apr_cpystrn(boot->digest, digest, sizeof(boot->digest));
+        apr_cpystrn(boot->client, client, sizeof(boot->client));
+        if (boot->size == 0)
+            boot->answer = answer;
+        boot->process = getpid();
+        boot->status = 0;
+        boot->size = size;
+        boot->from = boot->position = from;
         boot->fetch = fetch;
-        hold = (boot_hold)boot->generation * BOOT_ROWS + (boot_hold)(boot - shared->rows);
+        if (from > 0 && !boot->is_strangers) {
+            boot->resumes++;
+            boot->counted = 0;  /* whatever became of it, it goes on */
+            counters_at(boot->entrypoint)->resumes++;
+        }
+        touch(boot);
+        boot->sending = boot->touched;
+        boot->state = BOOT_RUNNING;
+        hold = (boot_hold)++boot->generation * BOOT_ROWS + (boot_hold)(boot - shared->rows);
     }
     book_close(&shared->lock);
     return hold;
@@ -393,7 +381,7 @@ int boots_bury(pid_t process, int *row, boot_row *copy)
 
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return 0;
-    while (!found && *row < shared->used) {
+    while (!found && *row < BOOT_ROWS) {
         boot_row *boot = &shared->rows[(*row)++];
 
         if (boot->state == BOOT_RUNNING && boot->process == process)
@@ -409,7 +397,7 @@ void boots_count_short(void)
 
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return;
-    for (i = 0; i < shared->used; i++)
+    for (i = 0; i < BOOT_ROWS; i++)
         count_short(&shared->rows[i]);
     book_close(&shared->lock);
 }
@@ -482,7 +470,7 @@ int boots_know_client(int entrypoint, const char *client)
 
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return 0;
-    for (i = 0; i < shared->used && !are_known; i++) {
+    for (i = 0; i < BOOT_ROWS && !are_known; i++) {
         const boot_row *boot = &shared->rows[i];
 
         are_known = boot->state != BOOT_FREE && boot->entrypoint == entrypoint
@@ -543,7 +531,7 @@ apr_array_header_t *boots_list(apr_pool_t *p, int entrypoint, int are_running)
 
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return boots;
-    for (i = 0; i < shared->used; i++) {
+    for (i = 0; i < BOOT_ROWS; i++) {
         const boot_row *boot = &shared->rows[i];
 
         if ((entrypoint < 0 || boot->entrypoint == entrypoint)
