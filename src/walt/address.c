@@ -32,16 +32,17 @@
 #pragma weak proxy_hook_scheme_handler
 
 /* Counts the changes of what the bytes in shared memory mean. */
-#define LAYOUT 2
+#define LAYOUT 3
 
-/* Most addresses of a name that are looked at. */
+/* Most addresses of a name that are remembered, and room for one as text: IPv6 with a zone. */
 #define ADDRESSES 16
-
-/* Room for an address as text: IPv6 with a zone. */
 #define ADDRESS_ROOM 80
 
 /* RFC 8305's "connection attempt delay". */
 #define HEAD_START apr_time_from_msec(250)
+
+/* Most addresses that are tried at a time: RACE_TIME has fewer head starts. */
+#define RUNNERS 16
 
 /* So long after the name was found mod_proxy finds it as well, and fast. */
 #define FOUND_LASTS apr_time_from_msec(500)
@@ -52,36 +53,29 @@
 /* The one kind of trouble there is. */
 #define TROUBLE_UNRESOLVED 1
 
-/* The addresses of a name. */
+/* What is known of a name, as mod_proxy is told it. */
 typedef struct {
-    int count;                  /* 0: none is known */
-    int is_in_order;            /* as the resolver gives them, the first is the best */
-    char text[ADDRESSES][ADDRESS_ROOM];         /* first the one that is to be asked */
-} address_list;
+    char best[ADDRESS_ROOM];    /* the address that is to be asked; "": none is known */
+    int is_by_name;             /* mod_proxy resolves the name itself: the order of that is right,
+                                 * and a name server has just answered */
+    char all[ADDRESSES * ADDRESS_ROOM];         /* "a b ", as the resolver gives them */
+} finding;
 
 /* What is known of a WalT server's name.  In shared memory. */
 typedef struct {
     book lock;
-    address_list list;          /* as last found */
+    finding found;              /* by the last lookup that found anything */
     apr_time_t looking;         /* when the lookup under way began, by waiting_clock(); 0: none */
     apr_time_t ended;           /* when the last lookup did; 0: it is not trusted any more */
     apr_status_t fault;         /* of the last lookup */
 } name_row;
 
-/* What mod_proxy is told. */
-typedef struct {
-    char best[ADDRESS_ROOM];    /* "": nothing */
-    int is_by_name;             /* the name, which it resolves itself: the order of that is right,
-                                 * and a name server has just answered */
-} choice;
-
 /* The address of an entrypoint's WalT server.  In pconf, so each process has its own. */
 typedef struct walt_address {
     const walt_vpn_entrypoint *entrypoint;
     name_row *row;
-    const char *who;            /* its troubles are known under */
     pthread_mutex_t telling;
-    choice told;                /* to this process's worker; under the mutex */
+    finding told;               /* to this process's worker; under the mutex */
 } walt_address;
 
 apr_status_t walt_address_open(apr_pool_t *pconf, apr_pool_t *process_pool,
@@ -95,9 +89,15 @@ apr_status_t walt_address_open(apr_pool_t *pconf, apr_pool_t *process_pool,
     if (!address->row)
         return rv;
     address->entrypoint = entrypoint;
-    address->who = apr_pstrcat(pconf, "address ", entrypoint->url, NULL);
     entrypoint->address = address;
     return pthread_mutex_init(&address->telling, NULL);
+}
+
+/* So long ago the last lookup ended.  In the open book.  A clock that was set back makes it as long
+ * as can be. */
+static apr_uint64_t age_of(const name_row *row)
+{
+    return (apr_uint64_t)(apr_time_now() - row->ended);
 }
 
 apr_status_t walt_address_fault(const walt_vpn_entrypoint *entrypoint)
@@ -119,111 +119,115 @@ void walt_address_doubt(const walt_vpn_entrypoint *entrypoint)
     if (!row || book_open(&row->lock) == BOOK_CLOSED)
         return;
     /* Not each of many requests that fail at once. */
-    if (apr_time_now() - row->ended >= LOOKUP_SHORT_WAIT)
+    if (age_of(row) >= LOOKUP_SHORT_WAIT)
         row->ended = 0;
     book_close(&row->lock);
 }
 
 /* ------------------------------------------------------------------ the race */
 
-/*
- * RFC 8305's "happy eyeballs": connections are begun one after the other, and the first that is
- * made wins.  An address that is dead costs its head start, one that refuses nothing.
- */
-typedef struct {
-    apr_pool_t *pool;           /* of the sockets: who ends them all */
-    apr_pollfd_t running[ADDRESSES];
-    int count;
-} race;
-
 /* Begin to connect to this address.  0: this machine lacks its family, or a way there. */
-static int start(race *all, char *address, apr_port_t port)
+static int start(apr_pollset_t *set, apr_sockaddr_t *address, apr_pool_t *pool)
 {
     apr_pollfd_t runner = { .desc_type = APR_POLL_SOCKET, .reqevents = APR_POLLOUT,
                             .client_data = address };
-    apr_sockaddr_t *to;
     apr_status_t rv;
 
-    if (apr_sockaddr_info_get(&to, address, APR_UNSPEC, port, 0, all->pool) != APR_SUCCESS
-        || apr_socket_create(&runner.desc.s, to->family, SOCK_STREAM, APR_PROTO_TCP, all->pool)
-           != APR_SUCCESS)
+    if (apr_socket_create(&runner.desc.s, address->family, SOCK_STREAM, APR_PROTO_TCP, pool)
+        != APR_SUCCESS)
         return 0;
     (void)apr_socket_timeout_set(runner.desc.s, 0);
-    rv = apr_socket_connect(runner.desc.s, to);
-    if (rv != APR_SUCCESS && !APR_STATUS_IS_EINPROGRESS(rv))
-        return 0;
-    all->running[all->count++] = runner;
-    return 1;
+    rv = apr_socket_connect(runner.desc.s, address);
+    return (rv == APR_SUCCESS || APR_STATUS_IS_EINPROGRESS(rv))
+           && apr_pollset_add(set, &runner) == APR_SUCCESS;
 }
 
-/* Wait until one of those that run has ended, or so long.  Returns the address that is connected,
- * or NULL; who failed runs no more. */
-static char *await(race *all, apr_interval_time_t within)
+/*
+ * Which of these addresses takes a connection first; NULL: none does in time.  RFC 8305's "happy
+ * eyeballs": connections are begun one after the other.  An address that is dead costs its head
+ * start, one that refuses nothing.  The pool is that of the sockets: who ends them all.
+ */
+static apr_sockaddr_t *winner_of(apr_pool_t *pool, apr_sockaddr_t *next)
 {
-    char *winner = NULL;
-    int i, ended;
-
-    if (!all->count || apr_poll(all->running, all->count, &ended, within) != APR_SUCCESS)
-        return NULL;
-    for (i = all->count - 1; i >= 0; i--) {
-        if (all->running[i].rtnevents & (APR_POLLERR | APR_POLLHUP))
-            all->running[i] = all->running[--all->count];
-        else if (all->running[i].rtnevents)
-            winner = all->running[i].client_data;
-    }
-    return winner;
-}
-
-/* The address of the list that takes a connection first; NULL: none does in time. */
-static char *winner_of(apr_pool_t *pool, address_list *list, apr_port_t port)
-{
-    race all = { .pool = pool };
     apr_time_t now, end = waiting_clock() + RACE_TIME;
-    char *winner = NULL;
-    int next = 0;
+    apr_pollset_t *set;
+    const apr_pollfd_t *runners;
+    int i, ended, running = 0;
 
-    while (!winner && (next < list->count || all.count) && (now = waiting_clock()) < end) {
-        if (next < list->count && !start(&all, list->text[next++], port))
-            continue;
-        winner = await(&all, next < list->count ? HEAD_START : end - now);
+    if (apr_pollset_create(&set, RUNNERS, pool, 0) != APR_SUCCESS)
+        return NULL;
+    while ((next || running) && (now = waiting_clock()) < end) {
+        if (next) {
+            int runs = start(set, next, pool);
+
+            next = next->next;
+            running += runs;
+            if (!runs)
+                continue;
+        }
+        if (apr_pollset_poll(set, next ? HEAD_START : end - now, &ended, &runners) != APR_SUCCESS)
+            ended = 0;
+        for (i = 0; i < ended; i++) {
+            if (!(runners[i].rtnevents & (APR_POLLERR | APR_POLLHUP)))
+                return runners[i].client_data;
+            (void)apr_pollset_remove(set, &runners[i]);
+            running--;
+        }
     }
-    return winner;
+    return NULL;
 }
 
 /* ------------------------------------------------------------------ looking up */
 
-/* Put the address first that is to be asked: where none takes a connection, the former one. */
-static void put_best_first(const walt_vpn_entrypoint *entrypoint, address_list *list,
-                           const char *former, apr_pool_t *pool)
+/* The addresses of a list, "a b ", as the resolver would give them; NULL: it is empty. */
+static apr_sockaddr_t *addresses_of(const char *list, apr_port_t port, apr_pool_t *pool)
 {
-    char *best = list->count > 1 ? winner_of(pool, list, entrypoint->port) : list->text[0];
-    char first[ADDRESS_ROOM];
-    int i;
+    apr_sockaddr_t *first = NULL, **next = &first;
 
-    if (list->count > 1 && best && strcmp(best, former) != 0)
-        ap_log_error(APLOG_MARK, APLOG_INFO, 0, entrypoint->server, "%s: of %d addresses it is %s "
-                     "that takes a connection first", entrypoint->where, list->count, best);
-    list->is_in_order = best == list->text[0];
-    for (i = 0; !best && i < list->count; i++) {
-        if (strcmp(list->text[i], former) == 0)
-            best = list->text[i];
+    while (*list) {
+        if (apr_sockaddr_info_get(next, ap_getword_white(pool, &list), APR_UNSPEC, port, 0, pool)
+            == APR_SUCCESS)
+            next = &(*next)->next;
     }
-    if (!best || best == list->text[0])
-        return;
-    memcpy(first, list->text[0], ADDRESS_ROOM);
-    memcpy(list->text[0], best, ADDRESS_ROOM);
-    memcpy(best, first, ADDRESS_ROOM);
+    return first;
+}
+
+/* Choose from these addresses: where none takes a connection, the one that was chosen before, if it
+ * is among them. */
+static void choose_from(const walt_vpn_entrypoint *entrypoint, apr_sockaddr_t *addresses,
+                        apr_pool_t *pool, finding *its)
+{
+    apr_sockaddr_t *address, *former = NULL, *winner;
+    char text[ADDRESS_ROOM], *all = "";
+    int count = 0;
+
+    for (address = addresses; address; address = address->next) {
+        (void)apr_sockaddr_ip_getbuf(text, sizeof(text), address);
+        if (strcmp(text, its->best) == 0)
+            former = address;
+        if (++count <= ADDRESSES)
+            all = apr_pstrcat(pool, all, text, " ", NULL);
+    }
+    winner = count > 1 ? winner_of(pool, addresses) : addresses;
+    its->is_by_name = winner == addresses;
+    apr_cpystrn(its->all, all, sizeof(its->all));
+    (void)apr_sockaddr_ip_getbuf(its->best, ADDRESS_ROOM,
+                                 winner ? winner : former ? former : addresses);
+    if (count > 1 && winner && winner != former)
+        ap_log_error(APLOG_MARK, APLOG_INFO, 0, entrypoint->server, "%s: of %d addresses it is %s "
+                     "that takes a connection first", entrypoint->where, count, its->best);
 }
 
 /* Tell the administrator that the name has no address any more, or has one again. */
-static void say(const walt_address *address, const char *best, apr_status_t fault)
+static void say(const walt_vpn_entrypoint *entrypoint, const char *best, apr_status_t fault,
+                apr_pool_t *pool)
 {
-    const walt_vpn_entrypoint *entrypoint = address->entrypoint;
+    const char *who = apr_pstrcat(pool, "address ", entrypoint->url, NULL);
 
-    if (fault == APR_SUCCESS && troubles_forget(address->who))
+    if (fault == APR_SUCCESS && troubles_forget(who))
         ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, entrypoint->server, "%s: an address of its name "
                      "is found again", entrypoint->where);
-    if (fault != APR_SUCCESS && *best && !troubles_met_before(address->who, TROUBLE_UNRESOLVED))
+    if (fault != APR_SUCCESS && *best && !troubles_met_before(who, TROUBLE_UNRESOLVED))
         ap_log_error(APLOG_MARK, APLOG_WARNING, fault, entrypoint->server, "%s: no address of its "
                      "name is found any more: the last one that worked, %s, serves until there is "
                      "one; try \"getent hosts %s\", and mend this machine's name server",
@@ -237,45 +241,55 @@ static void *look_up(void *data)
     const walt_address *address = data;
     const walt_vpn_entrypoint *entrypoint = address->entrypoint;
     name_row *row = address->row;
-    address_list former, list = { .count = 0 };
     apr_sockaddr_t *found;
+    finding its;
     apr_pool_t *pool;
     apr_status_t fault;
 
     if (book_open(&row->lock) == BOOK_CLOSED)
         return NULL;
-    former = row->list;
+    its = row->found;
     book_close(&row->lock);
     if (apr_pool_create_unmanaged_ex(&pool, NULL, NULL) != APR_SUCCESS)
         return NULL;
     /* As mod_proxy does. */
     fault = apr_sockaddr_info_get(&found, entrypoint->host, APR_UNSPEC, entrypoint->port, 0, pool);
-    if (fault != APR_SUCCESS)
-        list = former;
-    for (; fault == APR_SUCCESS && found && list.count < ADDRESSES; found = found->next)
-        (void)apr_sockaddr_ip_getbuf(list.text[list.count++], ADDRESS_ROOM, found);
-    put_best_first(entrypoint, &list, former.text[0], pool);
+    if (fault != APR_SUCCESS)   /* what was known once is never forgotten */
+        found = addresses_of(its.all, entrypoint->port, pool);
+    if (found)
+        choose_from(entrypoint, found, pool, &its);
     if (book_open(&row->lock) != BOOK_CLOSED) {
-        if (list.count)         /* what was known once is never forgotten */
-            row->list = list;
+        if (found)
+            row->found = its;
         row->fault = fault;
         row->ended = apr_time_now();
         row->looking = 0;
         book_close(&row->lock);
     }
-    say(address, list.text[0], fault);
+    say(entrypoint, its.best, fault, pool);
     apr_pool_destroy(pool);
     return NULL;
 }
 
-/* Have the name looked up, in a thread that nobody waits for: getaddrinfo() may take half a minute,
- * and its process may end before.  Where none can be started, this one does it. */
+/* Have the name looked up if that is due, in a thread that nobody waits for: getaddrinfo() may take
+ * half a minute, and its process may end before.  Where none can be started, this one does it. */
 static void begin_lookup(walt_address *address)
 {
+    name_row *row = address->row;
+    apr_time_t now = waiting_clock();
     pthread_t thread;
     sigset_t all, former;
-    int rv;
+    int is_due, rv;
 
+    if (book_open(&row->lock) == BOOK_CLOSED)
+        return;
+    is_due = (!*row->found.best || age_of(row) >= ADDRESS_AGEING)
+             && (!row->looking || now - row->looking >= LOOKUP_LOST);
+    if (is_due)
+        row->looking = now;
+    book_close(&row->lock);
+    if (!is_due)
+        return;
     sigfillset(&all);           /* httpd's signals are for its own threads */
     pthread_sigmask(SIG_SETMASK, &all, &former);
     rv = pthread_create(&thread, NULL, look_up, address);
@@ -286,50 +300,30 @@ static void begin_lookup(walt_address *address)
         (void)look_up(address);
 }
 
-/* ------------------------------------------------------------------ choosing */
-
-/*
- * What mod_proxy is to be told, as far as it is known.  In the open book.  *is_mine: this request
- * is to begin a lookup; only at its first look.  Returns whether another look in a moment may show
- * what is better.
- */
-static int look(name_row *row, choice *chosen, int is_first, int *is_mine)
+/* See what mod_proxy is to be told, waiting for the lookup under way as long as that helps.  0: no
+ * address is known. */
+static int await_finding(name_row *row, finding *chosen)
 {
-    apr_time_t now = waiting_clock();
-    apr_interval_time_t age = apr_time_now() - row->ended, patience = 0;
-
-    if (age < 0)                /* the clock was set back */
-        age = ADDRESS_TTL;
-    if (!row->list.count)
-        patience = LOOKUP_WAIT;
-    else if (age >= ADDRESS_TTL && row->fault == APR_SUCCESS)
-        patience = LOOKUP_SHORT_WAIT;
-    *is_mine = is_first && (!row->list.count || age >= ADDRESS_AGEING)
-               && (!row->looking || now - row->looking >= LOOKUP_LOST);
-    if (*is_mine)
-        row->looking = now;
-    chosen->is_by_name = row->list.is_in_order && row->fault == APR_SUCCESS && age < FOUND_LASTS;
-    apr_cpystrn(chosen->best, row->list.text[0], ADDRESS_ROOM);
-    return row->looking && now - row->looking < patience;
-}
-
-/* Find out what mod_proxy is to be told, waiting for it as long as that helps.  0: no address is
- * known. */
-static int choose(walt_address *address, choice *chosen)
-{
-    int waits = 0, is_mine;
+    int waits;
 
     do {
-        if (waits)
-            apr_sleep(STEP);
-        if (book_open(&address->row->lock) == BOOK_CLOSED) {
+        apr_interval_time_t patience = 0;
+
+        if (book_open(&row->lock) == BOOK_CLOSED) {
             *chosen->best = '\0';
             return 1;
         }
-        waits = look(address->row, chosen, !waits, &is_mine);
-        book_close(&address->row->lock);
-        if (is_mine)
-            begin_lookup(address);
+        if (!*row->found.best)
+            patience = LOOKUP_WAIT;
+        else if (age_of(row) >= ADDRESS_TTL && row->fault == APR_SUCCESS)
+            patience = LOOKUP_SHORT_WAIT;
+        waits = row->looking && waiting_clock() - row->looking < patience;
+        *chosen = row->found;
+        if (row->fault != APR_SUCCESS || age_of(row) >= FOUND_LASTS)
+            chosen->is_by_name = 0;
+        book_close(&row->lock);
+        if (waits)
+            apr_sleep(STEP);
     } while (waits);
     return *chosen->best != '\0';
 }
@@ -381,20 +375,20 @@ static int tell_host(request_rec *r, proxy_worker *worker, const char *host, apr
  * all addresses it can go on to the next, and its connections have the name by which they are kept.
  */
 static void tell(request_rec *r, proxy_worker *worker, walt_address *address,
-                 const choice *chosen)
+                 const finding *chosen)
 {
     const walt_vpn_entrypoint *entrypoint = address->entrypoint;
-    choice *told = &address->told;
-    int is_done = 0;
+    finding *told = &address->told;
 
     if (!*chosen->best || !PROXY_WORKER_IS_USABLE(worker))
         return;
     pthread_mutex_lock(&address->telling);
     if (strcmp(told->best, chosen->best) != 0 || (chosen->is_by_name && !told->is_by_name)) {
-        if (chosen->is_by_name)
-            is_done = tell_host(r, worker, entrypoint->host, entrypoint->port, chosen->best);
-        told->is_by_name = is_done;
-        if (is_done || tell_host(r, worker, chosen->best, entrypoint->port, chosen->best))
+        told->is_by_name = chosen->is_by_name
+                           && tell_host(r, worker, entrypoint->host, entrypoint->port,
+                                        chosen->best);
+        if (told->is_by_name
+            || tell_host(r, worker, chosen->best, entrypoint->port, chosen->best))
             apr_cpystrn(told->best, chosen->best, ADDRESS_ROOM);
     }
     pthread_mutex_unlock(&address->telling);
@@ -406,14 +400,15 @@ static int walt_vpn_scheme_handler(request_rec *r, proxy_worker *worker, proxy_s
                                    char *url, const char *proxyname, apr_port_t proxyport)
 {
     const walt_vpn_entrypoint *entrypoint = entrypoint_of(r->server);
-    choice chosen;
+    finding chosen;
 
     (void)conf;
     (void)url;
     (void)proxyport;
     if (!entrypoint || !entrypoint->address || proxyname || !is_to_be_told(worker, entrypoint))
         return DECLINED;
-    if (!choose(entrypoint->address, &chosen))
+    begin_lookup(entrypoint->address);
+    if (!await_finding(entrypoint->address->row, &chosen))
         return ap_proxyerror(r, HTTP_INTERNAL_SERVER_ERROR,
                              apr_pstrcat(r->pool, "DNS lookup failure for: ", entrypoint->host,
                                          NULL));

@@ -110,8 +110,10 @@ def test_the_first_is_asked_again_when_it_is_back(httpd, names, clock, servers):
     assert len(re.findall(UP_AGAIN, ours.error_log)) == 1
 
 
-def test_the_one_that_was_asked_goes(httpd, names, servers):
-    """At most the request that finds it out gets an error: the next one is answered by another."""
+@pytest.mark.parametrize("name_server", ["set", "fail"])
+def test_the_one_that_was_asked_goes(name_server, httpd, names, servers):
+    """At most the request that finds it out gets an error: the next one is answered by another. So it is when the name server
+    goes with it."""
     second, third = servers(SECOND, THIRD)
     names.set(NAME, FIRST, SECOND, THIRD)
     with dead(FIRST, second.port):
@@ -121,6 +123,9 @@ def test_the_one_that_was_asked_goes(httpd, names, servers):
         assert asked(second) == 1
         time.sleep(1.1)     # what fails sooner than that after a lookup would cause another at each request
         second.down()
+        if name_server == "fail":
+            names.fail(NAME)
+            ours.expect_log("no address of its name is found any more")
         ours.get("/walt-vpn/server")
         with within(4):
             assert [ours.get("/walt-vpn/server").status for _ in range(5)] == [200] * 5
