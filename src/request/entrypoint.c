@@ -124,5 +124,5 @@ int entrypoint_answers_on(const server_rec *s, apr_port_t port)
         if (address->host_port == 0 || address->host_port == port)
             return 1;
     }
-    return !s->is_virtual;
+    return 0;
 }

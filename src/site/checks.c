@@ -40,11 +40,10 @@ static void warn(const server_rec *s, const char *where, const char *fault)
 
 /* Say of an entrypoint that it is one, if requests for its name reach it, and warn of it;
  * no_address: what the resolver says of its WalT server, or NULL. */
-static void check(apr_pool_t *p, server_rec *main_server, const walt_vpn_entrypoint *entrypoint,
-                  const char *no_address)
+static void check(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint, const char *no_address)
 {
     apr_array_header_t *faults = apr_array_make(p, 4, sizeof(const char *));
-    const char *places = name_check(p, main_server, entrypoint, faults);
+    const char *places = name_check(p, entrypoint, faults);
     const char *missing = entrypoint->folder ? image_folder_missing(p, entrypoint->folder,
                                                                     is_configtest()) : NULL;
     const server_rec *s = entrypoint->server;
@@ -90,7 +89,7 @@ static void check_all(apr_pool_t *p, server_rec *main_server)
         resolver_check_begin(p, its[i], seconds, &lookups[i]);
     /* In the order in which they are written: httpd has virtual hosts last to first. */
     for (i = entrypoints->nelts; i-- > 0;)
-        check(p, main_server, its[i], resolver_check_end(p, its[i], seconds, &lookups[i]));
+        check(p, its[i], resolver_check_end(p, its[i], seconds, &lookups[i]));
     leftovers = leftover_check_faults(p);
     for (i = 0; i < leftovers->nelts; i++)
         warn(main_server, "", APR_ARRAY_IDX(leftovers, i, const char *));

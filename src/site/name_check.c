@@ -10,29 +10,25 @@
 
 #include "ap_listen.h"
 #include "apr_strings.h"
+#include "http_main.h"
 #include "http_vhost.h"
 
 #define HTTP_PORT 80            /* nodes ask no other (facts.md 1) */
 
+/* Where requests come in. */
+typedef struct {
+    apr_sockaddr_t address;     /* a wildcard's is any address that no <VirtualHost> names */
+    const char *text;           /* as a <VirtualHost> would have it */
+} place;
+
 /* What an entrypoint is checked with. */
 typedef struct {
     apr_pool_t *p;
-    server_rec *main_server;
     const walt_vpn_entrypoint *entrypoint;
-    apr_array_header_t *places;         /* where it expects requests, apr_sockaddr_t: a wildcard's
-                                         * is any address that no <VirtualHost> names */
-    apr_table_t *names;         /* that lead elsewhere, as "a, b", by the reason: whom they lead
-                                 * to, and what to change */
-    apr_table_t *astray;        /* the places where they do, by the same */
+    apr_array_header_t *places;         /* where it expects requests: of place */
+    apr_table_t *astray;        /* "NAME at PLACE, NAME at PLACE", by whom requests for them go to
+                                 * instead, and what to change */
 } check;
-
-/* Whom a request would reach. */
-typedef struct {
-    const server_rec *server;   /* NULL: httpd refuses such a name with 400 */
-    const char *host;           /* the name as httpd has it: lower case, no dot at the end */
-    const server_rec *asked;    /* the entrypoint's */
-    int is_beside;              /* httpd chooses by name there, from that among others */
-} verdict;
 
 /* ------------------------------------------------------------------ addresses */
 
@@ -91,22 +87,13 @@ static int is_own_address(apr_pool_t *p, const apr_sockaddr_t *address)
 
 /* ------------------------------------------------------------------ httpd's own matching */
 
-static int note_asked(void *baton, conn_rec *c, server_rec *s)
-{
-    verdict *found = baton;
-
-    (void)c;
-    found->is_beside |= s == found->asked;
-    return 0;
-}
-
 /* A connection to this address, as far as httpd's matching of addresses looks at it, in p. */
-static conn_rec *connection_to(apr_pool_t *p, server_rec *main_server, apr_sockaddr_t *address)
+static conn_rec *connection_to(apr_pool_t *p, apr_sockaddr_t *address)
 {
     conn_rec *c = apr_pcalloc(p, sizeof(*c));
 
     c->pool = p;
-    c->base_server = main_server;
+    c->base_server = ap_server_conf;
     c->local_addr = address;
     c->local_ip = c->client_ip = "-";
     c->log_id = "-";            /* or a log line would have one made, from what is not there */
@@ -118,13 +105,14 @@ static conn_rec *connection_to(apr_pool_t *p, server_rec *main_server, apr_socka
 
 /*
  * Whom a request reaches that comes to this address under this name, a ServerName or ServerAlias
- * (no pattern) of the entrypoint.  The name goes in as a node's Host line does.
+ * (no pattern) of the entrypoint; NULL: nobody, as httpd refuses such a name with 400.  The name
+ * goes in as a node's Host line does; *host is the name as httpd has it: lower case, no dot at the
+ * end.
  */
-static verdict ask(const check *its, apr_sockaddr_t *address, const char *name)
+static const server_rec *ask(apr_pool_t *p, apr_sockaddr_t *address, const char *name,
+                             const char **host)
 {
-    verdict found = { NULL, NULL, its->entrypoint->server, 0 };
-    apr_pool_t *p = its->p;
-    conn_rec *c = connection_to(p, its->main_server, address);
+    conn_rec *c = connection_to(p, address);
     request_rec *r = apr_pcalloc(p, sizeof(*r));
     int is_bare_ipv6 = *name != '[' && ap_strchr_c(name, ':') != ap_strrchr_c(name, ':');
 
@@ -144,10 +132,8 @@ static verdict ask(const check *its, apr_sockaddr_t *address, const char *name)
     apr_table_setn(r->headers_in, "Host",
                    is_bare_ipv6 ? apr_pstrcat(p, "[", name, "]", NULL) : name);
     ap_update_vhost_from_headers(r);
-    ap_vhost_iterate_given_conn(c, note_asked, &found);
-    found.server = r->status == HTTP_OK ? r->server : NULL;
-    found.host = r->hostname;
-    return found;
+    *host = r->hostname;
+    return r->status == HTTP_OK ? r->server : NULL;
 }
 
 /* Is that server the entrypoint, which has this name?  It may be written as several, by addresses
@@ -174,13 +160,30 @@ static int expects(const server_rec *s, const ap_listen_rec *listener,
                        && !(listener->protocol && strcmp(listener->protocol, "https") == 0));
     const server_addr_rec *own;
 
-    for (own = s->addrs; s->is_virtual && own; own = own->next) {
+    for (own = s->addrs; own; own = own->next) {
         if ((own->host_port ? own->host_port == port : is_meant)
             && (apr_sockaddr_is_wildcard(own->host_addr)
                 || apr_sockaddr_equal(own->host_addr, address)))
             return 1;
     }
-    return !s->is_virtual && is_meant;
+    return 0;
+}
+
+/* Note what comes through this listener to this address, if the entrypoint expects requests
+ * there. */
+static void add_place(check *its, const ap_listen_rec *listener, apr_sockaddr_t *address)
+{
+    apr_port_t port = listener->bind_addr->port;
+    place found = { at_port(address, port), address_text(its->p, address, port) };
+    int i;
+
+    if (!expects(its->entrypoint->server, listener, address))
+        return;
+    for (i = 0; i < its->places->nelts; i++) {
+        if (strcmp(APR_ARRAY_IDX(its->places, i, place).text, found.text) == 0)
+            return;
+    }
+    APR_ARRAY_PUSH(its->places, place) = found;
 }
 
 /*
@@ -191,25 +194,22 @@ static int expects(const server_rec *s, const ap_listen_rec *listener,
  */
 static void list_places(check *its)
 {
-    const server_rec *s = its->entrypoint->server, *other;
+    const server_rec *other;
     const ap_listen_rec *listener;
     const server_addr_rec *named;
 
     for (listener = ap_listeners; listener; listener = listener->next) {
-        apr_port_t port = listener->bind_addr->port;
         int takes_all = apr_sockaddr_is_wildcard(listener->bind_addr);
 
-        if (expects(s, listener, listener->bind_addr))
-            APR_ARRAY_PUSH(its->places, apr_sockaddr_t) = *listener->bind_addr;
-        for (other = its->main_server; takes_all && other; other = other->next) {
+        add_place(its, listener, listener->bind_addr);
+        for (other = ap_server_conf; takes_all && other; other = other->next) {
             for (named = other->addrs; named; named = named->next) {
-                if ((named->host_port == 0 || named->host_port == port)
+                if ((named->host_port == 0 || named->host_port == listener->bind_addr->port)
                     && !apr_sockaddr_is_wildcard(named->host_addr)
                     && covers(listener, named->host_addr)
-                    && (other == s || !is_loopback(named->host_addr))
-                    && expects(s, listener, named->host_addr)
+                    && (other == its->entrypoint->server || !is_loopback(named->host_addr))
                     && is_own_address(its->p, named->host_addr))
-                    APR_ARRAY_PUSH(its->places, apr_sockaddr_t) = at_port(named->host_addr, port);
+                    add_place(its, listener, named->host_addr);
             }
         }
     }
@@ -217,36 +217,23 @@ static void list_places(check *its)
 
 /* ------------------------------------------------------------------ findings */
 
-/* Whom a request goes to instead of the entrypoint at this place, and what to change, in p. */
-static const char *reason_of(const check *its, const verdict *found, const char *place)
+/* Whom requests for a name go to instead of the entrypoint, and what to change, in p; host: the
+ * name as httpd has it. */
+static const char *reason_of(apr_pool_t *p, const server_rec *s, const char *name,
+                             const char *host)
 {
     const char *whom = "the main server";
 
-    if (!found->server)
+    if (!s)
         return "nobody, as httpd refuses such a name with 400 (HttpProtocolOptions Strict); use "
                "letters, digits, hyphens and dots, and a letter where its last part begins";
-    if (found->server->defn_name)
-        whom = apr_psprintf(its->p, "the <VirtualHost> at %s:%u", found->server->defn_name,
-                            found->server->defn_line_number);
-    if (!found->is_beside)
-        return apr_psprintf(its->p, "%s, which is more specific; have the entrypoint in a "
-                            "<VirtualHost> that names %s", whom, place);
-    if (!entrypoint_is_named(found->server, found->host))
-        return apr_psprintf(its->p, "%s, as httpd does not know the name in this form; write %s",
-                            whom, found->host);
-    return apr_psprintf(its->p, "%s, which goes by this name too and is read first; give it a "
-                        "ServerName and ServerAlias of its own, or have the entrypoint read first",
-                        whom);
-}
-
-/* A list, "a, b", with an item that it may have; in p; NULL: it is empty yet. */
-static const char *with(apr_pool_t *p, const char *list, const char *item)
-{
-    if (!list)
-        return item;
-    return ap_strstr_c(apr_pstrcat(p, ", ", list, ",", NULL),
-                       apr_pstrcat(p, ", ", item, ",", NULL))
-           ? list : apr_pstrcat(p, list, ", ", item, NULL);
+    if (s->defn_name)
+        whom = apr_psprintf(p, "the <VirtualHost> at %s:%u", s->defn_name, s->defn_line_number);
+    if (ap_cstr_casecmp(name, host) != 0)
+        return apr_psprintf(p, "%s, as httpd does not know the name in this form; write %s", whom,
+                            host);
+    return apr_pstrcat(p, whom, "; have the entrypoint read before it, in a <VirtualHost> that "
+                       "names the same address and port", NULL);
 }
 
 /* Note where requests for a name lead elsewhere: a ServerAlias with wildcards by one of the names
@@ -254,25 +241,20 @@ static const char *with(apr_pool_t *p, const char *list, const char *item)
 static const char *check_name(const check *its, const char *name)
 {
     char *example = apr_pstrdup(its->p, name), *wildcard = example;
-    const char *reached = NULL;
+    const char *reached = NULL, *host;
     int i;
 
     while ((wildcard = strpbrk(wildcard, "*?")))
         *wildcard = 'x';
     for (i = 0; i < its->places->nelts; i++) {
-        apr_sockaddr_t *address = &APR_ARRAY_IDX(its->places, i, apr_sockaddr_t);
-        const char *place = address_text(its->p, address, address->port);
-        verdict found = ask(its, address, example);
-        const char *reason;
+        place *at = &APR_ARRAY_IDX(its->places, i, place);
+        const server_rec *s = ask(its->p, &at->address, example, &host);
 
-        if (is_right(its, found.server, found.host)) {
-            reached = with(its->p, reached, place);
-            continue;
-        }
-        reason = reason_of(its, &found, place);
-        apr_table_setn(its->names, reason, with(its->p, apr_table_get(its->names, reason), name));
-        apr_table_setn(its->astray, reason,
-                       with(its->p, apr_table_get(its->astray, reason), place));
+        if (!is_right(its, s, host))
+            apr_table_mergen(its->astray, reason_of(its->p, s, example, host),
+                             apr_pstrcat(its->p, name, " at ", at->text, NULL));
+        else
+            reached = reached ? apr_pstrcat(its->p, reached, ", ", at->text, NULL) : at->text;
     }
     return reached;
 }
@@ -317,20 +299,19 @@ static void check_addresses(apr_pool_t *p, const server_rec *s, apr_array_header
 static int is_on_port_80(const check *its)
 {
     const char *name = its->entrypoint->server->server_hostname;
-    const server_rec *s = its->main_server;
+    const server_rec *s = ap_server_conf;
 
     while (s && !(is_right(its, s, name) && entrypoint_answers_on(s, HTTP_PORT)))
         s = s->next;
     return s != NULL;
 }
 
-const char *name_check(apr_pool_t *p, server_rec *main_server,
-                       const walt_vpn_entrypoint *entrypoint, apr_array_header_t *faults)
+const char *name_check(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint,
+                       apr_array_header_t *faults)
 {
     const server_rec *s = entrypoint->server;
-    check its = { p, main_server, entrypoint, apr_array_make(p, 4, sizeof(apr_sockaddr_t)),
-                  apr_table_make(p, 1), apr_table_make(p, 1) };
-    const apr_array_header_t *astray = apr_table_elts(its.names);
+    check its = { p, entrypoint, apr_array_make(p, 4, sizeof(place)), apr_table_make(p, 1) };
+    const apr_array_header_t *astray = apr_table_elts(its.astray);
     const char *reached;
     int before = faults->nelts, i;
 
@@ -343,8 +324,7 @@ const char *name_check(apr_pool_t *p, server_rec *main_server,
         const apr_table_entry_t *reason = &APR_ARRAY_IDX(astray, i, apr_table_entry_t);
 
         APR_ARRAY_PUSH(faults, const char *) =
-            apr_psprintf(p, "requests for %s at %s go to %s", reason->val,
-                         apr_table_get(its.astray, reason->key), reason->key);
+            apr_psprintf(p, "requests for %s go to %s", reason->val, reason->key);
     }
     if (faults->nelts == before && !is_on_port_80(&its))
         APR_ARRAY_PUSH(faults, const char *) =

@@ -11,7 +11,7 @@
  * name of this entrypoint from it, and what to change.  Returns the addresses and ports at which
  * requests for its ServerName do reach it, as in "*:80", in p; NULL: none.
  */
-const char *name_check(apr_pool_t *p, server_rec *main_server,
-                       const walt_vpn_entrypoint *entrypoint, apr_array_header_t *faults);
+const char *name_check(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint,
+                       apr_array_header_t *faults);
 
 #endif

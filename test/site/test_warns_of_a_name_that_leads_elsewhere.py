@@ -16,59 +16,58 @@ NAMELESS = "<VirtualHost *:80>\nDocumentRoot @DIR@/htdocs\n</VirtualHost>\n"
 ENTRY = "<VirtualHost %s>\nServerName entry.example.org\nWaltVpnServer 192.0.2.7\nWaltVpnExpose boot\n%s\n</VirtualHost>\n"
 PLAIN = ENTRY % ("*:80", "")
 
-FIRST = "which goes by this name too and is read first; give it a ServerName and ServerAlias of its own, or have the entrypoint " \
-        "read first"
-SPECIFIC = "which is more specific; have the entrypoint in a <VirtualHost> that names %s"
+ORDER = "; have the entrypoint read before it, in a <VirtualHost> that names the same address and port"
+FORM = ", as httpd does not know the name in this form; write "
 
 # The sites, lines outside of them, the names that lead astray, at which places, the site that gets them (counted from 0), what
 # is said of it, and why.
 ASTRAY = [
-    (OTHER % "ServerAlias entry.example.org" + PLAIN, "Listen 80", "entry.example.org", "*:80", 0, FIRST,
+    (OTHER % "ServerAlias entry.example.org" + PLAIN, "Listen 80", "entry.example.org", "*:80", 0, ORDER,
      "an alias of another site"),
-    (OTHER % "ServerAlias *.example.org" + PLAIN, "Listen 80", "entry.example.org", "*:80", 0, FIRST,
+    (OTHER % "ServerAlias *.example.org" + PLAIN, "Listen 80", "entry.example.org", "*:80", 0, ORDER,
      "a pattern of another site"),
     ("<VirtualHost *:80>\nServerName Entry.Example.org\n</VirtualHost>\n" + PLAIN, "Listen 80", "entry.example.org", "*:80",
-     0, FIRST,
+     0, ORDER,
      "the ServerName of another site, in another case"),
     (OTHER % "ServerAlias b.example.org *.c.example.org" + ENTRY % ("*:80",
      "ServerAlias a.example.org b.example.org *.c.example.org"),
-     "Listen 80", "b.example.org, *.c.example.org", "*:80", 0, FIRST, "some of its names, a pattern among them"),
+     "Listen 80", "b.example.org, *.c.example.org", "*:80", 0, ORDER, "some of its names, a pattern among them"),
     (OTHER % "ServerAlias *" + ENTRY % ("*:80", "ServerAlias a.example.org"), "Listen 80", "entry.example.org, a.example.org",
      "*:80", 0,
-     FIRST, "all of its names"),
+     ORDER, "all of its names"),
     (OTHER % "ServerAlias entry.example.org" + ENTRY % ("*:80 *:81", ""), "Listen 80\nListen 81", "entry.example.org", "*:80",
-     0, FIRST,
+     0, ORDER,
      "on one of its ports"),
     (OTHER % "ServerAlias entry.example.org" + PLAIN, "Listen 127.0.0.2:80\nListen [::1]:80", "entry.example.org",
-     "127.0.0.2:80, [::1]:80", 0, FIRST, "on all addresses that are listened on"),
+     "127.0.0.2:80, [::1]:80", 0, ORDER, "on all addresses that are listened on"),
     (NAMELESS + PLAIN, "ServerName entry.example.org\nListen 80", "entry.example.org", "*:80", 0,
-     FIRST, "a default site without a name, which goes by the main server's"),
+     ORDER, "a default site without a name, which goes by the main server's"),
     ("<VirtualHost *:80>\nServerName entry.example.org\nWaltVpnServer 192.0.2.8\nWaltVpnExpose boot\n</VirtualHost>\n" + PLAIN,
      "Listen 80", "entry.example.org", "*:80", 0,
-     FIRST, "two entrypoints"),
+     ORDER, "two entrypoints"),
     ("<VirtualHost 127.0.0.2:80>\nServerName other.example.org\n</VirtualHost>\n" + ENTRY % ("*:80",
      "ServerAlias a.example.org"),
      "Listen 127.0.0.2:80\nListen 127.0.0.3:80", "entry.example.org, a.example.org", "127.0.0.2:80", 0,
-     SPECIFIC % "127.0.0.2:80", "an address"),
+     ORDER, "an address"),
     ("<VirtualHost 127.0.0.2:80>\nServerName entry.example.org\n</VirtualHost>\n" + ENTRY % ("127.0.0.2:80 *:80", ""),
      "Listen 80",
-     "entry.example.org", "127.0.0.2:80", 0, FIRST, "at an address of loopback, which it names"),
+     "entry.example.org", "127.0.0.2:80", 0, ORDER, "at an address of loopback, which it names"),
     ("<VirtualHost [::1]:80>\nServerName other.example.org\n</VirtualHost>\n" + PLAIN, "Listen [::1]:80\nListen 127.0.0.3:80",
      "entry.example.org", "[::1]:80", 0,
-     SPECIFIC % "[::1]:80", "an address of IPv6"),
+     ORDER, "an address of IPv6"),
     (OTHER % "" + ENTRY % ("*:*", ""), "Listen 80", "entry.example.org", "*:80", 0,
-     SPECIFIC % "*:80", "a port, to any port"),
+     ORDER, "a port, to any port"),
     (OTHER % "", "ServerName entry.example.org\nWaltVpnServer 192.0.2.7\nWaltVpnExpose boot\nListen 80", "entry.example.org",
      "*:80", 0,
-     SPECIFIC % "*:80", "virtual hosts, to the main server"),
+     ORDER, "virtual hosts, to the main server"),
     (OTHER % "" + ENTRY % ("*:80", "ServerAlias [2001:db8::7] 2001:db8::8"), "Listen 80", "[2001:db8::7]", "*:80", 0,
-     "as httpd does not know the name in this form; write 2001:db8::7", "an IPv6 address in brackets"),
+     FORM + "2001:db8::7", "an IPv6 address in brackets"),
     (OTHER % "" + ENTRY % ("*:80", "ServerAlias a.example.org."), "Listen 80", "a.example.org.", "*:80", 0,
-     "as httpd does not know the name in this form; write a.example.org", "a dot at the end of a name"),
+     FORM + "a.example.org", "a dot at the end of a name"),
     (ENTRY % ("*:80", "ServerAlias a.example.org:80"), "Listen 80", "a.example.org:80", "*:80", 0,
-     "as httpd does not know the name in this form; write a.example.org", "a port behind an alias, in the site itself"),
+     FORM + "a.example.org", "a port behind an alias, in the site itself"),
     (OTHER % "" + ENTRY % ("*:80", "ServerAlias a.example.org:80"), "Listen 80", "a.example.org:80", "*:80", 0,
-     "as httpd does not know the name in this form; write a.example.org", "a port behind an alias"),
+     FORM + "a.example.org", "a port behind an alias"),
 ]
 
 RIGHT = [
@@ -109,8 +108,18 @@ def test_leads_astray(sites, server, names, places, winner, said, why, httpd):
     """One warning, with the entrypoint's place, the place of who gets its requests, and what to change."""
     ours = configured(httpd, sites, server)
     warnings = ours.warnings()
-    assert warnings == ["WaltVpnServer 192.0.2.7 (%s): requests for %s at %s go to the <VirtualHost> at %s, %s"
-                        % (ours.place("WaltVpnServer 192.0.2.7"), names, places, ours.place("<VirtualHost", winner), said)]
+    pairs = ", ".join("%s at %s" % (name, place) for name in names.split(", ") for place in places.split(", "))
+    assert warnings == ["WaltVpnServer 192.0.2.7 (%s): requests for %s go to the <VirtualHost> at %s%s"
+                        % (ours.place("WaltVpnServer 192.0.2.7"), pairs, ours.place("<VirtualHost", winner), said)]
+
+
+@pytest.mark.parametrize("sites, server, names, places", [row[:4] for row in ASTRAY if row[5] == ORDER],
+                         ids=[row[6] for row in ASTRAY if row[5] == ORDER])
+def test_the_remedy_is_one(sites, server, names, places, httpd):
+    """The entrypoint comes first, at the same addresses and ports, and gets its requests."""
+    first = ENTRY % (places.replace(",", ""), "ServerAlias " + names.replace(",", ""))
+    warnings = configured(httpd, first + sites, server).warnings()
+    assert not any("192.0.2.7" in warning for warning in warnings), warnings
 
 
 @pytest.mark.parametrize("sites, server, why", RIGHT, ids=[row[2] for row in RIGHT])
@@ -133,7 +142,7 @@ def test_an_address_of_the_machine_behind_a_listen_for_all(httpd):
                  server="Listen 80")
     warnings = ours.warnings()
     assert len(warnings) == 1
-    assert "requests for entry.example.org at %s:80 go to the <VirtualHost> at %s, which is more specific" % (
+    assert "requests for entry.example.org at %s:80 go to the <VirtualHost> at %s; have the entrypoint read before it" % (
         address, ours.place("<VirtualHost")) in warnings[0]
 
 
@@ -166,7 +175,7 @@ def test_included_files_are_named(httpd, folder):
     warnings = ours.warnings()
     assert len(warnings) == 1
     assert warnings[0].startswith("WaltVpnServer 192.0.2.7 ({0}/entry.conf:3): requests for entry.example.org at *:80 go to "
-                                  "the <VirtualHost> at {0}/site.conf:1, which goes by this name too".format(folder))
+                                  "the <VirtualHost> at {0}/site.conf:1; have the entrypoint read before it".format(folder))
 
 
 def test_an_ipv6_address_is_known_without_brackets(httpd, walt):
@@ -207,7 +216,7 @@ def test_the_notice_names_all_places(httpd):
     ours = httpd("<VirtualHost *:@PORT@>\nServerName entry.example.org\nWaltVpnServer 127.0.0.77\n</VirtualHost>\n"
                  "<VirtualHost 127.0.0.3:@PORT@>\nServerName other.example.org\n</VirtualHost>",
                  server="Listen 127.0.0.2:@PORT@\nListen 127.0.0.3:@PORT@")
-    ours.tolerate_log("which is more specific")
+    ours.tolerate_log("have the entrypoint read before it")
     assert "entrypoint of http://127.0.0.77/walt-vpn/ at " in ours.error_log
     places = re.search("walt-vpn/ at (.*), exposing", ours.error_log).group(1).split(", ")
     assert sorted(places) == ["127.0.0.%d:%d" % (n, ours.port) for n in (1, 2)]
