@@ -77,40 +77,25 @@ static int is_address(const char *host)
     return ap_strchr_c(host, ':') || strspn(host, "0123456789.") == strlen(host);
 }
 
-/* Is this a DNS name: labels of letters, digits, '-' and '_', an optional dot at the end? */
-static int is_dns_name(const char *host)
-{
-    apr_size_t length = 0;
+/* "host[:port]": a name of DNS, or an address.  What is in brackets, and which numbers are ports,
+ * APR judges. */
+#define HOST_PORT "^(\\[[^]]+\\]|(?=[^:]{1,253}(:|$))([\\w-]{1,63}\\.)*[\\w-]{1,63}\\.?)" \
+                  "(:\\d{1,5})?$"
 
-    if (strlen(host) > 253)
-        return 0;
-    for (; *host; host += length + (host[length] == '.')) {
-        length = strspn(host, "abcdefghijklmnopqrstuvwxyz0123456789-_");
-        if (length < 1 || length > 63 || (host[length] && host[length] != '.'))
-            return 0;
-    }
-    return length > 0;
-}
-
-/*
- * Split "host[:port]" into *host (lower case, in pool, without brackets) and *port (80 unless
- * said); 0: it is none.  APR takes any word for a host, and the low bits of a number for a port.
- */
+/* Split it into *host (lower case, in pool, without brackets) and *port (80 unless said); 0: it is
+ * none. */
 static int split_host_port(apr_pool_t *pool, const char *value, char **host, apr_port_t *port)
 {
-    const char *colon = ap_strrchr_c(value, ':');
     unsigned char address[sizeof(struct in_addr)];
     char *zone;
 
-    if (*value == '\0' || (colon && strspn(colon + 1, "0123456789") > 5)
-        || apr_parse_addr_port(host, &zone, port, value, pool) != APR_SUCCESS || !*host || zone)
+    if (ap_regexec(ap_pregcomp(pool, HOST_PORT, 0), value, 0, NULL, 0) != 0
+        || apr_parse_addr_port(host, &zone, port, value, pool) != APR_SUCCESS || zone)
         return 0;
     ap_str_tolower(*host);
     if (*port == 0)
         *port = 80;
-    if (*value == '[')
-        return 1;
-    return is_dns_name(*host) && (!is_address(*host) || inet_pton(AF_INET, *host, address) == 1);
+    return *value == '[' || !is_address(*host) || inet_pton(AF_INET, *host, address) == 1;
 }
 
 /* A complaint when the directive stands in a section narrower than a server; else NULL.  In an
@@ -337,56 +322,50 @@ static int walt_vpn_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t
     return OK;
 }
 
+/* Have a directive of another module act as if it stood in this server.  Returns what is wrong with
+ * it, or NULL. */
+static const char *say_directive(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *s,
+                                 const char *name, const char *args)
+{
+    ap_directive_t said = { .directive = name, .args = args };
+    cmd_parms parms = { .pool = pconf, .temp_pool = ptemp, .server = s, .override = RSRC_CONF,
+                        .limited = -1 };
+
+    return ap_walk_config(&said, &parms, s->lookup_defaults);
+}
+
 /*
  * Define the worker of an entrypoint in the mod_proxy configuration of its server, unless the
  * administrator has.  mod_proxy initialises it with its own in each child, so it must be there
  * before.  Returns why mod_proxy refuses it, or NULL.
+ *
+ * disablereuse: the WalT server needs 44 ms more for a small reply on a connection that was kept,
+ * and the setup check's throw-away server leaves stale ones behind (facts.md 2, 3).  retry: no
+ * hold-down, as the first request after the WalT server is back must succeed.  addressttl: it keeps
+ * the address that it is given (walt/address.c).
  */
-static const char *define_worker(apr_pool_t *pconf, const server_rec *s,
+static const char *define_worker(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *s,
                                  walt_vpn_entrypoint *entrypoint)
 {
-    const char *url = entrypoint->url;
+    const char *url = entrypoint->url, *fault;
     proxy_server_conf *conf = ap_get_module_config(s->module_config,
                                                    ap_find_linked_module("mod_proxy.c"));
     proxy_worker *worker = ap_proxy_get_worker(pconf, NULL, conf, url);
-    char *fault;
 
     if (!worker || !walt_address_is_worker_of(worker, url)) {
-        if ((fault = ap_proxy_define_worker(pconf, &worker, NULL, conf, url, 0)))
+        fault = ap_proxy_define_worker(pconf, &worker, NULL, conf, url, 0);
+        if (!fault)
+            fault = say_directive(pconf, ptemp, s, "ProxySet",
+                                  apr_psprintf(ptemp, "%s disablereuse=on connectiontimeout=%d "
+                                               "timeout=%d retry=0 addressttl=-1", url,
+                                               (int)apr_time_sec(CONNECT_TIMEOUT),
+                                               (int)apr_time_sec(REPLY_TIMEOUT)));
+        if (fault)
             return apr_psprintf(pconf, "mod_proxy refuses the worker %s: %s", url, fault);
-        /* The WalT server needs 44 ms more for a small reply on a connection that was kept, and
-         * the setup check's throw-away server leaves stale ones behind (facts.md 2, 3). */
-        worker->s->disablereuse = 1;
-        worker->s->disablereuse_set = 1;
-        worker->s->conn_timeout = CONNECT_TIMEOUT;
-        worker->s->conn_timeout_set = 1;
-        worker->s->timeout = REPLY_TIMEOUT;
-        worker->s->timeout_set = 1;
-        /* No hold-down: the first request after the WalT server is back must succeed. */
-        worker->s->retry = 0;
-        worker->s->retry_set = 1;
-        /* It keeps the address that it is given (walt/address.c). */
-        worker->s->address_ttl = -1;
-        worker->s->address_ttl_set = 1;
     }
     entrypoint->timeout = worker->s->timeout_set ? worker->s->timeout
                           : conf->timeout_set ? conf->timeout : s->timeout;
     return NULL;
-}
-
-/*
- * Say "CacheDisable /walt-vpn/" for an entrypoint whose site uses mod_cache, which may answer
- * before any other module is asked: the setup check and nodes must see the WalT server as it is
- * now.
- */
-static void keep_caches_out(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *s)
-{
-    ap_directive_t said = { .directive = "CacheDisable", .args = BOOT_PREFIX };
-    cmd_parms parms = { .pool = pconf, .temp_pool = ptemp, .server = s, .override = RSRC_CONF,
-                        .limited = -1 };
-
-    if (ap_find_linked_module("mod_cache.c"))
-        (void)ap_walk_config(&said, &parms, s->lookup_defaults);
 }
 
 /* There is no shared memory, or it can't be used. */
@@ -426,9 +405,12 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
             ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s, "%s: nothing is counted of more than %d "
                          "entrypoints; stop and start httpd if there are fewer by now",
                          entrypoint->where, COUNTED_ENTRYPOINTS);
-        if ((fault = define_worker(pconf, s, entrypoint)))
+        if ((fault = define_worker(pconf, ptemp, s, entrypoint)))
             return refuse(s, entrypoint->where, fault);
-        keep_caches_out(pconf, ptemp, s);
+        /* mod_cache may answer before any other module is asked: the setup check and nodes must
+         * see the WalT server as it is now. */
+        if (ap_find_linked_module("mod_cache.c"))
+            (void)say_directive(pconf, ptemp, s, "CacheDisable", BOOT_PREFIX);
     }
     return OK;
 }
