@@ -232,20 +232,15 @@ static int has_server_name(const ap_directive_t *directive)
 /* What is wrong with the modules that this one stands on, and what to type; NULL: nothing. */
 static const char *dependence_fault(void)
 {
-    const module *http = ap_find_linked_module("mod_proxy_http.c");
-
     if (!ap_find_linked_module("mod_proxy.c"))
         return "needs mod_proxy, which is not loaded; type \"a2enmod proxy proxy_http\", or "
                "write LoadModule proxy_module above LoadModule walt_vpn_module";
     if (!ap_proxy_define_worker || !ap_proxy_get_worker)
         return "needs mod_proxy loaded before it; move LoadModule proxy_module above LoadModule "
                "walt_vpn_module";
-    if (!http)
+    if (!ap_find_linked_module("mod_proxy_http.c"))
         return "needs mod_proxy_http, which is not loaded; type \"a2enmod proxy_http\", or write "
                "LoadModule proxy_http_module above LoadModule walt_vpn_module";
-    if (http->module_index > walt_vpn_module.module_index)
-        return "needs mod_proxy_http loaded before it; move LoadModule proxy_http_module above "
-               "LoadModule walt_vpn_module";
     return NULL;
 }
 
