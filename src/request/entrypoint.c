@@ -86,8 +86,7 @@ int entrypoint_has_name(const server_rec *s, const char *host)
     return 0;
 }
 
-/* Does a ServerAlias with a wildcard cover host? */
-static int has_wildcard(const server_rec *s, const char *host)
+int entrypoint_is_named(const server_rec *s, const char *host)
 {
     int i;
 
@@ -95,12 +94,7 @@ static int has_wildcard(const server_rec *s, const char *host)
         if (!ap_strcasecmp_match(host, APR_ARRAY_IDX(s->wild_names, i, const char *)))
             return 1;
     }
-    return 0;
-}
-
-int entrypoint_is_named(const server_rec *s, const char *host)
-{
-    return entrypoint_has_name(s, host) || has_wildcard(s, host);
+    return entrypoint_has_name(s, host);
 }
 
 int entrypoint_is_listened_on(apr_port_t port)

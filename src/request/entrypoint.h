@@ -9,7 +9,6 @@
 
 /* What WaltVpnServer makes of a virtual host.  Lives in pconf. */
 typedef struct {
-    const char *value;          /* the argument of WaltVpnServer, as written */
     const char *host;           /* lower case, IPv6 without brackets */
     apr_port_t port;
     const char *url;            /* http://host[:port]/walt-vpn/, the worker's name */

@@ -123,15 +123,12 @@ static const char *set_server(cmd_parms *cmd, void *dummy, int argc, char *const
         return fault;
     if (config->entrypoint)
         return complain(cmd, value,
-                        apr_psprintf(cmd->pool, "this server has WaltVpnServer %s already, at "
-                                     "%s:%d; remove one of the two", config->entrypoint->value,
-                                     config->entrypoint->directive->filename,
-                                     config->entrypoint->directive->line_num));
+                        apr_psprintf(cmd->pool, "this server has %s already; remove one of the two",
+                                     config->entrypoint->where));
     if (argc > 1 || !split_host_port(cmd->pool, value, &host, &entrypoint->port))
         return complain(cmd, value, "this is no host[:port]; write a host name, an IPv4 address or "
                         "an IPv6 address in brackets, without http:// and without a path, and "
                         ":port if it is not 80");
-    entrypoint->value = value;
     entrypoint->server = cmd->server;
     entrypoint->host = host;
     entrypoint->directive = cmd->directive;

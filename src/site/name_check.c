@@ -87,22 +87,6 @@ static int is_own_address(apr_pool_t *p, const apr_sockaddr_t *address)
 
 /* ------------------------------------------------------------------ httpd's own matching */
 
-/* A connection to this address, as far as httpd's matching of addresses looks at it, in p. */
-static conn_rec *connection_to(apr_pool_t *p, apr_sockaddr_t *address)
-{
-    conn_rec *c = apr_pcalloc(p, sizeof(*c));
-
-    c->pool = p;
-    c->base_server = ap_server_conf;
-    c->local_addr = address;
-    c->local_ip = c->client_ip = "-";
-    c->log_id = "-";            /* or a log line would have one made, from what is not there */
-    c->notes = apr_table_make(p, 1);
-    c->conn_config = ap_create_conn_config(p);
-    ap_update_vhost_given_ip(c);
-    return c;
-}
-
 /*
  * Whom a request reaches that comes to this address under this name, a ServerName or ServerAlias
  * (no pattern) of the entrypoint; NULL: nobody, as httpd refuses such a name with 400.  The name
@@ -112,23 +96,29 @@ static conn_rec *connection_to(apr_pool_t *p, apr_sockaddr_t *address)
 static const server_rec *ask(apr_pool_t *p, apr_sockaddr_t *address, const char *name,
                              const char **host)
 {
-    conn_rec *c = connection_to(p, address);
+    conn_rec *c = apr_pcalloc(p, sizeof(*c));
     request_rec *r = apr_pcalloc(p, sizeof(*r));
     int is_bare_ipv6 = *name != '[' && ap_strchr_c(name, ':') != ap_strrchr_c(name, ':');
 
-    r->pool = p;
+    c->pool = r->pool = p;
+    c->base_server = ap_server_conf;
+    c->local_addr = address;
+    c->local_ip = c->client_ip = r->useragent_ip = "-";
+    /* Or a log line would have one made, from what is not there. */
+    c->log_id = r->log_id = "-";
+    /* httpd says at LogLevel debug what is wrong with a name: ErrorLogFormat and modules that read
+     * along look into these. */
+    c->notes = r->notes = r->headers_out = r->err_headers_out = r->subprocess_env
+             = apr_table_make(p, 1);
+    c->conn_config = ap_create_conn_config(p);
+    ap_update_vhost_given_ip(c);
     r->connection = c;
     r->server = c->base_server;
     r->per_dir_config = r->server->lookup_defaults;
-    r->useragent_ip = c->client_ip;
-    r->log_id = "-";
     r->uri = "/";
     r->status = HTTP_OK;
-    r->headers_in = apr_table_make(p, 1);
-    /* httpd says at LogLevel debug what is wrong with a name: ErrorLogFormat and modules that read
-     * along look into these. */
-    r->headers_out = r->err_headers_out = r->subprocess_env = r->notes = apr_table_make(p, 1);
     r->request_config = ap_create_request_config(p);
+    r->headers_in = apr_table_make(p, 1);
     apr_table_setn(r->headers_in, "Host",
                    is_bare_ipv6 ? apr_pstrcat(p, "[", name, "]", NULL) : name);
     ap_update_vhost_from_headers(r);
@@ -313,7 +303,7 @@ const char *name_check(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint,
     check its = { p, entrypoint, apr_array_make(p, 4, sizeof(place)), apr_table_make(p, 1) };
     const apr_array_header_t *astray = apr_table_elts(its.astray);
     const char *reached;
-    int before = faults->nelts, i;
+    int i;
 
     list_places(&its);
     check_addresses(p, s, faults);
@@ -326,7 +316,7 @@ const char *name_check(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint,
         APR_ARRAY_PUSH(faults, const char *) =
             apr_psprintf(p, "requests for %s go to %s", reason->val, reason->key);
     }
-    if (faults->nelts == before && !is_on_port_80(&its))
+    if (faults->nelts == 0 && !is_on_port_80(&its))
         APR_ARRAY_PUSH(faults, const char *) =
             apr_psprintf(p, "nodes ask port 80 alone, and %s is not there; write Listen 80 and "
                          "<VirtualHost *:80>, unless port 80 is forwarded to it",
