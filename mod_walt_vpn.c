@@ -23,7 +23,6 @@
 #include "request/own_pool.h"
 #include "request/record.h"
 #include "site/directives.h"
-#include "site/upkeep.h"
 #include "site/checks.h"
 #include "walt/address.h"
 #include "walt/line.h"
@@ -378,7 +377,6 @@ static void register_hooks(apr_pool_t *p)
     ap_hook_insert_filter(walt_vpn_insert_filter, NULL, NULL, APR_HOOK_MIDDLE);
     own_pool_register_hooks();
     directives_register_hooks();
-    upkeep_register_hooks();
     site_check_register_hooks();
     promise_register_hooks();
     headers_register_hooks();

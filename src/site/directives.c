@@ -1,6 +1,6 @@
 /*
  * site/directives.c: what the directives make of a server: reading them, refusing to start, the
- * worker.
+ * worker, what each child begins and ends with.
  *
  * What can be judged from a directive alone is judged where it is read; what only the whole
  * configuration shows, in check_config, so that configtest says it; post_config builds.
@@ -115,8 +115,9 @@ static const char *set_server(cmd_parms *cmd, void *dummy, int argc, char *const
     walt_vpn_config *config = entrypoint_config(cmd->server);
     walt_vpn_entrypoint *entrypoint = apr_pcalloc(cmd->pool, sizeof(*entrypoint));
     const char *value = argc > 1 ? cmd->directive->args : argc ? argv[0] : "";
+    apr_uri_t url = { .scheme = "http", .path = BOOT_PREFIX };
     const char *fault;
-    char *host = NULL;
+    char *host;
 
     (void)dummy;
     if ((fault = refuse_section(cmd, value)))
@@ -135,11 +136,10 @@ static const char *set_server(cmd_parms *cmd, void *dummy, int argc, char *const
     entrypoint->where = apr_psprintf(cmd->pool, "WaltVpnServer %s (%s:%d)", value,
                                      cmd->directive->filename, cmd->directive->line_num);
     /* The form that mod_proxy gives a worker's name: no default port, brackets kept. */
-    entrypoint->url = apr_pstrcat(cmd->pool, "http://", ap_strchr_c(host, ':') ? "[" : "", host,
-                                  ap_strchr_c(host, ':') ? "]" : "",
-                                  entrypoint->port == 80 ? ""
-                                      : apr_psprintf(cmd->pool, ":%u", entrypoint->port),
-                                  BOOT_PREFIX, NULL);
+    url.hostname = host;
+    url.port = entrypoint->port;
+    url.port_str = apr_itoa(cmd->pool, entrypoint->port);
+    entrypoint->url = apr_uri_unparse(cmd->pool, &url, 0);
     config->entrypoint = entrypoint;
     return NULL;
 }
@@ -407,6 +407,25 @@ static int walt_vpn_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
     return OK;
 }
 
+/* ------------------------------------------------------------------ children */
+
+/* A child ends: what it knows of boots is kept. */
+static apr_status_t keep_boots(void *main_server)
+{
+    const server_rec *s;
+
+    for (s = main_server; s; s = s->next) {
+        if (entrypoint_of(s))
+            boot_memory_keep(entrypoint_of(s), 0);
+    }
+    return APR_SUCCESS;
+}
+
+static void walt_vpn_child_init(apr_pool_t *pchild, server_rec *main_server)
+{
+    apr_pool_cleanup_register(pchild, main_server, keep_boots, apr_pool_cleanup_null);
+}
+
 /* ------------------------------------------------------------------ tables */
 
 const command_rec directives_table[] = {
@@ -429,4 +448,5 @@ void directives_register_hooks(void)
 {
     ap_hook_check_config(walt_vpn_check_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_post_config(walt_vpn_post_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_child_init(walt_vpn_child_init, NULL, NULL, APR_HOOK_MIDDLE);
 }
