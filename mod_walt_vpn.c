@@ -294,43 +294,33 @@ static int walt_vpn_post_perdir_config(request_rec *r)
     return OK;
 }
 
-/* A request body as it comes in. */
-typedef struct {
-    apr_off_t received;         /* bytes so far */
-    apr_off_t most;             /* that it may have */
-    boot_reason fault;          /* what it is when it has more */
-} request_body;
-
-/* Counts the body; mod_proxy takes APR_ENOSPC for 413. */
+/* Counts the body, in f->ctx, as it comes in; mod_proxy takes APR_ENOSPC for 413. */
 static apr_status_t filter_body(ap_filter_t *f, apr_bucket_brigade *bb, ap_input_mode_t mode,
                                 apr_read_type_e block, apr_off_t readbytes)
 {
-    request_body *body = f->ctx;
-    apr_off_t length;
+    int is_enroll = walt_vpn_request_of(f->r)->boot.file == BOOT_FILE_ENROLL;
+    apr_off_t length, *received = f->ctx;
     apr_status_t rv = ap_get_brigade(f->next, bb, mode, block, readbytes);
 
     if (rv != APR_SUCCESS || mode == AP_MODE_SPECULATIVE
         || (rv = apr_brigade_length(bb, 0, &length)) != APR_SUCCESS)
         return rv;
-    body->received += length > 0 ? length : 0;
-    if (body->received <= body->most)
+    *received += length > 0 ? length : 0;
+    if (*received <= (is_enroll ? BOOT_ENROLL_MAX : CHUNKED_MAX))
         return APR_SUCCESS;
-    boot_watch_refused(f->r, HTTP_REQUEST_ENTITY_TOO_LARGE, body->fault);
+    boot_watch_refused(f->r, HTTP_REQUEST_ENTITY_TOO_LARGE,
+                       is_enroll ? REASON_LARGE_ENROLL : REASON_LARGE_CHUNKED);
     return APR_ENOSPC;
 }
 
 static void walt_vpn_insert_filter(request_rec *r)
 {
     const walt_vpn_request *request = walt_vpn_request_of(r);
-    int is_enroll = request && request->boot.file == BOOT_FILE_ENROLL;
-    request_body *body;
 
-    if (!request || (!is_enroll && !apr_table_get(r->headers_in, "Transfer-Encoding")))
-        return;
-    body = apr_pcalloc(r->pool, sizeof(*body));
-    body->most = is_enroll ? BOOT_ENROLL_MAX : CHUNKED_MAX;
-    body->fault = is_enroll ? REASON_LARGE_ENROLL : REASON_LARGE_CHUNKED;
-    ap_add_input_filter_handle(body_filter, body, r, r->connection);
+    if (request && (request->boot.file == BOOT_FILE_ENROLL
+                    || apr_table_get(r->headers_in, "Transfer-Encoding")))
+        ap_add_input_filter_handle(body_filter, apr_pcalloc(r->pool, sizeof(apr_off_t)), r,
+                                   r->connection);
 }
 
 /* What the site makes of file names (mod_mime's handlers, codings, languages) is said of its own
