@@ -66,7 +66,7 @@ typedef struct {
     const volatile apr_uint32_t *begun; /* what the thread has that suspends it; NULL: unknown */
     apr_uint32_t before;        /* as of then */
     visit *its;                 /* valid up to GUEST_ENDS */
-    waiting seat;
+    seat *seat;
     apr_interval_time_t timeout;        /* that of the server, for a node that takes nothing */
     guest_state state;
     guest_state next;           /* after GUEST_AWAY; set by the crew's thread, under the mutex */
@@ -200,7 +200,7 @@ static void look_after(guest *one)
 {
     visit *its = one->its;
 
-    if (waiting_is_sent_away(&one->seat))
+    if (waiting_is_sent_away(one->seat))
         its->is_late = 1;
     if (visit_is_ready(its)) {
         send_to_crew(one, go_on);
@@ -272,7 +272,7 @@ static int attend(guest *one)
         return 1;
     if (one->holds && now - one->moved >= one->timeout)
         one->c->aborted = 1;
-    else if (one->holds && !one->takes && !waiting_is_sent_away(&one->seat))
+    else if (one->holds && !one->takes && !waiting_is_sent_away(one->seat))
         return 1;
     one->takes = 0;
     switch (one->state) {
@@ -431,8 +431,8 @@ static int suspend(visit *its)
     conn_rec *c = its->r->connection;
     guest *one = apr_pcalloc(c->pool, sizeof(*one));
 
-    if (!waiting_begin(&one->seat, SEAT_SUSPENDED, its->request->entrypoint->place,
-                       its->r->useragent_addr)) {
+    if (!(one->seat = waiting_begin(SEAT_SUSPENDED, its->request->entrypoint->place,
+                                    its->r->useragent_addr))) {
         its->is_late = 1;
         return 0;
     }
@@ -492,10 +492,10 @@ static int wait_a_moment(const visit *its, apr_time_t *taken)
 static void stay_here(visit *its)
 {
     apr_time_t taken = waiting_clock();
-    waiting seat = { .row = -1 };
+    seat *own = NULL;
 
-    if (its->is_late || !waiting_begin(&seat, SEAT_THREAD, its->request->entrypoint->place,
-                                       its->r->useragent_addr))
+    if (its->is_late || !(own = waiting_begin(SEAT_THREAD, its->request->entrypoint->place,
+                                              its->r->useragent_addr)))
         its->is_late = 1;
     while (visit_go_on(its) != VISIT_OVER) {
         if (its->state == VISIT_SENDS && visit_feed(its) == VISIT_OVER)
@@ -505,9 +505,9 @@ static void stay_here(visit *its)
             its->state = VISIT_OVER;
             its->status = OK;
         }
-        its->is_late |= waiting_is_sent_away(&seat);
+        its->is_late |= waiting_is_sent_away(own);
     }
-    waiting_end(&seat);
+    waiting_end(&own);
 }
 
 /* Most turns come soon: a suspended request would cost more than its thread does meanwhile. */
@@ -554,7 +554,6 @@ static void walt_vpn_child_init(apr_pool_t *pchild, server_rec *main_server)
 {
     (void)main_server;
     memset(&room, 0, sizeof(room));
-    waiting_size();
     if (apr_thread_mutex_create(&room.mutex, APR_THREAD_MUTEX_DEFAULT, pchild) != APR_SUCCESS
         || apr_thread_cond_create(&room.news, pchild) != APR_SUCCESS
         || apr_pool_create(&room.thread_pool, pchild) != APR_SUCCESS

@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 /* Counts the changes of what the bytes mean. */
-#define LAYOUT 2
+#define LAYOUT 3
 
 /* Most seats of all kinds. */
 #define SEATS 8192
@@ -28,38 +28,25 @@
 /* Addresses are told apart by this many hashes. */
 #define GROUPS 4096
 
-typedef struct {
-    apr_uint64_t number;        /* 0: a free seat */
+struct seat {
+    pid_t process;              /* 0: a free seat */
     apr_time_t began;
-    pid_t process;
     unsigned group;             /* of the client's address */
     int entrypoint;             /* the place of its counters */
     seat_kind kind;
     volatile int is_sent_away;  /* read without the book */
-} seat;
+};
 
 typedef struct {
     book lock;
     unsigned salt;              /* of the addresses' hash, which nobody can foretell */
-    apr_uint64_t last_number;
-    unsigned taken[SEAT_KINDS];
-    unsigned short groups[SEAT_KINDS][GROUPS];  /* seats by address */
+    unsigned taken[SEAT_KINDS]; /* by those who are not sent away */
     seat seats[SEATS];
 } room;
 
 static room *shared;            /* NULL until post_config has run */
 
 static unsigned most[SEAT_KINDS];       /* seats of each kind */
-
-apr_status_t waiting_open(apr_pool_t *process_pool)
-{
-    apr_status_t rv;
-
-    shared = shared_memory_open(&rv, sizeof(room), process_pool, "waiting room %d", LAYOUT);
-    if (shared && !shared->salt)
-        rv = apr_generate_random_bytes((unsigned char *)&shared->salt, sizeof(shared->salt));
-    return rv;
-}
 
 /* The value of the first such directive in this part of the configuration, or in a section of it;
  * NULL: there is none. */
@@ -76,22 +63,35 @@ static const char *find_directive(const ap_directive_t *directive, const char *n
     return found;
 }
 
+/* Half of these, as far as there are seats. */
+static unsigned half(double all)
+{
+    return all < 2 ? 1 : all > SEATS ? SEATS / 2 : (unsigned)(all / 2);
+}
+
 /* Half of the threads, and half of the connections that the event MPM holds with them. */
-void waiting_size(void)
+static void count_seats(void)
 {
     const char *factor = find_directive(ap_conftree, "AsyncRequestWorkerFactor");
-    double connections = 1 + (factor ? atof(factor) : 2);
-    int threads = 0, processes = 0, all;
+    int threads = 0, processes = 1;
+    double all;
 
     ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads);
     ap_mpm_query(AP_MPMQ_MAX_DAEMONS, &processes);
-    all = (threads > 0 ? threads : 1) * (processes > 0 ? processes : 1);
-    most[SEAT_THREAD] = all > 3 ? (unsigned)all / 2 : 1;
-    most[SEAT_SUSPENDED] = (unsigned)(all * connections / 2);
-    if (most[SEAT_SUSPENDED] > SEATS / 2)
-        most[SEAT_SUSPENDED] = SEATS / 2;
-    if (most[SEAT_THREAD] > SEATS / 2)
-        most[SEAT_THREAD] = SEATS / 2;
+    all = (double)processes * (threads > 0 ? threads : 1);      /* prefork has none */
+    most[SEAT_THREAD] = half(all);
+    most[SEAT_SUSPENDED] = half(all * (1 + (factor ? atof(factor) : 2)));
+}
+
+apr_status_t waiting_open(apr_pool_t *process_pool)
+{
+    apr_status_t rv;
+
+    count_seats();
+    shared = shared_memory_open(&rv, sizeof(room), process_pool, "waiting room %d", LAYOUT);
+    if (shared && !shared->salt)
+        rv = apr_generate_random_bytes((unsigned char *)&shared->salt, sizeof(shared->salt));
+    return rv;
 }
 
 apr_time_t waiting_clock(void)
@@ -118,34 +118,18 @@ unsigned waiting_hash(unsigned salt, const apr_sockaddr_t *client)
     return hash ^ hash >> 16;
 }
 
-static void count_seat(const seat *taken, int change)
+/* Is this seat taken by somebody who is not sent away? */
+static int is_taken(const seat *one, seat_kind kind)
 {
-    shared->taken[taken->kind] += (unsigned)change;
-    shared->groups[taken->kind][taken->group] += (unsigned short)change;
+    return one->process && one->kind == kind && !one->is_sent_away;
 }
 
-/* Give up a seat, unless it was sent away before: then that was done. */
+/* Give up a seat. */
 static void free_seat(seat *taken)
 {
     if (!taken->is_sent_away)
-        count_seat(taken, -1);
-    taken->number = 0;
-}
-
-/* The seat of this group that was taken last, or first; NULL: there is none. */
-static seat *seat_of(seat_kind kind, unsigned group, int is_last)
-{
-    seat *found = NULL;
-    int i;
-
-    for (i = 0; i < SEATS; i++) {
-        seat *taken = &shared->seats[i];
-
-        if (taken->number && taken->kind == kind && taken->group == group && !taken->is_sent_away
-            && (!found || (taken->number > found->number) == is_last))
-            found = taken;
-    }
-    return found;
+        shared->taken[taken->kind]--;
+    taken->process = 0;
 }
 
 /* The seat that somebody of this group is to have: the newest of the address that has the most of
@@ -154,18 +138,25 @@ static seat *seat_of(seat_kind kind, unsigned group, int is_last)
  * resumes that may bring nothing (facts.md 1). */
 static seat *one_too_many(seat_kind kind, unsigned group)
 {
-    unsigned largest = group, mine = shared->groups[kind][group] + 1u;
-    seat *oldest;
-    int i;
+    unsigned short seats[GROUPS] = { 0 };
+    unsigned largest = group;
+    seat *one, *found = NULL;
+    int is_others;
 
-    for (i = 0; i < GROUPS; i++) {
-        if (shared->groups[kind][i] > shared->groups[kind][largest])
-            largest = (unsigned)i;
+    seats[group] = 1;           /* the one that is looked for */
+    for (one = shared->seats; one < shared->seats + SEATS; one++) {
+        if (is_taken(one, kind) && ++seats[one->group] > seats[largest])
+            largest = one->group;
     }
-    if (shared->groups[kind][largest] > mine)
-        return seat_of(kind, largest, 1);
-    oldest = seat_of(kind, group, 0);
-    return oldest && waiting_clock() - oldest->began >= TURN ? oldest : NULL;
+    is_others = seats[largest] > seats[group];
+    if (!is_others)
+        largest = group;
+    for (one = shared->seats; one < shared->seats + SEATS; one++) {
+        if (is_taken(one, kind) && one->group == largest
+            && (!found || (one->began > found->began) == is_others))
+            found = one;
+    }
+    return found && (is_others || waiting_clock() - found->began >= TURN) ? found : NULL;
 }
 
 /* Have a seat for one more of this group; 0: it is the one too many. */
@@ -178,64 +169,59 @@ static int make_place(seat_kind kind, unsigned group)
     if (!(other = one_too_many(kind, group)))
         return 0;
     other->is_sent_away = 1;
-    count_seat(other, -1);
+    shared->taken[kind]--;
     return 1;
 }
 
-/* The number of a free seat; -1: there is none. */
-static int free_row(void)
+/* A seat that nobody has; NULL: there is none. */
+static seat *find_free(void)
 {
-    int i, start = (int)(shared->last_number % SEATS);
+    int i;
 
     for (i = 0; i < SEATS; i++) {
-        if (shared->seats[(start + i) % SEATS].number == 0)
-            return (start + i) % SEATS;
+        if (!shared->seats[i].process)
+            return &shared->seats[i];
     }
-    return -1;
+    return NULL;
 }
 
 /* ------------------------------------------------------------------ waiting */
 
-int waiting_begin(waiting *wait, seat_kind kind, int entrypoint, const apr_sockaddr_t *client)
+seat *waiting_begin(seat_kind kind, int entrypoint, const apr_sockaddr_t *client)
 {
     unsigned group = waiting_hash(shared->salt, client) % GROUPS;
+    seat *taken = NULL;
 
-    wait->row = -1;
-    wait->entrypoint = entrypoint;
-    wait->began = waiting_clock();
     if (book_open(&shared->lock) == BOOK_CLOSED)
-        return 0;
-    if (make_place(kind, group) && (wait->row = free_row()) >= 0) {
-        seat *taken = &shared->seats[wait->row];
-
-        *taken = (seat){ .number = ++shared->last_number, .began = wait->began,
-                         .process = getpid(), .group = group,
+        return NULL;
+    if (make_place(kind, group) && (taken = find_free())) {
+        *taken = (seat){ .process = getpid(), .began = waiting_clock(), .group = group,
                          .entrypoint = entrypoint, .kind = kind };
-        wait->number = taken->number;
-        count_seat(taken, 1);
+        shared->taken[kind]++;
     }
     book_close(&shared->lock);
-    return wait->row >= 0;
+    return taken;
 }
 
-int waiting_is_sent_away(const waiting *wait)
+int waiting_is_sent_away(const seat *taken)
 {
-    return wait->row >= 0 && shared->seats[wait->row].is_sent_away;
+    return taken && taken->is_sent_away;
 }
 
-void waiting_end(waiting *wait)
+void waiting_end(seat **taken)
 {
-    if (wait->row < 0 || book_open(&shared->lock) == BOOK_CLOSED)
+    seat *left = *taken;
+
+    if (!left || book_open(&shared->lock) == BOOK_CLOSED)
         return;
-    if (shared->seats[wait->row].number == wait->number)
-        free_seat(&shared->seats[wait->row]);
+    histogram_add_time(&counters_at(left->entrypoint)->waiting_times,
+                       waiting_clock() - left->began);
+    free_seat(left);
     book_close(&shared->lock);
-    wait->row = -1;
-    histogram_add_time(&counters_at(wait->entrypoint)->waiting_times,
-                       waiting_clock() - wait->began);
+    *taken = NULL;
 }
 
-unsigned waiting_count(seat_kind kind, int entrypoint)
+unsigned waiting_threads(int entrypoint)
 {
     unsigned count = 0;
     int i;
@@ -243,7 +229,7 @@ unsigned waiting_count(seat_kind kind, int entrypoint)
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return 0;
     for (i = 0; i < SEATS; i++)
-        count += shared->seats[i].number && shared->seats[i].kind == kind
+        count += shared->seats[i].process && shared->seats[i].kind == SEAT_THREAD
                  && shared->seats[i].entrypoint == entrypoint;
     book_close(&shared->lock);
     return count;
@@ -256,7 +242,7 @@ void waiting_bury(pid_t process)
     if (book_open(&shared->lock) == BOOK_CLOSED)
         return;
     for (i = 0; i < SEATS; i++) {
-        if (shared->seats[i].number && shared->seats[i].process == process)
+        if (shared->seats[i].process == process)
             free_seat(&shared->seats[i]);
     }
     book_close(&shared->lock);

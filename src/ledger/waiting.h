@@ -18,9 +18,6 @@ typedef enum {
 /* Find the room that an earlier call, before a restart, made, or make it; called in post_config. */
 apr_status_t waiting_open(apr_pool_t *process_pool);
 
-/* How many seats there are of a kind, all processes together; called in each child. */
-void waiting_size(void);
-
 /* Microseconds of a clock that nobody sets, and that is the same in all processes.  What lasts is
  * measured by it; a wait, and the deadline of one, is of this clock alone. */
 apr_time_t waiting_clock(void);
@@ -29,29 +26,24 @@ apr_time_t waiting_clock(void);
  * address the network alone counts, because a host has any address in it that it likes. */
 unsigned waiting_hash(unsigned salt, const apr_sockaddr_t *client);
 
-/* One wait. */
-typedef struct {
-    int row;                    /* of its seat; -1: none */
-    apr_uint64_t number;        /* no two waits have the same */
-    int entrypoint;             /* the place of its counters */
-    apr_time_t began;
-} waiting;
+/* A seat in the room; NULL: none. */
+typedef struct seat seat;
 
 /*
  * A request from this address begins to wait.  When all seats of the kind are taken, the address
  * that has most of them loses its newest seat.  If that is the request's own address, the seat that
- * it has had for longest is lost instead, after TURN at the earliest.  0: there is no seat.
+ * it has had for longest is lost instead, after TURN at the earliest.  NULL: there is no seat.
  */
-int waiting_begin(waiting *wait, seat_kind kind, int entrypoint, const apr_sockaddr_t *client);
+seat *waiting_begin(seat_kind kind, int entrypoint, const apr_sockaddr_t *client);
 
-/* Was the seat given to another request?  Then this request is to end. */
-int waiting_is_sent_away(const waiting *wait);
+/* Was the seat given to another request?  Then the request that has it is to end. */
+int waiting_is_sent_away(const seat *taken);
 
-/* It waits no more; it may be said again. */
-void waiting_end(waiting *wait);
+/* Who had this seat waits no more, and has none. */
+void waiting_end(seat **taken);
 
-/* How many wait so for this entrypoint, in all processes. */
-unsigned waiting_count(seat_kind kind, int entrypoint);
+/* How many threads wait for this entrypoint, in all processes. */
+unsigned waiting_threads(int entrypoint);
 
 /* This process has died: it waits no more. */
 void waiting_bury(pid_t process);

@@ -142,7 +142,7 @@ static standing standing_of(apr_pool_t *p, const walt_vpn_entrypoint *entrypoint
         .trouble = folder ? image_folder_trouble_of(p, folder) : NULL,
         .since = (apr_uint64_t)counters_began(),
         .saved = sent > received ? sent - received : 0,
-        .waiting = waiting_count(SEAT_THREAD, place),
+        .waiting = waiting_threads(place),
         .limit = folder ? (apr_uint64_t)folder->size : 0
     };
     int i, k;
