@@ -1,5 +1,5 @@
 /*
- * boot/crew.c: threads of this process for work that is no request's own.
+ * boot/crew.c: threads of this process beside those of requests.
  *
  * One for each piece of work, started when it is there: a thread costs microseconds, the work
  * takes milliseconds or minutes, and a thread that can't be started is found out while something
@@ -28,7 +28,7 @@ typedef struct member {
     apr_thread_t *thread;
     void (*work)(apr_pool_t *pool, void *data);
     void *data;
-    int is_done;
+    _Atomic int is_done;
 } member;
 
 volatile int crew_is_leaving;
@@ -43,9 +43,7 @@ static void *APR_THREAD_FUNC run(apr_thread_t *thread, void *data)
 
     (void)thread;
     self->work(self->pool, self->data);
-    apr_thread_mutex_lock(mutex);
     self->is_done = 1;
-    apr_thread_mutex_unlock(mutex);
     return NULL;
 }
 
@@ -77,32 +75,22 @@ static void dismiss_done(void)
     }
 }
 
-/* A member with a pool that no other thread allocates from. */
-static apr_status_t make_member(member **made)
-{
-    apr_pool_t *pool;
-    apr_status_t rv = own_pool_make(&pool, "walt_vpn crew");
-
-    if (rv != APR_SUCCESS)
-        return rv;
-    *made = apr_pcalloc(pool, sizeof(**made));
-    (*made)->pool = pool;
-    return APR_SUCCESS;
-}
-
 apr_status_t crew_start(void (*work)(apr_pool_t *pool, void *data), void *data)
 {
+    apr_pool_t *pool;
     member *next;
     apr_status_t rv;
 
-    if (!mutex || (rv = make_member(&next)) != APR_SUCCESS)
+    if (!mutex || own_pool_make(&pool, "walt_vpn crew") != APR_SUCCESS)
         return APR_ENOTIMPL;
+    next = apr_pcalloc(pool, sizeof(*next));
+    next->pool = pool;
     next->work = work;
     next->data = data;
     apr_thread_mutex_lock(mutex);
     dismiss_done();
     rv = crew_is_leaving || count >= CREW_MAX ? APR_EAGAIN
-         : apr_thread_create(&next->thread, NULL, run, next, next->pool);
+         : apr_thread_create(&next->thread, NULL, run, next, pool);
     if (rv == APR_SUCCESS) {
         next->next = crew;
         crew = next;
@@ -110,7 +98,7 @@ apr_status_t crew_start(void (*work)(apr_pool_t *pool, void *data), void *data)
     }
     apr_thread_mutex_unlock(mutex);
     if (rv != APR_SUCCESS)
-        apr_pool_destroy(next->pool);
+        apr_pool_destroy(pool);
     return rv;
 }
 
@@ -122,9 +110,7 @@ int crew_is_possible(void)
 /* From now on nobody begins anything, and no answer is waited for. */
 static void begin_to_leave(void)
 {
-    apr_thread_mutex_lock(mutex);
     crew_is_leaving = 1;
-    apr_thread_mutex_unlock(mutex);
     walt_query_end_all();
 }
 
@@ -153,9 +139,6 @@ static void walt_vpn_child_init(apr_pool_t *pchild, server_rec *main_server)
     int is_threaded = 0;
 
     (void)main_server;
-    mutex = NULL;
-    crew = NULL;
-    count = 0;
     ap_mpm_query(AP_MPMQ_IS_THREADED, &is_threaded);
     if (is_threaded && apr_thread_mutex_create(&mutex, APR_THREAD_MUTEX_DEFAULT, pchild)
                        == APR_SUCCESS)
