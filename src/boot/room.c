@@ -132,12 +132,8 @@ static void end_request(apr_pool_t *pool, void *data)
 /* The visit is over.  Has the node taken all of it, or will it never? */
 static int has_taken_all(guest *one)
 {
-    conn_rec *c = one->c;
-
     waiting_end(&one->seat);
-    if (!c->aborted && c->data_in_output_filters)
-        image_sender_push(c);
-    return c->aborted || !c->data_in_output_filters;
+    return image_sender_push(one->c);
 }
 
 /* Let a visit do what may take time. */
@@ -208,15 +204,15 @@ static void look_after(guest *one)
     }
     if (its->state != VISIT_SENDS)
         return;
-    if (visit_feed(its) == VISIT_SENDS) {
-        one->holds = its->sender->state == SENDER_HOLDS;
+    if (visit_feed(its) != VISIT_OVER) {
+        one->holds = its->state == VISIT_SENDS && one->c->data_in_output_filters;
         if (!one->holds)
             one->moved = waiting_clock();
     }
-    else if (its->state == VISIT_OVER && its->status != OK && its->status != DONE) {
+    else if (its->status != OK && its->status != DONE) {
         send_to_crew(one, go_on);       /* with an error, whose text it passes on */
     }
-    else if (its->state == VISIT_OVER) {
+    else {
         one->state = GUEST_FLUSHES;
     }
 }
@@ -477,7 +473,7 @@ static int wait_a_moment(const visit *its, apr_time_t *taken)
     apr_pollfd_t socket = { r->pool, APR_POLL_SOCKET, APR_POLLOUT, 0, { NULL }, NULL };
     apr_int32_t ready;
 
-    if (its->state != VISIT_SENDS || its->sender->state != SENDER_HOLDS) {
+    if (its->state != VISIT_SENDS || !r->connection->data_in_output_filters) {
         apr_sleep(visit_is_urgent(its) ? LOOK_SOON : LOOK);
         *taken = waiting_clock();
         return 1;

@@ -128,173 +128,108 @@ int image_sender_can_grow(const request_rec *r, const walt_vpn_request *request)
     return 1;
 }
 
-static image_sender *make_sender(request_rec *r, walt_vpn_request *request, const char *digest,
-                                 apr_off_t size)
+image_sender *image_sender_begin(request_rec *r, walt_vpn_request *request, const image *found)
 {
     image_sender *sender = apr_pcalloc(r->pool, sizeof(*sender));
 
     sender->r = r;
     sender->request = request;
-    sender->digest = digest;
-    sender->size = size;
+    sender->image = *found;
     sender->at = request->resume_from;
     sender->bb = apr_brigade_create(r->pool, r->connection->bucket_alloc);
     return sender;
 }
 
-image_sender *image_sender_begin(request_rec *r, walt_vpn_request *request, const image *found)
+image_sender *image_sender_follow(request_rec *r, walt_vpn_request *request, const fetch_row *row)
 {
-    image_sender *sender = make_sender(r, request, found->digest, found->size);
-
-    sender->file = found->file;
-    boot_watch_fetch(request, 0);
-    return sender;
-}
-
-/* Open the file of a fetch, if it is still that.  0: it is not. */
-static int open_growing(image_sender *sender, const fetch_row *row)
-{
-    request_rec *r = sender->r;
+    image growing = { apr_pstrdup(r->pool, row->digest), NULL, row->size };
     apr_os_file_t fd;
     open_folder open;
     struct stat st;
     apr_status_t rv;
 
-    if (!image_folder_open(&open, r->pool, sender->request->entrypoint))
-        return 0;
+    if (!image_folder_open(&open, r->pool, request->entrypoint))
+        return NULL;
     rv = image_part_open_to_read(&open, row->digest, image_cache_open_flags(r),
-                                 r->connection->pool, &sender->file);
+                                 r->connection->pool, &growing.file);
     image_folder_close(&open);
     if (rv != APR_SUCCESS)
-        return 0;
-    image_cache_close_with(r, sender->file);
-    apr_os_file_get(&fd, sender->file);
-    /* Somebody may have emptied it. */
-    return fstat(fd, &st) == 0 && st.st_ino == row->inode && st.st_dev == row->device
-           && st.st_size >= row->written;
+        return NULL;
+    image_cache_close_with(r, growing.file);
+    apr_os_file_get(&fd, growing.file);
+    /* It may be another fetch's by now, or somebody may have emptied it. */
+    if (fstat(fd, &st) != 0 || st.st_ino != row->inode || st.st_dev != row->device
+        || st.st_size < row->written)
+        return NULL;
+    return image_sender_begin(r, request, &growing);
 }
 
-image_sender *image_sender_follow(request_rec *r, walt_vpn_request *request, int needs,
-                                  const fetch_row *row)
+/* Bytes of the image that the node may have by now. */
+static apr_off_t available(const image_sender *sender, const fetch_row *row)
 {
-    image_sender *sender = make_sender(r, request, apr_pstrdup(r->pool, row->digest), row->size);
+    apr_off_t size = sender->image.size, most = size > HELD_BACK ? size - HELD_BACK : 0;
 
-    sender->fetch = row->id;
-    sender->needs = needs;
-    return open_growing(sender, row) ? sender : NULL;
+    if (!row || row->fate == FATE_PUBLISHED)
+        return size;
+    return row->written < most ? row->written : most;
 }
 
-/* Bytes of the image that the node may have by now; -1: those that it was sent came to nothing. */
-static apr_off_t available(image_sender *sender)
-{
-    apr_off_t most = sender->size > HELD_BACK ? sender->size - HELD_BACK : 0;
-    fetch_row row;
-
-    if (!sender->fetch)
-        return sender->size;
-    if (!fetches_follow(sender->fetch, sender->needs, &row))
-        return -1;
-    boot_watch_fetch(sender->request, row.fate == FATE_PUBLISHED ? 0 : row.id);
-    sender->is_orphaned = row.fate == FATE_ORPHANED;
-    switch (row.fate) {
-    case FATE_PUBLISHED:
-        return sender->size;
-    case FATE_UNDER_WAY:
-    case FATE_ORPHANED:
-        return row.written < most ? row.written : most;
-    default:
-        return -1;
-    }
-}
-
-void image_sender_push(conn_rec *c)
+int image_sender_push(conn_rec *c)
 {
     ap_filter_t *core = c->output_filters;
 
-    while (core->next)
-        core = core->next;
-    (void)core->frec->filter_func.out_func(core, NULL);         /* an error is in c->aborted */
+    if (!c->aborted && c->data_in_output_filters) {
+        while (core->next)
+            core = core->next;
+        (void)core->frec->filter_func.out_func(core, NULL);     /* an error is in c->aborted */
+    }
+    return c->aborted || !c->data_in_output_filters;
 }
 
-/* Most bytes that are passed on at a time. */
-static apr_off_t piece_of(const image_sender *sender)
+/* Pass the image on up to this byte, with its head if need be.  Returns what
+ * image_sender_advance() does. */
+static int pass(image_sender *sender, apr_off_t until)
 {
-    return (apr_file_flags_get(sender->file) & APR_SENDFILE_ENABLED) ? sender->size : PIECE_READ;
-}
-
-/* Pass the image on up to this byte, with its head if need be. */
-static sender_state pass(image_sender *sender, apr_off_t until)
-{
+    const image *sent = &sender->image;
     request_rec *r = sender->r;
     conn_rec *c = r->connection;
     apr_off_t from;
     apr_status_t rv;
 
     if (!sender->begun) {
-        if ((sender->status = make_head(r, sender->request, sender->size, sender->digest, &from)))
-            return SENDER_ANSWERS;
+        int status = make_head(r, sender->request, sent->size, sent->digest, &from);
+
+        if (status != OK)
+            return status;
         sender->begun = 1;
     }
     if (until > sender->at)
-        append_file(r, sender->bb, sender->file, sender->at, until, until < sender->size);
-    if (until == sender->size)
+        append_file(r, sender->bb, sent->file, sender->at, until, until < sent->size);
+    if (until == sent->size)
         APR_BRIGADE_INSERT_TAIL(sender->bb, apr_bucket_eos_create(c->bucket_alloc));
     sender->at = until;
     sender->passed = waiting_clock();
     rv = ap_pass_brigade(r->output_filters, sender->bb);
     apr_brigade_cleanup(sender->bb);
-    if (rv != APR_SUCCESS || c->aborted)
-        return SENDER_GONE;
-    return until == sender->size ? SENDER_DONE : c->data_in_output_filters ? SENDER_HOLDS
-                                                                          : SENDER_WAITS;
+    /* A client that is gone is no error. */
+    return rv != APR_SUCCESS || c->aborted || until == sent->size ? OK : SUSPENDED;
 }
 
-/* What image_sender_advance() is to come to. */
-static sender_state advance(image_sender *sender)
+int image_sender_advance(image_sender *sender, const fetch_row *row)
 {
     conn_rec *c = sender->r->connection;
-    apr_off_t until, most = piece_of(sender);
-    sender_state state = SENDER_WAITS;
+    apr_off_t size = sender->image.size, until = available(sender, row), most = size;
+    int status;
 
-    if (c->data_in_output_filters && !c->aborted)
-        image_sender_push(c);
-    if (c->aborted)
-        return SENDER_GONE;
-    if ((until = available(sender)) < 0)
-        return SENDER_BROKEN;
-    if (c->data_in_output_filters && (until < sender->size || most < sender->size))
-        return SENDER_HOLDS;
-    if (until < sender->size && until - sender->at < PIECE
+    if (!(apr_file_flags_get(sender->image.file) & APR_SENDFILE_ENABLED))
+        most = PIECE_READ;
+    if (c->data_in_output_filters && (until < size || most < size))
+        return SUSPENDED;
+    if (until < size && until - sender->at < PIECE
         && (until <= sender->at || waiting_clock() - sender->passed < PIECE_EVERY))
-        return SENDER_WAITS;
+        return SUSPENDED;
     do {
-        state = pass(sender, until - sender->at > most ? sender->at + most : until);
-    } while (state == SENDER_WAITS && sender->at < until);
-    return state;
-}
-
-sender_state image_sender_advance(image_sender *sender)
-{
-    return sender->state = advance(sender);
-}
-
-int image_sender_end(image_sender *sender)
-{
-    request_rec *r = sender->r;
-
-    switch (sender->state) {
-    case SENDER_ANSWERS:
-        return sender->status;
-    case SENDER_BROKEN:
-        /* An error that answers a resume would be appended to the image: there, a reset. */
-        if (!sender->begun && sender->request->resume_from == 0)
-            return HTTP_BAD_GATEWAY;
-        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "the fetch of boot.img failed: the connection "
-                      "is reset at byte %" APR_OFF_T_FMT, sender->at);
-        boot_watch_answer(r, WALT_VPN_FAILED, "its fetch failed, so reset");
-        break;
-    default:
-        return OK;
-    }
-    return relay_give_up(r, sender->begun);
+        status = pass(sender, until - sender->at > most ? sender->at + most : until);
+    } while (status == SUSPENDED && !c->data_in_output_filters && sender->at < until);
+    return status;
 }

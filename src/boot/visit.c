@@ -43,7 +43,6 @@ static visit_state end_late(visit *its)
 
     if (its->turn)
         question_line_leave(its->turn);
-    its->turn = NULL;
     boot_watch_send_away(its->r, its->request, why);
     return end(its, relay_give_up(its->r, its->sender && its->sender->begun));
 }
@@ -57,6 +56,16 @@ static visit_state end_failed(visit *its, int status)
         boot_watch_answer(its->r, WALT_VPN_FAILED,
                           "the rest can't be had from the WalT server now");
     return end(its, headers_error(its->request, status));
+}
+
+/* The rest of what the node is being sent will not come.  An error would be appended to the
+ * image: a reset. */
+static visit_state end_broken(visit *its)
+{
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, its->r, "the fetch of boot.img failed: the connection "
+                  "is reset at byte %" APR_OFF_T_FMT, its->sender->at);
+    boot_watch_answer(its->r, WALT_VPN_FAILED, "its fetch failed, so reset");
+    return end(its, relay_give_up(its->r, its->sender->begun));
 }
 
 /* Is the client there?  None that closes before it has its file is a node. */
@@ -126,10 +135,12 @@ static apr_uint64_t held_fetch(const visit *its)
 static visit_state send_cached(visit *its, const image *found)
 {
     boot_watch_answer(its->r, its->has_fetched ? WALT_VPN_FETCHED
-                              : its->has_waited ? WALT_VPN_WAITED : WALT_VPN_CACHED, NULL);
+                              : its->fetch ? WALT_VPN_WAITED : WALT_VPN_CACHED, NULL);
     /* The thread is none that may wait for a node. */
     if (its->is_suspended && its->can_grow) {
         its->sender = image_sender_begin(its->r, its->request, found);
+        its->fetch = 0;
+        boot_watch_fetch(its->request, 0);
         its->state = VISIT_SENDS;
         return visit_feed(its);
     }
@@ -153,25 +164,28 @@ static int send_if_cached(visit *its)
     return rv == APR_SUCCESS || rv == IMAGE_AWAITED;
 }
 
+/* Look at the fetch that is followed, by a node that needs it or not. */
+static void follow(visit *its, int needs)
+{
+    if (!fetches_follow(its->fetch, needs, &its->row))
+        its->row = (fetch_row){ .fate = FATE_BROKEN };  /* it is forgotten */
+}
+
 /* What the WalT server has is not the image that its boot.sig vouches for. */
 static visit_state end_mismatched(visit *its)
 {
-    fetch_row row;
-
-    if (!fetches_look(its->fetch, &row))
-        row.found[0] = '\0';
-    boot_watch_mismatch(its->r, its->digest, row.found);
+    follow(its, 0);
+    boot_watch_mismatch(its->r, its->digest, its->row.found);
     return end(its, headers_error(its->request, HTTP_NOT_FOUND));
 }
 
-/* Is the fetch that is followed to be looked at? */
-static int is_fetch_ready(const visit *its)
+/* Is there something to be done about the fetch that is followed?  What was seen of its fate holds
+ * until that is done. */
+static int is_fetch_ready(visit *its)
 {
-    int needs = its->needs && is_there(its->r->connection);
-    fetch_row row;
-
-    return !fetches_follow(its->fetch, needs, &row) || row.fate != FATE_UNDER_WAY
-           || (its->can_grow && row.size > 0);
+    if (its->row.fate == FATE_UNDER_WAY)
+        follow(its, its->needs && is_there(its->r->connection));
+    return its->row.fate != FATE_UNDER_WAY || (its->can_grow && its->row.size > 0);
 }
 
 static visit_state look_at_fetch(visit *its);
@@ -181,10 +195,18 @@ static void step(void *data)
 {
     visit *its = data;
 
-    if (its->state == VISIT_FOLLOWS && is_fetch_ready(its))
-        (void)look_at_fetch(its);
     if (its->state == VISIT_SENDS)
         (void)visit_feed(its);
+    if (its->state == VISIT_FOLLOWS && is_fetch_ready(its))
+        (void)look_at_fetch(its);
+}
+
+/* Claim the fetch of the image. */
+static fetch_claim claim_fetch(const visit *its, apr_uint64_t *fetch)
+{
+    const walt_vpn_entrypoint *entrypoint = its->request->entrypoint;
+
+    return fetches_claim(entrypoint->place, entrypoint->folder->root, its->digest, fetch);
 }
 
 /* The fetch is this visit's to begin. */
@@ -197,7 +219,6 @@ static void fetch_image(visit *its, apr_uint64_t fetch)
 /* Find the image in the folder, or follow its fetch, which is begun if need be. */
 static visit_state find_image(visit *its)
 {
-    const walt_vpn_entrypoint *entrypoint = its->request->entrypoint;
     apr_uint64_t held = held_fetch(its);
     fetch_claim claim;
 
@@ -210,8 +231,7 @@ static visit_state find_image(visit *its)
         boot_watch_refuse(its->r, REASON_HUNG_UP);
         return end(its, relay_give_up(its->r, 0));
     }
-    claim = fetches_claim(entrypoint->place, entrypoint->folder->root, its->digest,
-                          &its->fetch);
+    claim = claim_fetch(its, &its->fetch);
     if (held && (claim == CLAIM_NO_ROOM || claim == CLAIM_MISMATCH || held != its->fetch)) {
         if (claim == CLAIM_OURS)
             fetches_end(its->fetch, FATE_ORPHANED, "");
@@ -223,6 +243,7 @@ static visit_state find_image(visit *its)
     if (claim == CLAIM_NO_ROOM)
         return end(its, DECLINED);
     its->state = VISIT_FOLLOWS;
+    its->row.fate = FATE_UNDER_WAY;
     its->needs = its->known.took_signature;
     boot_watch_answer(its->r, claim == CLAIM_OURS ? WALT_VPN_FETCHED : WALT_VPN_STREAMED, NULL);
     if (claim == CLAIM_OURS)
@@ -268,35 +289,47 @@ static visit_state ask_again(visit *its)
     return its->state = VISIT_ASKS;
 }
 
-/* The fetch is over, and the image is there; it may be gone again. */
-static visit_state find_published(visit *its)
+/* Nobody is at the fetch any more: somebody who follows is to go on with it. */
+static visit_state go_on_with_fetch(visit *its)
 {
-    its->has_waited = 1;
-    return send_if_cached(its) ? its->state : ask_again(its);
+    apr_uint64_t fetch;
+
+    if (!its->sender)
+        return find_image(its);
+    its->state = VISIT_SENDS;
+    if (claim_fetch(its, &fetch) == CLAIM_OURS)
+        fetch_image(its, fetch);
+    return its->state;
 }
 
-/* The fetch that is followed is not as it was: what is to be done? */
+/* There is something of the image, or all of it: send it. */
+static visit_state send_growing(visit *its)
+{
+    if (!its->sender)
+        its->sender = image_sender_follow(its->r, its->request, &its->row);
+    if (!its->sender) {         /* it has just ended, or no file can be opened: wait for it */
+        its->can_grow = 0;
+        return its->state;
+    }
+    its->state = VISIT_SENDS;
+    return visit_feed(its);
+}
+
+/* The fetch that is followed is not as it was at the look before: what is to be done? */
 static visit_state look_at_fetch(visit *its)
 {
-    fetch_row row;
+    fetch_fate fate = its->row.fate;
 
-    if (!fetches_follow(its->fetch, its->needs, &row))
-        row.fate = FATE_BROKEN;
-    switch (row.fate) {
-    case FATE_UNDER_WAY:
-        if (!its->can_grow || row.size == 0)
-            return its->state;
-        its->sender = image_sender_follow(its->r, its->request, its->needs, &row);
-        if (!its->sender) {     /* it has just ended, or no file can be opened: wait for it */
-            its->can_grow = 0;
-            return its->state;
-        }
-        its->state = VISIT_SENDS;
-        return visit_feed(its);
-    case FATE_ORPHANED:         /* of this visit's own: its node has another image by now */
-        return its->has_fetched ? ask_again(its) : find_image(its);
-    case FATE_PUBLISHED:
-        return find_published(its);
+    if (fate == FATE_UNDER_WAY || (fate == FATE_PUBLISHED && its->sender))
+        return send_growing(its);
+    /* A fetch of this visit's own is left when its node has another image by now. */
+    if (fate == FATE_ORPHANED && !its->has_fetched)
+        return go_on_with_fetch(its);
+    if (its->sender && (its->sender->begun || its->request->resume_from > 0))
+        return end_broken(its);
+    switch (fate) {
+    case FATE_PUBLISHED:        /* it may be gone again */
+        return send_if_cached(its) ? its->state : ask_again(its);
     case FATE_NO_ROOM:
         boot_watch_answer(its->r, WALT_VPN_RELAYED, NULL);
         return end(its, DECLINED);
@@ -307,35 +340,6 @@ static visit_state look_at_fetch(visit *its)
     default:
         return ask_again(its);
     }
-}
-
-/* The state of a sender, after it has advanced, as that of the visit. */
-static visit_state state_of(visit *its)
-{
-    const image_sender *sender = its->sender;
-
-    if (sender->state == SENDER_WAITS || sender->state == SENDER_HOLDS)
-        return its->state;
-    if (sender->state == SENDER_BROKEN && !sender->begun && its->request->resume_from == 0)
-        return its->state = VISIT_FOLLOWS;      /* which asks again */
-    return end(its, image_sender_end(its->sender));
-}
-
-/* Somebody is to go on with the fetch of which the node is being sent bytes: it may be this one. */
-static visit_state go_on_with_fetch(visit *its)
-{
-    const walt_vpn_entrypoint *entrypoint = its->request->entrypoint;
-    apr_uint64_t fetch;
-
-    its->sender->is_orphaned = 0;
-    if (its->has_fetched) {     /* this one's node has another image by now, and nobody went on */
-        its->sender->state = SENDER_BROKEN;
-        return state_of(its);
-    }
-    if (fetches_claim(entrypoint->place, entrypoint->folder->root, its->digest, &fetch)
-        == CLAIM_OURS)
-        fetch_image(its, fetch);
-    return its->state;
 }
 
 /* ------------------------------------------------------------------ its steps */
@@ -397,8 +401,19 @@ visit *visit_begin(request_rec *r, walt_vpn_request *request)
 
 visit_state visit_feed(visit *its)
 {
-    (void)image_sender_advance(its->sender);
-    return state_of(its);
+    int status;
+
+    (void)image_sender_push(its->r->connection);
+    if (its->r->connection->aborted)
+        return end(its, OK);
+    if (its->fetch) {
+        follow(its, its->needs);
+        if (its->row.fate != FATE_UNDER_WAY && its->row.fate != FATE_PUBLISHED)
+            return its->state = VISIT_FOLLOWS;
+        boot_watch_fetch(its->request, its->row.fate == FATE_PUBLISHED ? 0 : its->fetch);
+    }
+    status = image_sender_advance(its->sender, its->fetch ? &its->row : NULL);
+    return status == SUSPENDED ? its->state : end(its, status);
 }
 
 /*
@@ -420,10 +435,8 @@ static int looks_again(visit *its)
 /* The turn has come: ask, and go on with the answer. */
 static visit_state ask(visit *its)
 {
-    question_turn *turn = its->turn;
-
+    boot_signature_take(&its->signature, its->turn);
     its->turn = NULL;
-    boot_signature_take(&its->signature, turn);
     if (looks_again(its) || (!its->signature.query.whole
                              && boot_signature_try_again(&its->signature, its->request->came)))
         return its->state;
@@ -442,7 +455,7 @@ static int is_its_turn(visit *its)
 
 int visit_is_ready(visit *its)
 {
-    if (its->state != VISIT_SENDS && waiting_clock() - its->request->came >= WAIT_MAX)
+    if (!its->sender && waiting_clock() - its->request->came >= WAIT_MAX)
         its->is_late = 1;
     if (its->is_late)
         return 1;
@@ -454,7 +467,7 @@ int visit_is_ready(visit *its)
     case VISIT_FOLLOWS:
         return is_fetch_ready(its);
     case VISIT_SENDS:
-        return its->sender->is_orphaned;
+        return 0;
     default:
         return 1;
     }
@@ -468,18 +481,14 @@ int visit_is_urgent(const visit *its)
 visit_state visit_go_on(visit *its)
 {
     while (its->state != VISIT_OVER && visit_is_ready(its)) {
-        visit_state before = its->state;
-
         if (its->is_late)
-            return end_late(its);
-        if (before == VISIT_ASKS)
+            end_late(its);
+        else if (its->state == VISIT_ASKS)
             ask(its);
-        else if (before == VISIT_FINDS)
+        else if (its->state == VISIT_FINDS)
             find_again(its);
-        else if (before == VISIT_FOLLOWS)
-            look_at_fetch(its);
         else
-            go_on_with_fetch(its);
+            look_at_fetch(its);
     }
     return its->state;
 }

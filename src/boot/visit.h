@@ -12,7 +12,7 @@
 typedef enum {
     VISIT_ASKS,                 /* it is to ask the WalT server, when it is its turn */
     VISIT_FINDS,                /* it waits for a thread that compares the image with its digest */
-    VISIT_FOLLOWS,              /* it waits for an image, or for the beginning of one */
+    VISIT_FOLLOWS,              /* it waits for what becomes of a fetch, or for its beginning */
     VISIT_SENDS,                /* it is sent the image piece by piece */
     VISIT_OVER                  /* with what the handler returns in status */
 } visit_state;
@@ -29,11 +29,11 @@ typedef struct {
     question_turn *turn;        /* NULL: it does not stand in the line */
     apr_time_t look_at;         /* when it stands in the line again, after a 404; 0: it had none */
     const char *digest;         /* of the image that the node needs; NULL: not known yet */
-    apr_uint64_t fetch;         /* that it follows */
+    apr_uint64_t fetch;         /* that it follows; 0: none */
+    fetch_row row;              /* of that, as of the last look */
     int needs;                  /* images may be evicted for it */
     image_sender *sender;       /* NULL: there is none yet */
     int can_grow;               /* it can be sent an image piece by piece */
-    int has_waited;             /* it has waited for a fetch to end */
     int has_fetched;            /* it has begun a fetch itself */
     int is_suspended;           /* it has left the MPM's thread */
 } visit;
