@@ -18,8 +18,8 @@
 #include "ap_mpm.h"
 #include "mpm_common.h"
 
-/* Most threads at once: the image fetches and questions of this process, and the ends of its
- * requests. */
+/* Most threads at once: the image fetches and questions of this process, the ends of its requests,
+ * and the keeper of its room. */
 #define CREW_MAX 64
 
 typedef struct member {
@@ -100,11 +100,6 @@ apr_status_t crew_start(void (*work)(apr_pool_t *pool, void *data), void *data)
     if (rv != APR_SUCCESS)
         apr_pool_destroy(pool);
     return rv;
-}
-
-int crew_is_possible(void)
-{
-    return mutex != NULL;
 }
 
 /* From now on nobody begins anything, and no answer is waited for. */

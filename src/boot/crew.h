@@ -1,5 +1,5 @@
 /*
- * boot/crew.h: threads of this process for work that is no request's own.
+ * boot/crew.h: threads of this process beside those of requests.
  */
 #ifndef WALT_VPN_BOOT_CREW_H
 #define WALT_VPN_BOOT_CREW_H
@@ -11,9 +11,6 @@
  * there can be no (further) thread now, and nothing was begun.
  */
 apr_status_t crew_start(void (*work)(apr_pool_t *pool, void *data), void *data);
-
-/* Can this process have threads at all beside those of requests? */
-int crew_is_possible(void);
 
 /* Not 0 as soon as the process ends, and what can be left is to be left. */
 extern volatile int crew_is_leaving;

@@ -22,7 +22,6 @@
 #include "apr_poll.h"
 #include "apr_thread_cond.h"
 #include "apr_thread_mutex.h"
-#include "apr_thread_proc.h"
 #include "ap_mpm.h"
 #include "http_connection.h"
 #include "http_core.h"
@@ -38,8 +37,8 @@
 /* How often is looked for a turn before the request is suspended. */
 #define LOOKS_FIRST 8
 
-/* Reads of a lingering connection at a time: others are to be fed, however much a client sends. */
-#define LINGER_READS 16
+/* What a client still sends is read so many bytes at a time: others are to be fed. */
+#define LINGER_READ (8 * 1024)
 
 /* The MPM's thread says that it has suspended a connection a few instructions before it is done
  * with it.  It is not touched while c->sbh is set, and its memory, which the MPM counts as a
@@ -50,46 +49,41 @@
 #define THREADS 1024
 
 typedef enum {
-    GUEST_VISITS,               /* the visit is not over yet */
+    GUEST_VISITS,               /* until the visit is over, and the node has taken all of it */
     GUEST_AWAY,                 /* a thread of the crew has it */
-    GUEST_FLUSHES,              /* the visit is over but for what the node has yet to take */
-    GUEST_ENDS,                 /* that too: the request is to be ended and logged */
     GUEST_LINGERS,              /* its connection is closed when the node closes it */
     GUEST_CLOSED                /* only the memory is left */
 } guest_state;
 
 /* A suspended connection.  In its pool. */
-typedef struct {
+typedef struct guest {
+    struct guest *next;
     conn_rec *c;
     apr_socket_t *socket;
     ap_sb_handle_t *sbh;        /* its place on the scoreboard, for what is counted there */
     const volatile apr_uint32_t *begun; /* what the thread has that suspends it; NULL: unknown */
     apr_uint32_t before;        /* as of then */
-    visit *its;                 /* valid up to GUEST_ENDS */
+    visit *its;                 /* valid up to GUEST_LINGERS */
     seat *seat;
-    apr_interval_time_t timeout;        /* that of the server, for a node that takes nothing */
-    guest_state state;
-    guest_state next;           /* after GUEST_AWAY; set by the crew's thread, under the mutex */
+    _Atomic guest_state state;  /* who ends GUEST_AWAY gives all of this back to the keeper */
     int holds;                  /* the node does not take all that it could have */
-    int takes;                  /* but it does now */
     apr_time_t suspended;
-    apr_time_t moved;           /* when the node took something last, or the state began */
+    apr_time_t moved;           /* when the node took something last, or it began to linger */
 } guest;
 
-/* All of them, and the keeper; guarded by mutex, but for what the keeper itself is at. */
+/* What the keeper and others share, guarded by the mutex. */
 static struct {
-    apr_pool_t *pool;           /* of this; NULL: there can be no keeper */
-    apr_pool_t *thread_pool;    /* of the thread */
     apr_thread_mutex_t *mutex;
-    apr_thread_cond_t *news;    /* somebody has arrived, or the process ends */
-    apr_array_header_t *arrivals;       /* guest *, new ones */
-    apr_thread_t *thread;       /* NULL: it was not needed yet, or can't be started */
+    apr_thread_cond_t *news;    /* somebody has arrived, or the process ends; NULL: there can be no
+                                 * keeper */
+    guest *arrivals;
+    int is_kept;                /* there is a keeper */
     int stopping;
 } room;
 
 static const char key[] = "walt_vpn guest";
 
-/* What threads of the MPM have begun, connections and requests: each counts its own. */
+/* Requests that threads of the MPM have begun: each counts its own. */
 static volatile apr_uint32_t begun[THREADS];
 
 /* The counter of the thread that runs this; NULL: there are too many. */
@@ -103,30 +97,33 @@ static volatile apr_uint32_t *begun_here(void)
     return number <= THREADS ? &begun[number - 1] : NULL;
 }
 
-/* ------------------------------------------------------------------ with the crew's threads */
-
-/* A thread of the crew is done with a guest. */
-static void come_back(guest *one, guest_state next)
+/* What to ask the kernel: does the node at this socket take more? */
+static apr_pollfd_t taking(apr_socket_t *socket, guest *one)
 {
-    apr_thread_mutex_lock(room.mutex);
-    one->next = next;
-    apr_thread_mutex_unlock(room.mutex);
+    return (apr_pollfd_t){ .desc_type = APR_POLL_SOCKET, .reqevents = APR_POLLOUT,
+                           .desc.s = socket, .client_data = one };
 }
 
-/* All is written, or given up: end the request, which logs it. */
-static void end_request(apr_pool_t *pool, void *data)
+/* ------------------------------------------------------------------ with the crew's threads */
+
+/* All is written, or given up: end the request, which logs it, and close as the MPM would. */
+static guest_state end_request(guest *one)
 {
-    guest *one = data;
     conn_rec *c = one->c;
 
-    (void)pool;
     ap_finalize_request_protocol(one->its->r);
     /* Counted where the request began; its status there is another request's by now. */
     if (ap_extended_status)
         ap_increment_counts(one->sbh, one->its->r);
     ap_process_request_after_handler(one->its->r);
     c->cs->state = CONN_STATE_SUSPENDED;        /* which that thinks to be over */
-    come_back(one, GUEST_LINGERS);
+    one->moved = waiting_clock();
+    if (ap_start_lingering_close(c)) {
+        (void)apr_socket_close(one->socket);
+        return GUEST_CLOSED;
+    }
+    (void)apr_socket_timeout_set(one->socket, 0);
+    return GUEST_LINGERS;
 }
 
 /* The visit is over.  Has the node taken all of it, or will it never? */
@@ -136,161 +133,96 @@ static int has_taken_all(guest *one)
     return image_sender_push(one->c);
 }
 
+/* A visit is over with what its handler returns: do what httpd's core does with that. */
+static void answer(visit *its)
+{
+    if (its->status == DECLINED) {              /* relayed, by mod_proxy's handler */
+        relay_begin(its->r, its->request);
+        its->request->is_declined = 1;
+        its->status = ap_run_handler(its->r);
+    }
+    if (its->status != OK && its->status != DONE)
+        ap_die(its->status, its->r);
+    its->status = OK;
+}
+
 /* Let a visit do what may take time. */
 static void go_on(apr_pool_t *pool, void *data)
 {
     guest *one = data;
-    request_rec *r = one->its->r;
-    visit_state state = visit_go_on(one->its);
+    guest_state next = GUEST_VISITS;
 
-    if (state != VISIT_OVER) {
-        come_back(one, GUEST_VISITS);
-        return;
+    (void)pool;
+    if (visit_go_on(one->its) == VISIT_OVER) {
+        answer(one->its);
+        if (has_taken_all(one))
+            next = end_request(one);
     }
-    if (one->its->status == DECLINED) {         /* relayed, by mod_proxy's handler */
-        relay_begin(r, one->its->request);
-        one->its->request->is_declined = 1;
-        one->its->status = ap_run_handler(r);
-    }
-    if (one->its->status != OK && one->its->status != DONE)
-        ap_die(one->its->status, r);
-    if (has_taken_all(one))
-        end_request(pool, one);
-    else
-        come_back(one, GUEST_FLUSHES);
-}
-
-/* Have the crew do this; if it can't now, the next look tries again. */
-static void send_to_crew(guest *one, void (*work)(apr_pool_t *pool, void *data))
-{
-    guest_state before = one->state;
-
-    one->holds = 0;
-    one->state = one->next = GUEST_AWAY;
-    if (crew_start(work, one) != APR_SUCCESS)
-        one->state = before;
+    one->state = next;
 }
 
 /* ------------------------------------------------------------------ looking after a guest */
 
-static void close_now(guest *one)
-{
-    (void)apr_socket_close(one->socket);
-    one->state = GUEST_CLOSED;
-}
-
-/* The request is ended: close, as the MPM would. */
-static void begin_to_close(guest *one)
-{
-    if (ap_start_lingering_close(one->c)) {
-        close_now(one);
-        return;
-    }
-    (void)apr_socket_timeout_set(one->socket, 0);
-    one->state = GUEST_LINGERS;
-    one->moved = waiting_clock();
-}
-
-/* Look after a visit that is not over. */
+/* Look after a visit: feed the node what it takes, and have the crew do what may take time.  If
+ * the crew can't now, the next look tries again. */
 static void look_after(guest *one)
 {
     visit *its = one->its;
 
-    if (waiting_is_sent_away(one->seat))
-        its->is_late = 1;
-    if (visit_is_ready(its)) {
-        send_to_crew(one, go_on);
-        return;
-    }
-    if (its->state != VISIT_SENDS)
-        return;
-    if (visit_feed(its) != VISIT_OVER) {
-        one->holds = its->state == VISIT_SENDS && one->c->data_in_output_filters;
-        if (!one->holds)
-            one->moved = waiting_clock();
-    }
-    else if (its->status != OK && its->status != DONE) {
-        send_to_crew(one, go_on);       /* with an error, whose text it passes on */
-    }
-    else {
-        one->state = GUEST_FLUSHES;
-    }
-}
-
-static void flush_output(guest *one)
-{
-    one->holds = !has_taken_all(one);
+    its->is_late |= waiting_is_sent_away(one->seat);
     if (!one->holds)
-        one->state = GUEST_ENDS;
+        one->moved = waiting_clock();
+    else if (waiting_clock() - one->moved >= its->r->server->timeout)
+        one->c->aborted = 1;
+    else if (!its->is_late)
+        return;
+    if (its->state == VISIT_SENDS && !its->is_late && visit_feed(its) != VISIT_OVER) {
+        /* About its fetch something is done at the next look: who has left a fetch is to see that
+         * before another visit goes on with it. */
+        one->holds = its->state == VISIT_SENDS && one->c->data_in_output_filters;
+        return;
+    }
+    one->holds = its->state == VISIT_OVER && its->status == OK && !has_taken_all(one);
+    if (one->holds || !visit_is_ready(its))
+        return;
+    one->state = GUEST_AWAY;
+    if (crew_start(go_on, one) != APR_SUCCESS)
+        one->state = GUEST_VISITS;
 }
 
 /* Read what still comes, until the node closes. */
 static void linger(guest *one)
 {
-    char rest[512];
-    apr_size_t length;
-    apr_status_t rv;
-    int reads = 0;
+    char rest[LINGER_READ];
+    apr_size_t length = sizeof(rest);
+    apr_status_t rv = apr_socket_recv(one->socket, rest, &length);
 
-    do {
-        length = sizeof(rest);
-        rv = apr_socket_recv(one->socket, rest, &length);
-    } while (rv == APR_SUCCESS && ++reads < LINGER_READS);
     if ((rv != APR_SUCCESS && !APR_STATUS_IS_EAGAIN(rv))
-        || waiting_clock() - one->moved >= LINGER_TIME)
-        close_now(one);
+        || waiting_clock() - one->moved >= LINGER_TIME) {
+        (void)apr_socket_close(one->socket);
+        one->state = GUEST_CLOSED;
+    }
 }
 
-/* Has a thread of the crew come back with a guest?  Then it is the keeper's again. */
-static void take_back(guest *one)
+/* Is the thread that suspended this connection done with it? */
+static int is_let_go(const guest *one)
 {
-    guest_state next;
-
-    apr_thread_mutex_lock(room.mutex);
-    next = one->next;
-    apr_thread_mutex_unlock(room.mutex);
-    if (next == GUEST_AWAY)
-        return;
-    one->state = next;
-    one->moved = waiting_clock();
-    if (next == GUEST_LINGERS) {
-        one->its = NULL;
-        begin_to_close(one);
-    }
+    return (one->begun && *one->begun != one->before)
+           || waiting_clock() - one->suspended >= SUSPENDING_TIME;
 }
 
 /* Whatever is to be done for a connection now.  0: it is gone for good. */
 static int attend(guest *one)
 {
-    apr_time_t now = waiting_clock();
+    guest_state state = one->state;
 
     if (one->c->sbh)            /* the MPM is not done with it */
         return 1;
-    if (one->holds && now - one->moved >= one->timeout)
-        one->c->aborted = 1;
-    else if (one->holds && !one->takes && !waiting_is_sent_away(one->seat))
-        return 1;
-    one->takes = 0;
-    switch (one->state) {
-    case GUEST_AWAY:
-        take_back(one);
-        break;
-    case GUEST_VISITS:
+    if (state == GUEST_VISITS)
         look_after(one);
-        break;
-    case GUEST_FLUSHES:
-        flush_output(one);
-        break;
-    case GUEST_ENDS:
-        send_to_crew(one, end_request);
-        break;
-    case GUEST_LINGERS:
+    else if (state == GUEST_LINGERS)
         linger(one);
-        break;
-    case GUEST_CLOSED:
-        if ((!one->begun || *one->begun == one->before)
-            && now - one->suspended < SUSPENDING_TIME)
-            break;
+    else if (state == GUEST_CLOSED && is_let_go(one)) {
         apr_pool_destroy(one->c->pool);
         return 0;
     }
@@ -302,101 +234,85 @@ static int attend(guest *one)
 /* Is it to be looked after soon, because others may be waiting for it? */
 static int is_urgent(const guest *one)
 {
-    return one->state == GUEST_AWAY || one->state == GUEST_FLUSHES || one->state == GUEST_ENDS
-           || (one->state == GUEST_VISITS && visit_is_urgent(one->its));
+    guest_state state = one->state;
+
+    return state == GUEST_AWAY || (state == GUEST_VISITS && visit_is_urgent(one->its));
 }
 
-/* Wait until a node takes more, or for a moment. */
-static void wait_for_nodes(const apr_array_header_t *all, apr_pollfd_t *sockets)
+/* Wait for a moment, or until a node takes more of what it holds. */
+static void wait_for_nodes(const apr_array_header_t *holding, apr_interval_time_t moment)
 {
-    apr_interval_time_t moment = LOOK;
-    apr_int32_t count = 0, ready = 0;
+    apr_pollfd_t *sockets = (apr_pollfd_t *)holding->elts;
+    apr_int32_t ready;
     int i;
 
-    for (i = 0; i < all->nelts; i++) {
-        guest *one = APR_ARRAY_IDX(all, i, guest *);
-
-        if (!one->holds) {
-            if (is_urgent(one))
-                moment = LOOK_SOON;
-            continue;
-        }
-        sockets[count].desc_type = APR_POLL_SOCKET;
-        sockets[count].reqevents = APR_POLLOUT;
-        sockets[count].rtnevents = 0;
-        sockets[count].desc.s = one->socket;
-        sockets[count++].client_data = one;
-    }
-    if (count == 0 || apr_poll(sockets, count, &ready, moment) != APR_SUCCESS) {
-        if (count == 0)
-            apr_sleep(moment);
+    if (apr_poll(sockets, holding->nelts, &ready, moment) != APR_SUCCESS)
         return;
-    }
-    for (i = 0; i < count; i++) {
-        guest *one = sockets[i].client_data;
-
-        one->takes = sockets[i].rtnevents != 0;
-        if (one->takes)
-            one->moved = waiting_clock();
+    for (i = 0; i < holding->nelts; i++) {
+        if (sockets[i].rtnevents)
+            ((guest *)sockets[i].client_data)->holds = 0;
     }
 }
 
 /* Take those that have arrived, and wait for them when there is nobody to look after.  0: the
  * process ends. */
-static int take_arrivals(apr_array_header_t *all)
+static int take_arrivals(guest **all)
 {
     int goes_on;
 
     apr_thread_mutex_lock(room.mutex);
-    while (!room.stopping && all->nelts == 0 && room.arrivals->nelts == 0)
+    while (!room.stopping && !*all && !room.arrivals)
         apr_thread_cond_wait(room.news, room.mutex);
-    apr_array_cat(all, room.arrivals);
-    apr_array_clear(room.arrivals);
+    while (room.arrivals) {
+        guest *one = room.arrivals;
+
+        room.arrivals = one->next;
+        one->next = *all;
+        *all = one;
+    }
     goes_on = !room.stopping;
     apr_thread_mutex_unlock(room.mutex);
     return goes_on;
 }
 
-static void *APR_THREAD_FUNC run_keeper(apr_thread_t *thread, void *data)
+/* What the keeper does, in a thread of the crew. */
+static void keep(apr_pool_t *pool, void *data)
 {
-    apr_pool_t *pool = apr_thread_pool_get(thread);
-    apr_array_header_t *all = apr_array_make(pool, 64, sizeof(guest *));
-    apr_pollfd_t *sockets = NULL;
-    int places = 0, i, left;
+    apr_array_header_t *holding = apr_array_make(pool, 64, sizeof(apr_pollfd_t));
+    guest *all = NULL, **link;
 
     (void)data;
-    while (take_arrivals(all)) {
-        for (i = left = 0; i < all->nelts; i++) {
-            guest *one = APR_ARRAY_IDX(all, i, guest *);
+    while (take_arrivals(&all)) {
+        apr_interval_time_t moment = LOOK;
 
-            if (attend(one))
-                APR_ARRAY_IDX(all, left++, guest *) = one;
+        apr_array_clear(holding);
+        for (link = &all; *link; ) {
+            guest *one = *link, *next = one->next;
+
+            if (!attend(one)) {
+                *link = next;
+                continue;
+            }
+            if (one->state == GUEST_VISITS && one->holds)
+                APR_ARRAY_PUSH(holding, apr_pollfd_t) = taking(one->socket, one);
+            else if (is_urgent(one))
+                moment = LOOK_SOON;
+            link = &one->next;
         }
-        all->nelts = left;
-        if (all->nelts > places) {
-            places = all->nelts * 2;
-            sockets = apr_pcalloc(pool, (apr_size_t)places * sizeof(*sockets));
-        }
-        wait_for_nodes(all, sockets);
+        wait_for_nodes(holding, moment);
     }
-    return NULL;
 }
 
-/* Start the keeper, if there is none.  0: that failed. */
-static int start_keeper(void)
+/* Have a keeper.  0: there can be none now. */
+static int have_keeper(void)
 {
-    int is_there;
+    int is_kept;
 
     apr_thread_mutex_lock(room.mutex);
-    if (!room.thread) {
-        apr_pool_clear(room.thread_pool);       /* of what the last failure left in it */
-        if (apr_thread_create(&room.thread, NULL, run_keeper, NULL, room.thread_pool)
-            != APR_SUCCESS)
-            room.thread = NULL;
-    }
-    is_there = room.thread != NULL;
+    room.is_kept = room.is_kept || crew_start(keep, NULL) == APR_SUCCESS;
+    is_kept = room.is_kept;
     apr_thread_mutex_unlock(room.mutex);
-    return is_there;
+    return is_kept;
 }
 
 /* ------------------------------------------------------------------ taking over from the MPM */
@@ -411,8 +327,7 @@ static int can_suspend(const visit *its)
     int is_async = 0;
 
     ap_mpm_query(AP_MPMQ_IS_ASYNC, &is_async);
-    if (!is_async || !room.pool || !c->cs || c->master || c->clogging_input_filters || c->aborted
-        || !crew_is_possible())
+    if (!is_async || !room.news || !c->cs || c->master || c->clogging_input_filters || c->aborted)
         return 0;
     if (its->request->boot.file == BOOT_FILE_IMG && !its->can_grow && !r->header_only)
         return 0;
@@ -421,29 +336,23 @@ static int can_suspend(const visit *its)
            && !apr_table_get(r->headers_in, "Content-Length");
 }
 
-/* Have a seat in the room, which has a keeper.  0: there is none. */
-static int suspend(visit *its)
+/* Make a guest of a visit that has a seat in the room. */
+static void suspend(visit *its, seat *own)
 {
     conn_rec *c = its->r->connection;
     guest *one = apr_pcalloc(c->pool, sizeof(*one));
 
-    if (!(one->seat = waiting_begin(SEAT_SUSPENDED, its->request->entrypoint->place,
-                                    its->r->useragent_addr))) {
-        its->is_late = 1;
-        return 0;
-    }
     one->c = c;
+    one->socket = ap_get_conn_socket(c);
     one->sbh = c->sbh;
     if ((one->begun = begun_here()))
         one->before = *one->begun;
     one->its = its;
-    one->socket = ap_get_conn_socket(c);
-    one->timeout = its->r->server->timeout;
+    one->seat = own;
     its->is_suspended = 1;
     /* There is no way back to the MPM for another request. */
     c->keepalive = AP_CONN_CLOSE;
     apr_pool_userdata_setn(one, key, NULL, c->pool);
-    return 1;
 }
 
 /* The MPM has let go of a connection: if it is a guest's, it is the keeper's from now. */
@@ -457,9 +366,10 @@ static void walt_vpn_suspend_connection(conn_rec *c, request_rec *r)
         || apr_pool_userdata_get(&data, key, c->pool) != APR_SUCCESS || !data)
         return;
     one = data;
-    one->suspended = one->moved = waiting_clock();
+    one->suspended = waiting_clock();
     apr_thread_mutex_lock(room.mutex);
-    APR_ARRAY_PUSH(room.arrivals, guest *) = one;
+    one->next = room.arrivals;
+    room.arrivals = one;
     apr_thread_cond_signal(room.news);
     apr_thread_mutex_unlock(room.mutex);
 }
@@ -469,30 +379,22 @@ static void walt_vpn_suspend_connection(conn_rec *c, request_rec *r)
 /* Wait a moment, or until the node takes more.  0: it has taken nothing for too long. */
 static int wait_a_moment(const visit *its, apr_time_t *taken)
 {
-    request_rec *r = its->r;
-    apr_pollfd_t socket = { r->pool, APR_POLL_SOCKET, APR_POLLOUT, 0, { NULL }, NULL };
+    conn_rec *c = its->r->connection;
+    int holds = its->state == VISIT_SENDS && c->data_in_output_filters;
+    apr_pollfd_t socket = taking(ap_get_conn_socket(c), NULL);
     apr_int32_t ready;
 
-    if (its->state != VISIT_SENDS || !r->connection->data_in_output_filters) {
-        apr_sleep(visit_is_urgent(its) ? LOOK_SOON : LOOK);
+    if (apr_poll(&socket, holds, &ready, visit_is_urgent(its) ? LOOK_SOON : LOOK) == APR_SUCCESS
+        || !holds)
         *taken = waiting_clock();
-        return 1;
-    }
-    socket.desc.s = ap_get_conn_socket(r->connection);
-    if (apr_poll(&socket, 1, &ready, LOOK) == APR_SUCCESS)
-        *taken = waiting_clock();
-    return waiting_clock() - *taken < r->server->timeout;
+    return waiting_clock() - *taken < its->r->server->timeout;
 }
 
 /* See a visit to its end in this thread. */
-static void stay_here(visit *its)
+static void stay_here(visit *its, seat *own)
 {
     apr_time_t taken = waiting_clock();
-    seat *own = NULL;
 
-    if (its->is_late || !(own = waiting_begin(SEAT_THREAD, its->request->entrypoint->place,
-                                              its->r->useragent_addr)))
-        its->is_late = 1;
     while (visit_go_on(its) != VISIT_OVER) {
         if (its->state == VISIT_SENDS && visit_feed(its) == VISIT_OVER)
             break;
@@ -520,65 +422,59 @@ static visit_state wait_for_turn(visit *its)
 
 int room_stay(visit *its)
 {
+    seat_kind kind;
+    seat *own;
+
     if (wait_for_turn(its) == VISIT_OVER)
         return its->status;
-    if (can_suspend(its) && start_keeper() && suspend(its))
+    kind = can_suspend(its) && have_keeper() ? SEAT_SUSPENDED : SEAT_THREAD;
+    own = waiting_begin(kind, its->request->entrypoint->place, its->r->useragent_addr);
+    its->is_late = !own;
+    if (own && kind == SEAT_SUSPENDED) {
+        suspend(its, own);
         return SUSPENDED;
-    stay_here(its);
+    }
+    stay_here(its, own);
     return its->status;
 }
 
 /* ------------------------------------------------------------------ hooks */
 
-/* The process ends: so does the keeper.  What it had at hand is reset by the kernel. */
+/* The process ends: the keeper is to end, for whom the crew waits.  What it had at hand is reset by
+ * the kernel. */
 static apr_status_t stop_keeper(void *data)
 {
-    apr_status_t ended;
-
     (void)data;
     apr_thread_mutex_lock(room.mutex);
     room.stopping = 1;
     apr_thread_cond_signal(room.news);
     apr_thread_mutex_unlock(room.mutex);
-    if (room.thread)
-        apr_thread_join(&ended, room.thread);
-    room.thread = NULL;
     return APR_SUCCESS;
 }
 
 static void walt_vpn_child_init(apr_pool_t *pchild, server_rec *main_server)
 {
     (void)main_server;
-    memset(&room, 0, sizeof(room));
-    if (apr_thread_mutex_create(&room.mutex, APR_THREAD_MUTEX_DEFAULT, pchild) != APR_SUCCESS
-        || apr_thread_cond_create(&room.news, pchild) != APR_SUCCESS
-        || apr_pool_create(&room.thread_pool, pchild) != APR_SUCCESS
-        || apr_pool_create(&room.pool, pchild) != APR_SUCCESS)
-        return;
-    room.arrivals = apr_array_make(room.pool, 64, sizeof(guest *));
-    apr_pool_pre_cleanup_register(pchild, NULL, stop_keeper);
+    if (apr_thread_mutex_create(&room.mutex, APR_THREAD_MUTEX_DEFAULT, pchild) == APR_SUCCESS
+        && apr_thread_cond_create(&room.news, pchild) == APR_SUCCESS)
+        apr_pool_pre_cleanup_register(pchild, NULL, stop_keeper);
 }
 
-/* A thread begins something: it is done with what it had before. */
-static int walt_vpn_pre_connection(conn_rec *c, void *socket)
+/* A thread begins a request: it is done with what it had before. */
+static int walt_vpn_create_request(request_rec *r)
 {
+    const conn_rec *c = r->connection;
     volatile apr_uint32_t *counter = c->sbh && !c->master ? begun_here() : NULL;
 
-    (void)socket;
     if (counter)
         ++*counter;
     return OK;
 }
 
-static int walt_vpn_create_request(request_rec *r)
-{
-    return walt_vpn_pre_connection(r->connection, NULL);
-}
-
 void room_register_hooks(void)
 {
-    ap_hook_child_init(walt_vpn_child_init, NULL, NULL, APR_HOOK_MIDDLE);
-    ap_hook_pre_connection(walt_vpn_pre_connection, NULL, NULL, APR_HOOK_MIDDLE);
+    /* After the crew's, whose cleanup so comes after this one's. */
+    ap_hook_child_init(walt_vpn_child_init, NULL, NULL, APR_HOOK_LAST);
     ap_hook_create_request(walt_vpn_create_request, NULL, NULL, APR_HOOK_MIDDLE);
     /* When all other modules have let go of the connection. */
     ap_hook_suspend_connection(walt_vpn_suspend_connection, NULL, NULL, APR_HOOK_REALLY_LAST);
