@@ -11,27 +11,19 @@
 #include "http_protocol.h"
 
 /* Answer a node's request for one of its files, or decline it: then it is relayed. */
-static int answer(request_rec *r, walt_vpn_request *request)
-{
-    visit *its;
-
-    if (r->method_number != M_GET
-        || (request->boot.file != BOOT_FILE_SIG && request->boot.file != BOOT_FILE_IMG))
-        return DECLINED;
-    its = visit_begin(r, request);
-    return visit_go_on(its) == VISIT_OVER ? its->status : room_stay(its);
-}
-
 static int walt_vpn_handler(request_rec *r)
 {
     walt_vpn_request *request = walt_vpn_request_of(r);
-    int result;
+    int result = DECLINED;
 
     if (!request || request->question || request->is_declined)
         return DECLINED;
     request->came = waiting_clock();
     boot_watch_answer(r, WALT_VPN_RELAYED, NULL);       /* unless it is known better */
-    if ((result = answer(r, request)) == DECLINED)
+    if (r->method_number == M_GET
+        && (request->boot.file == BOOT_FILE_SIG || request->boot.file == BOOT_FILE_IMG))
+        result = room_stay(visit_begin(r, request));
+    if (result == DECLINED)
         relay_begin(r, request);
     return result;
 }

@@ -408,24 +408,19 @@ static void stay_here(visit *its, seat *own)
     waiting_end(&own);
 }
 
-/* Most turns come soon: a suspended request would cost more than its thread does meanwhile. */
-static visit_state wait_for_turn(visit *its)
-{
-    int looks;
-
-    for (looks = 0; looks < LOOKS_FIRST && visit_is_urgent(its); looks++) {
-        apr_sleep(LOOK_SOON);
-        (void)visit_go_on(its);
-    }
-    return its->state;
-}
-
 int room_stay(visit *its)
 {
     seat_kind kind;
     seat *own;
+    int looks;
 
-    if (wait_for_turn(its) == VISIT_OVER)
+    (void)visit_go_on(its);
+    /* Most turns come soon: a suspended request would cost more than its thread does meanwhile. */
+    for (looks = 0; looks < LOOKS_FIRST && visit_is_urgent(its); looks++) {
+        apr_sleep(LOOK_SOON);
+        (void)visit_go_on(its);
+    }
+    if (its->state == VISIT_OVER)
         return its->status;
     kind = can_suspend(its) && have_keeper() ? SEAT_SUSPENDED : SEAT_THREAD;
     own = waiting_begin(kind, its->request->entrypoint->place, its->r->useragent_addr);

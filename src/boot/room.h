@@ -7,7 +7,7 @@
 #include "boot/visit.h"
 
 /*
- * See a visit that is not over to its end: without a thread where the MPM and the request allow
+ * See a visit to its end: where it has to wait, without a thread if the MPM and the request allow
  * that, else in this thread.  Returns what the handler returns; with SUSPENDED it touches neither
  * request nor visit any more.
  */

@@ -12,7 +12,6 @@
 #include "boot/sender.h"
 #include "ledger/waiting.h"
 #include "reply/headers.h"
-#include "reply/promise.h"
 #include "reply/relay.h"
 #include "report/watch.h"
 #include "store/part.h"

@@ -10,8 +10,6 @@
  */
 #include "boot/visit.h"
 #include "boot/fetch.h"
-#include "ledger/counters.h"
-#include "ledger/troubles.h"
 #include "reply/headers.h"
 #include "reply/relay.h"
 #include "report/watch.h"
@@ -92,8 +90,6 @@ static visit_state send_signature(visit *its)
     apr_bucket_brigade *bb;
     const char *digest;
 
-    if (!query->whole)
-        return end_failed(its, query->status);
     if (query->status == HTTP_PARTIAL_CONTENT)  /* of what was asked for as a whole */
         return end_failed(its, HTTP_BAD_GATEWAY);
     if (query->status == HTTP_OK) {
@@ -131,22 +127,6 @@ static apr_uint64_t held_fetch(const visit *its)
     return its->request->resume_from > 0 ? boots_held_fetch(&its->known) : 0;
 }
 
-/* Send the image, which is in the folder. */
-static visit_state send_cached(visit *its, const image *found)
-{
-    boot_watch_answer(its->r, its->has_fetched ? WALT_VPN_FETCHED
-                              : its->fetch ? WALT_VPN_WAITED : WALT_VPN_CACHED, NULL);
-    /* The thread is none that may wait for a node. */
-    if (its->is_suspended && its->can_grow) {
-        its->sender = image_sender_begin(its->r, its->request, found);
-        its->fetch = 0;
-        boot_watch_fetch(its->request, 0);
-        its->state = VISIT_SENDS;
-        return visit_feed(its);
-    }
-    return end(its, image_sender_send(its->r, its->request, found));
-}
-
 /* Send the image if it is in the folder, or have the visit wait until it is known to be.  0: it is
  * not. */
 static int send_if_cached(visit *its)
@@ -154,14 +134,24 @@ static int send_if_cached(visit *its)
     image found;
     apr_status_t rv = image_cache_open(its->r, its->digest, &found);
 
-    if (rv == APR_SUCCESS) {
-        boot_watch_digest(its->r, its->digest, 0);
-        send_cached(its, &found);
-    }
-    else if (rv == IMAGE_AWAITED) {
+    if (rv == IMAGE_AWAITED)
         its->state = VISIT_FINDS;
+    if (rv != APR_SUCCESS)
+        return rv == IMAGE_AWAITED;
+    boot_watch_digest(its->r, its->digest, 0);
+    boot_watch_answer(its->r, its->has_fetched ? WALT_VPN_FETCHED
+                              : its->fetch ? WALT_VPN_WAITED : WALT_VPN_CACHED, NULL);
+    boot_watch_fetch(its->request, 0);
+    its->fetch = 0;
+    if (its->is_suspended && its->can_grow) {   /* the thread is none that may wait for a node */
+        its->sender = image_sender_begin(its->r, its->request, &found);
+        its->state = VISIT_SENDS;
+        (void)visit_feed(its);
     }
-    return rv == APR_SUCCESS || rv == IMAGE_AWAITED;
+    else {
+        end(its, image_sender_send(its->r, its->request, &found));
+    }
+    return 1;
 }
 
 /* Look at the fetch that is followed, by a node that needs it or not. */
@@ -257,8 +247,6 @@ static visit_state choose_image(visit *its)
     const walt_query *query = &its->signature.query;
     int resumes = its->request->resume_from > 0;
 
-    if (!query->whole)
-        return end_failed(its, query->status);
     look_up(its);               /* that may be another by now */
     if (query->status != HTTP_OK || !(its->digest = boot_signature_digest(&its->signature)))
         /* No digest: relay.  A node that holds cached bytes gets an error instead; they might be
@@ -302,26 +290,20 @@ static visit_state go_on_with_fetch(visit *its)
     return its->state;
 }
 
-/* There is something of the image, or all of it: send it. */
-static visit_state send_growing(visit *its)
-{
-    if (!its->sender)
-        its->sender = image_sender_follow(its->r, its->request, &its->row);
-    if (!its->sender) {         /* it has just ended, or no file can be opened: wait for it */
-        its->can_grow = 0;
-        return its->state;
-    }
-    its->state = VISIT_SENDS;
-    return visit_feed(its);
-}
-
 /* The fetch that is followed is not as it was at the look before: what is to be done? */
 static visit_state look_at_fetch(visit *its)
 {
     fetch_fate fate = its->row.fate;
 
-    if (fate == FATE_UNDER_WAY || (fate == FATE_PUBLISHED && its->sender))
-        return send_growing(its);
+    if (fate == FATE_UNDER_WAY && !its->sender
+        && !(its->sender = image_sender_follow(its->r, its->request, &its->row))) {
+        its->can_grow = 0;      /* it has just ended, or no file can be opened: wait for it */
+        return its->state;
+    }
+    if (fate == FATE_UNDER_WAY || (fate == FATE_PUBLISHED && its->sender)) {
+        its->state = VISIT_SENDS;
+        return visit_feed(its);
+    }
     /* A fetch of this visit's own is left when its node has another image by now. */
     if (fate == FATE_ORPHANED && !its->has_fetched)
         return go_on_with_fetch(its);
@@ -437,9 +419,11 @@ static visit_state ask(visit *its)
 {
     boot_signature_take(&its->signature, its->turn);
     its->turn = NULL;
-    if (looks_again(its) || (!its->signature.query.whole
-                             && boot_signature_try_again(&its->signature, its->request->came)))
+    if (looks_again(its))
         return its->state;
+    if (!its->signature.query.whole)
+        return boot_signature_try_again(&its->signature, its->request->came)
+               ? its->state : end_failed(its, its->signature.query.status);
     return its->request->boot.file == BOOT_FILE_SIG ? send_signature(its) : choose_image(its);
 }
 
@@ -466,10 +450,8 @@ int visit_is_ready(visit *its)
         return !image_digest_is_awaited(its->digest);
     case VISIT_FOLLOWS:
         return is_fetch_ready(its);
-    case VISIT_SENDS:
-        return 0;
     default:
-        return 1;
+        return its->state == VISIT_OVER;
     }
 }
 
