@@ -9,6 +9,7 @@
  * meanwhile, and who does not, is the business of boot/room.c.
  */
 #include "boot/visit.h"
+#include "boot/crew.h"
 #include "boot/fetch.h"
 #include "reply/headers.h"
 #include "reply/relay.h"
@@ -48,6 +49,10 @@ static visit_state end_late(visit *its)
 /* The WalT server does not deliver. */
 static visit_state end_failed(visit *its, int status)
 {
+    if (crew_is_leaving) {      /* nor is it waited for, as this process ends: the node is reset */
+        its->r->connection->aborted = 1;
+        return end(its, OK);
+    }
     if (its->signature.query.reason)
         apr_table_setn(its->r->subprocess_env, "WALT_VPN_REASON", its->signature.query.reason);
     if (its->request->boot.file == BOOT_FILE_IMG && its->request->resume_from > 0)
