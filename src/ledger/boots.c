@@ -123,6 +123,15 @@ static void learn(known_node *known, const boot_row *boot, const char *client)
     known->took_signature |= strcmp(boot->signer, client) == 0 && age_of(boot) < BOOT_FORGOTTEN;
 }
 
+/* Is this row a boot of the node, whose key this is? */
+static int is_of(int row, apr_uint32_t key, int entrypoint, const char *node)
+{
+    const boot_row *boot = &shared->rows[row];
+
+    return shared->keys[row] == key && boot->state != BOOT_FREE && boot->entrypoint == entrypoint
+           && strcmp(boot->node, node) == 0;
+}
+
 /* The boot that a request of this node goes on with, or with to_change the one that it may change;
  * NULL: there is none.  Fills *known, but for the boot. */
 static boot_row *find_boot(int entrypoint, const char *node, const char *client, apr_off_t from,
@@ -136,8 +145,7 @@ static boot_row *find_boot(int entrypoint, const char *node, const char *client,
     for (i = 0; i < BOOT_ROWS; i++) {
         boot_row *boot = &shared->rows[i];
 
-        if (shared->keys[i] != key || boot->state == BOOT_FREE || boot->entrypoint != entrypoint
-            || strcmp(boot->node, node) != 0)
+        if (!is_of(i, key, entrypoint, node))
             continue;
         learn(known, boot, client);
         if (may_go_on(boot, client, from > 0) && (!to_change || may_change(boot, client, from))
@@ -149,8 +157,27 @@ static boot_row *find_boot(int entrypoint, const char *node, const char *client,
     return found;
 }
 
-/* The row for a boot to be: a free one, or that of the boot untouched for longest.  NULL: all are
- * running. */
+/* The boot of this node and client that ended before their last one did; NULL: there is none. */
+static boot_row *outlived_boot(int entrypoint, const char *node, const char *client)
+{
+    apr_uint32_t key = key_of(entrypoint, node);
+    boot_row *oldest = NULL;
+    int ended = 0, i;
+
+    for (i = 0; i < BOOT_ROWS; i++) {
+        boot_row *boot = &shared->rows[i];
+
+        if (!is_of(i, key, entrypoint, node) || strcmp(boot->client, client) != 0
+            || (boot->state != BOOT_DONE && boot->state != BOOT_SHORT))
+            continue;
+        ended++;
+        if (!oldest || boot->touched < oldest->touched)
+            oldest = boot;
+    }
+    return ended > 1 ? oldest : NULL;
+}
+
+/* A row that is free, or that of the boot untouched for longest.  NULL: all are running. */
 static boot_row *free_row(void)
 {
     boot_row *oldest = NULL;
@@ -164,9 +191,19 @@ static boot_row *free_row(void)
         if (boot->state != BOOT_RUNNING && (!oldest || boot->touched < oldest->touched))
             oldest = boot;
     }
-    if (oldest && oldest->state == BOOT_SHORT)
-        count_result(oldest, RESULT_SHORT);
     return oldest;
+}
+
+/* The row for a boot to be, so that a node that boots again and again has few of them. */
+static boot_row *row_for(int entrypoint, const char *node, const char *client)
+{
+    boot_row *boot = outlived_boot(entrypoint, node, client);
+
+    if (!boot)
+        boot = free_row();
+    if (boot && boot->state == BOOT_SHORT)
+        count_result(boot, RESULT_SHORT);
+    return boot;
 }
 
 /* There is news of this boot.  One that begins in the future began when the clock was still
@@ -184,7 +221,7 @@ static void touch(boot_row *boot)
 static boot_row *begin_boot(boot_row *row, int entrypoint, const char *node, const char *client,
                             const char *digest)
 {
-    boot_row *boot = row ? row : free_row();
+    boot_row *boot = row ? row : row_for(entrypoint, node, client);
     unsigned generation = boot ? boot->generation + 1 : 0;
 
     if (!boot)

@@ -45,8 +45,9 @@ def fill(cache):
         file.write(head + struct.pack("=Q", fnv(rows)) + rows)
 
 
-def test_boots(watched, cache, calls, node):
-    """Who was faster leaves the others a place: each node has its line, in the log and on the page."""
+@pytest.fixture
+def full(watched, cache, node):
+    """An entrypoint that remembers as many boots as can be, of a node each."""
     first = watched()
     assert node(first).boot().booted
     wait_until(cache.memories, what="the file that tells of the boot")
@@ -54,6 +55,20 @@ def test_boots(watched, cache, calls, node):
     fill(cache)
     ours = watched()
     assert len(nodes(ours, "Last boots", "10.0.")) == BOOTS
+    return ours
+
+
+def test_a_node_that_boots_again_and_again(full, node):
+    """Takes no more than two places of others."""
+    for _ in range(4):
+        assert node(full).boot().booted
+    assert nodes(full, "Last boots", "192.168.") == ["192.168.152.7"]
+    assert len(nodes(full, "Last boots", "10.0.")) == BOOTS - 2
+
+
+def test_boots(full, calls):
+    """Who was faster leaves the others a place: each node has its line, in the log and on the page."""
+    ours = full
     calls.delay("getpid", 0.2)
     fleet = Fleet(ours, AT_ONCE)
     assert all(boot.booted for boot in fleet.boots())
