@@ -59,7 +59,8 @@ MISMATCH = 60
 
 # What the faults may leave in the error log; of httpd itself only that children are killed and that they are all busy.
 TOLERATED = [OF_A_TEST, "proxy", "was answered with [45]", "ended short", "is damaged: removed", "is not a signature",
-             "AH10392", "AH03490", "AH00484", "AH00161", "AH10159", "images are relayed until this is mended"]
+             "images are relayed until this is mended", "AH10392", "AH03490", "AH10159",
+             "AH00286", "AH00287", "AH00484", "AH00161"]
 
 
 def is_locked(path):
