@@ -78,7 +78,7 @@ static int is_address(const char *host)
 }
 
 /* "host[:port]": a name of DNS, or an address.  What is in brackets, and which numbers are ports,
- * APR judges. */
+ * APR judges; a number alone is a port to it. */
 #define HOST_PORT "^(\\[[^]]+\\]|(?=[^:]{1,253}(:|$))([\\w-]{1,63}\\.)*[\\w-]{1,63}\\.?)" \
                   "(:\\d{1,5})?$"
 
@@ -90,7 +90,8 @@ static int split_host_port(apr_pool_t *pool, const char *value, char **host, apr
     char *zone;
 
     if (ap_regexec(ap_pregcomp(pool, HOST_PORT, 0), value, 0, NULL, 0) != 0
-        || apr_parse_addr_port(host, &zone, port, value, pool) != APR_SUCCESS || zone)
+        || apr_parse_addr_port(host, &zone, port, value, pool) != APR_SUCCESS
+        || !*host || zone)
         return 0;
     ap_str_tolower(*host);
     if (*port == 0)

@@ -32,6 +32,7 @@ MALFORMED = [
     ('walt.example.org:80x', "a port with a tail"),
     ('walt.example.org:', "a colon without a port"),
     (':80', "a port alone"),
+    ('8080', "a number, which may be a port"),
     ('[2001:db8::1', "an unclosed IPv6 address"),
     ('2001:db8::1', "a bare IPv6 address"),
     ('::1', "a bare IPv6 address for this machine"),
