@@ -1,6 +1,6 @@
 /*
  * site/directives.c: what the directives make of a server: reading them, refusing to start, the
- * worker, what each child begins and ends with.
+ * worker, what each child ends with.
  *
  * What can be judged from a directive alone is judged where it is read; what only the whole
  * configuration shows, in check_config, so that configtest says it; post_config builds.

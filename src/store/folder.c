@@ -440,8 +440,8 @@ static int would_fit(int fd, apr_off_t size, apr_off_t others)
     return errno == EOPNOTSUPP && fstat(fd, &st) == 0 && size - st.st_size <= others;
 }
 
-/* The same, with the bytes that they take, or will take, but for this image's .part: adds these to
- * total, and those of images to images. */
+/* The files of ours in the folder, by worth.  Adds to total the bytes that they take, or will take,
+ * but for this image's .part, and to images those of images.  An error: it can't be read. */
 static apr_status_t list_with_sizes(const open_folder *open, const char *own,
                                     apr_array_header_t **files, apr_off_t *total,
                                     apr_off_t *images)

@@ -3,9 +3,9 @@
  *
  * It is DIGEST.part, and as long as what is written of it; the blocks for the rest are taken
  * beforehand.  Its fetch holds an exclusive flock() on it, which the kernel frees when the process
- * dies (fcntl locks would not exclude threads): so upkeep knows what nobody works on.  A byte that
- * is in the file is never written again, because nodes may have been sent it: what comes once more
- * is compared.  What a fetch leaves is gone on with by the next one, after a restart too.
+ * dies (fcntl locks would not exclude threads): so who makes room knows what nobody works on.  A
+ * byte that is in the file is never written again, because nodes may have been sent it: what comes
+ * once more is compared.  What a fetch leaves is gone on with by the next one, after a restart too.
  */
 #include "store/part.h"
 #include "ledger/troubles.h"
