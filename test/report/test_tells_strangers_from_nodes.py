@@ -138,7 +138,8 @@ def test_no_strangers_deed_is_a_nodes(watched, cache, walt, node, state, cached)
     assert not changed
     booted(httpd, node)
     httpd.await_log(r"node 192\.168\.152\.7 \(127\.0\.0\.1\) has image")
-    assert NODE not in str([key for key, _ in status_page.look_automatically(httpd) if "Failing[" in key])
+    wait_until(lambda: NODE not in str([key for key, _ in status_page.look_automatically(httpd) if "Failing[" in key]),
+               what="the boot to end what failed before")
 
 
 @pytest.mark.parametrize("cached", [False, True], ids=["relayed", "cached"])
