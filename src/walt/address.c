@@ -143,17 +143,18 @@ static int start(apr_pollset_t *set, apr_sockaddr_t *address, apr_pool_t *pool)
 }
 
 /*
- * Which of these addresses takes a connection first; NULL: none does in time.  RFC 8305's "happy
- * eyeballs": connections are begun one after the other.  An address that is dead costs its head
- * start, one that refuses nothing.  The pool is that of the sockets: who ends them all.
+ * Which of these addresses takes a connection first; NULL: none does in time, or all refuse.  RFC
+ * 8305's "happy eyeballs": connections are begun one after the other.  An address that is dead costs
+ * its head start, one that refuses nothing.  The pool is that of the sockets: who ends them all.
  */
-static apr_sockaddr_t *winner_of(apr_pool_t *pool, apr_sockaddr_t *next)
+static apr_sockaddr_t *winner_of(apr_pool_t *pool, apr_sockaddr_t *next, int *all_refuse)
 {
     apr_time_t now, end = waiting_clock() + RACE_TIME;
     apr_pollset_t *set;
     const apr_pollfd_t *runners;
     int i, ended, running = 0;
 
+    *all_refuse = 0;
     if (apr_pollset_create(&set, RUNNERS, pool, 0) != APR_SUCCESS)
         return NULL;
     while ((next || running) && (now = waiting_clock()) < end) {
@@ -174,6 +175,7 @@ static apr_sockaddr_t *winner_of(apr_pool_t *pool, apr_sockaddr_t *next)
             running--;
         }
     }
+    *all_refuse = !next && !running;
     return NULL;
 }
 
@@ -192,14 +194,14 @@ static apr_sockaddr_t *addresses_of(const char *list, apr_port_t port, apr_pool_
     return first;
 }
 
-/* Choose from these addresses: where none takes a connection, the one that was chosen before, if it
- * is among them. */
+/* Choose from these addresses.  Where all refuse, mod_proxy tries them all, as any may be up again
+ * first; where they are silent, the one that was chosen before, if it is among them. */
 static void choose_from(const walt_vpn_entrypoint *entrypoint, apr_sockaddr_t *addresses,
                         apr_pool_t *pool, finding *its)
 {
     apr_sockaddr_t *address, *former = NULL, *winner;
     char text[ADDRESS_ROOM], *all = "";
-    int count = 0;
+    int count = 0, all_refuse = 0;
 
     for (address = addresses; address; address = address->next) {
         (void)apr_sockaddr_ip_getbuf(text, sizeof(text), address);
@@ -208,8 +210,10 @@ static void choose_from(const walt_vpn_entrypoint *entrypoint, apr_sockaddr_t *a
         if (++count <= ADDRESSES)
             all = apr_pstrcat(pool, all, text, " ", NULL);
     }
-    winner = count > 1 ? winner_of(pool, addresses) : addresses;
-    its->is_by_name = winner == addresses;
+    winner = count > 1 ? winner_of(pool, addresses, &all_refuse) : addresses;
+    if (all_refuse)
+        former = NULL;
+    its->is_by_name = winner == addresses || all_refuse;
     apr_cpystrn(its->all, all, sizeof(its->all));
     (void)apr_sockaddr_ip_getbuf(its->best, ADDRESS_ROOM,
                                  winner ? winner : former ? former : addresses);

@@ -143,6 +143,18 @@ def test_none_answers(httpd, names):
             assert ours.get("/walt-vpn/server", timeout=20).status == 503
 
 
+def test_all_refuse(httpd, names, servers):
+    """The first that is up again is asked, at once."""
+    walt, = servers(SECOND)
+    names.set(NAME, FIRST, SECOND)
+    walt.down()
+    ours = httpd("WaltVpnServer %s:%d" % (NAME, walt.port), server=ONE_CHILD)
+    ours.tolerate_log("AH00957: .*attempt to connect|AH01114")
+    assert ours.get("/walt-vpn/server").status == 503
+    walt.up()
+    assert ours.get("/walt-vpn/server").status == 200
+
+
 def test_all_processes_know_it(httpd, names, servers):
     """Each would have to find it out for itself, and a new one again: with prefork one for each connection."""
     walt, = servers(SECOND)
