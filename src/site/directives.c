@@ -37,6 +37,9 @@
 /* Default of WaltVpnCacheSize, in bytes. */
 #define DEFAULT_CACHE_SIZE ((apr_off_t)1 << 30)
 
+/* Most connections of a process to a WalT server: more than there can be threads. */
+#define CONNECTIONS_MAX 100000
+
 /* To be completed here; everybody else only reads it. */
 static walt_vpn_entrypoint *own_entrypoint(const server_rec *s)
 {
@@ -335,7 +338,8 @@ static const char *say_directive(apr_pool_t *pconf, apr_pool_t *ptemp, server_re
  * disablereuse: the WalT server needs 44 ms more for a small reply on a connection that was kept,
  * and the setup check's throw-away server leaves stale ones behind (facts.md 2, 3).  retry: no
  * hold-down, as the first request after the WalT server is back must succeed.  addressttl: it keeps
- * the address that it is given (walt/address.c).
+ * the address that it is given (walt/address.c).  max: by default a process has a connection for
+ * each of httpd's threads; but fetches and questions have threads of their own (boot/crew.c).
  */
 static const char *define_worker(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *s,
                                  walt_vpn_entrypoint *entrypoint)
@@ -350,9 +354,10 @@ static const char *define_worker(apr_pool_t *pconf, apr_pool_t *ptemp, server_re
         if (!fault)
             fault = say_directive(pconf, ptemp, s, "ProxySet",
                                   apr_psprintf(ptemp, "%s disablereuse=on connectiontimeout=%d "
-                                               "timeout=%d retry=0 addressttl=-1", url,
+                                               "timeout=%d max=%d retry=0 addressttl=-1", url,
                                                (int)apr_time_sec(CONNECT_TIMEOUT),
-                                               (int)apr_time_sec(REPLY_TIMEOUT)));
+                                               (int)apr_time_sec(REPLY_TIMEOUT),
+                                               CONNECTIONS_MAX));
         if (fault)
             return apr_psprintf(pconf, "mod_proxy refuses the worker %s: %s", url, fault);
     }

@@ -55,6 +55,22 @@ def test_different_images_side_by_side(entrypoint, cache, walt):
     assert fetched(walt) == 4 and len(cache.images()) == 4
 
 
+def test_more_fetches_than_threads(entrypoint, cache, walt):
+    """Links that stall keep nobody else from the WalT server: each fetch has a connection to it, and others have theirs."""
+    httpd = entrypoint(cache=cache.path, server="StartServers 1\nServerLimit 1\nThreadsPerChild 3\nMaxRequestWorkers 3\nMinSpareThreads 1\n"
+                                                "MaxSpareThreads 3\nAsyncRequestWorkerFactor 20")
+    for number in range(1, 5):
+        walt.set_image("192.168.0.%d" % number, "image %d" % number)
+    walt.fault("boot.img", "silence", at_byte=HALF, times=4, seconds=8)
+    stalled = Fleet(httpd, 4)
+    wait_until(lambda: fetched(walt) == 4, seconds=6, what="the fetches")
+    began = time.monotonic()
+    assert httpd.get("/walt-vpn/server").status == 200
+    assert time.monotonic() - began < 4
+    assert not stalled.results
+    assert all(boot.booted for boot in stalled.boots())
+
+
 def test_requester_goes_away(entrypoint, cache, walt):
     """The fetch goes on without the node that caused it: for those who wait, and when nobody does."""
     httpd = entrypoint(cache=cache.path, server=FOUR_PROCESSES)
