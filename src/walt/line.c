@@ -26,14 +26,15 @@
 #include <unistd.h>
 
 /* Counts the changes of what a line's bytes mean. */
-#define LINE_LAYOUT 4
+#define LINE_LAYOUT 5
 
 /* How many questions may be asked at once, at first and at most. */
 #define WIDTH_AT_FIRST 4
 #define WIDTH_MAX 32
 
-/* Room for these, and for those that the WalT server seems not to answer. */
-#define PLACES 64
+/* Room for these, and for those that the WalT server seems not to answer: before the first of them
+ * fail, after REPLY_TIMEOUT, there are SILENT and SILENT again. */
+#define PLACES (3 * WIDTH_MAX)
 
 /* A signature that takes so much longer than its way is being computed: 0.3 s for an image of
  * 50 MB (facts.md 2). */

@@ -7,6 +7,7 @@ import pytest
 from processes import wait_until
 from proxies import hasty
 from questions import Question, ask, nodes
+from stand_in import COMING
 
 
 @pytest.fixture
@@ -108,3 +109,23 @@ def test_files_that_are_never_answered_hold_nobody_up_for_long(entrypoint, walt)
     assert {question.wait().reply.status for question in bad} == {503}
 
 
+
+
+@pytest.mark.thorough
+def test_many_files_that_are_never_answered_leave_room_for_others(entrypoint, walt):
+    """A wide line asks for 32 of them, and for 32 more after 8 s. Who comes then has his turn 8 s later, before any has failed."""
+    httpd = entrypoint()
+    httpd.tolerate_log("proxy|was answered with 50")
+    walt.play(COMING)
+    walt.fault("10-1-0-", "silence", at_byte=None, times=None, seconds=0.4)
+    walt.fault("10-9-0-", "silence", at_byte=None, times=None)
+    good = [Question(httpd, node, client="127.0.0.%d" % (2 + number % 30)) for number, node in enumerate(nodes(90))]
+    wait_until(lambda: len(walt.requests("10-1-0-")) > 30, what="a wide line")
+    bad = [Question(httpd, node, client="127.0.0.%d" % (2 + number % 30)) for number, node in enumerate(nodes(64, "10.9.0"))]
+    assert {question.wait().reply.status for question in good} == {200}
+    wait_until(lambda: len(walt.requests("10-9-0-")) == 64, seconds=12, what="the questions")
+    other = Question(httpd, "10.1.1.1", client="127.0.0.99")
+    assert other.wait().reply.status == 200
+    assert other.seconds < 8, "not 10"
+    walt.down()
+    assert {question.wait().reply.status for question in bad} <= {502, 503}
