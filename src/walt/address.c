@@ -205,7 +205,7 @@ static void choose_from(const walt_vpn_entrypoint *entrypoint, apr_sockaddr_t *a
 
     for (address = addresses; address; address = address->next) {
         (void)apr_sockaddr_ip_getbuf(text, sizeof(text), address);
-        if (strcmp(text, its->best) == 0)
+        if (!former && strcmp(text, its->best) == 0)
             former = address;
         if (++count <= ADDRESSES)
             all = apr_pstrcat(pool, all, text, " ", NULL);

@@ -110,6 +110,17 @@ def test_the_first_is_asked_again_when_it_is_back(httpd, names, clock, servers):
     assert len(re.findall(UP_AGAIN, ours.error_log)) == 1
 
 
+def test_the_same_address_twice(httpd, names, clock, servers):
+    """As of two lines in /etc/hosts: which one it is is said once, not at each lookup."""
+    walt, = servers(FIRST)
+    names.set(NAME, FIRST, FIRST)
+    ours = httpd("WaltVpnServer %s:%d" % (NAME, walt.port))
+    for shift in (0, 60, 120):
+        clock.shift(shift)
+        assert ours.get("/walt-vpn/server").status == 200
+    assert len(re.findall(UP_AGAIN, ours.error_log)) == 1
+
+
 @pytest.mark.parametrize("name_server", ["set", "fail"])
 def test_the_one_that_was_asked_goes(name_server, httpd, names, servers):
     """At most the request that finds it out gets an error: the next one is answered by another. So it is when the name server
