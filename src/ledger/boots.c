@@ -168,7 +168,7 @@ static boot_row *outlived_boot(int entrypoint, const char *node, const char *cli
         boot_row *boot = &shared->rows[i];
 
         if (!is_of(i, key, entrypoint, node) || strcmp(boot->client, client) != 0
-            || (boot->state != BOOT_DONE && boot->state != BOOT_SHORT))
+            || boot->process || boot->state == BOOT_SIGNED)
             continue;
         ended++;
         if (!oldest || boot->touched < oldest->touched)
@@ -177,7 +177,7 @@ static boot_row *outlived_boot(int entrypoint, const char *node, const char *cli
     return ended > 1 ? oldest : NULL;
 }
 
-/* A row that is free, or that of the boot untouched for longest.  NULL: all are running. */
+/* A row that is free, or that of the boot untouched for longest.  NULL: all are being sent. */
 static boot_row *free_row(void)
 {
     boot_row *oldest = NULL;
@@ -188,7 +188,7 @@ static boot_row *free_row(void)
 
         if (boot->state == BOOT_FREE)
             return boot;
-        if (boot->state != BOOT_RUNNING && (!oldest || boot->touched < oldest->touched))
+        if (!boot->process && (!oldest || boot->touched < oldest->touched))
             oldest = boot;
     }
     return oldest;
@@ -234,7 +234,6 @@ static boot_row *begin_boot(boot_row *row, int entrypoint, const char *node, con
     apr_cpystrn(boot->client, client, sizeof(boot->client));
     apr_cpystrn(boot->digest, digest ? digest : "", sizeof(boot->digest));
     boot->answer = WALT_VPN_RELAYED;
-    boot->process = getpid();
     boot->began = boot->sending = boot->touched = apr_time_now();
     return boot;
 }
@@ -264,6 +263,7 @@ static void copy_to_show(boot_row *copy, const boot_row *boot)
 /* End a boot, and copy it.  0: it is a stranger's, and nothing is kept of it. */
 static int end_boot(boot_row *boot, int whole, apr_off_t most, boot_row *copy)
 {
+    boot->process = 0;
     if (boot->is_strangers) {
         boot->state = BOOT_FREE;
         return 0;
@@ -421,7 +421,7 @@ int boots_bury(pid_t process, int *row, boot_row *copy)
     while (!found && *row < BOOT_ROWS) {
         boot_row *boot = &shared->rows[(*row)++];
 
-        if (boot->state == BOOT_RUNNING && boot->process == process)
+        if (boot->process == process)
             found = end_boot(boot, 0, 0, copy);
     }
     book_close(&shared->lock);

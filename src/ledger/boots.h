@@ -32,7 +32,7 @@ typedef struct {
     boot_state state;
     unsigned generation;                /* counts the requests that worked on this row */
     apr_off_t position;                 /* bytes of the file that the node was sent */
-    pid_t process;                      /* that is sending */
+    pid_t process;                      /* that is sending; 0: none */
     int entrypoint;                     /* its place among the counters */
     char node[16];                      /* with dots */
     char client[46];                    /* the address that it comes from */

@@ -69,6 +69,26 @@ def test_a_node_that_fails_at_its_signature(watched, walt, node, cache, mpm):
     await_page(ours, lambda page: page.counts["Last boots"] == 1 and not failing(page), "the boot")
 
 
+def test_a_node_that_starts_over_and_over(watched, walt):
+    """The connections of its former boots end later, when it has begun others: it fails all the same."""
+    walt.set_image(mib=4)
+    ours = watched()
+    ours.tolerate_log("ended short")
+    boots = []
+    for _ in range(3):
+        assert ours.get(BOOT_SIG).status == 200
+        boots.append(SlowNode(ours))
+        boots[-1].take(MIB)
+    assert not failing(status_page.look(ours)[0])
+    boots[0].close()
+    page = await_page(ours, failing, "the first boot's end")
+    row, = failing(page)
+    assert row["Node"] == "192.168.152.7" and "ended short" in row["Trouble"]
+    for boot in boots[1:]:
+        boot.close()
+    await_page(ours, lambda page: failing(page)[0]["Times"] == "3", "the end of each")
+
+
 def test_a_node_that_fails_at_its_image(watched, walt, node):
     """An error and a download that ends short count alike; the last one is told."""
     walt.set_image(mib=4)
