@@ -224,9 +224,9 @@ apr_uint64_t fetches_begin_anew(apr_uint64_t id)
 
     if (!fetch)
         return 0;
+    next = begin(fetch->entrypoint, fetch->folder, fetch->digest);     /* in another row */
     fetch->fate = FATE_BROKEN;
     fetch->moved = apr_time_now();
-    next = begin(fetch->entrypoint, fetch->folder, fetch->digest);
     if (next)
         next->wanted = fetch->wanted;
     book_close(&shared->lock);
