@@ -398,18 +398,14 @@ void boots_go_on(boot_hold hold, apr_uint64_t fetch)
 int boots_end(boot_hold hold, int whole, apr_off_t most, boot_row *copy)
 {
     boot_row *boot = open_held(hold);
-    int is_ours;
+    int is_kept;
 
     if (!boot)
         return 0;
-    /* A download that its node gave up by starting over is BOOT_SHORT already. */
-    is_ours = boot->state == BOOT_RUNNING || boot->state == BOOT_SHORT;
-    if (is_ours) {
-        touch(boot);
-        is_ours = end_boot(boot, whole, most, copy);
-    }
+    touch(boot);
+    is_kept = end_boot(boot, whole, most, copy);
     book_close(&shared->lock);
-    return is_ours;
+    return is_kept;
 }
 
 int boots_bury(pid_t process, int *row, boot_row *copy)
