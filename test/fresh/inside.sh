@@ -61,7 +61,8 @@ install-tools)
 
 make-deb)
     make deb
-    ! grep 'warning:' build/deb/build.log || fail "warnings"
+    # Of the loader, which trixie's libc6 diverts, dpkg-shlibdeps says so.
+    ! grep 'warning:' build/deb/build.log | grep -v 'diversions involved' || fail "warnings"
     ;;
 
 # What "apt install ./x.deb" brings is all there is, but for what the test itself stands on.
