@@ -143,9 +143,10 @@ static int start(apr_pollset_t *set, apr_sockaddr_t *address, apr_pool_t *pool)
 }
 
 /*
- * Which of these addresses takes a connection first; NULL: none does in time, or all refuse.  RFC
- * 8305's "happy eyeballs": connections are begun one after the other.  An address that is dead costs
- * its head start, one that refuses nothing.  The pool is that of the sockets: who ends them all.
+ * Which of these addresses takes a connection first; NULL: none does in time, or all refuse.
+ * RFC 8305's "happy eyeballs": connections are begun one after the other.  An address that is dead
+ * costs its head start, one that refuses nothing.  The pool is that of the sockets: who ends them
+ * all.
  */
 static apr_sockaddr_t *winner_of(apr_pool_t *pool, apr_sockaddr_t *next, int *all_refuse)
 {
