@@ -31,6 +31,10 @@ typedef struct {
     apr_uint64_t hash;          /* of all rows */
 } file_head;
 
+/* A process that ends tries so often while another writes, as nobody writes its boots after it. */
+#define LAST_TRIES 20
+#define LAST_PAUSE apr_time_from_msec(10)
+
 /* FNV-1a, 64 bits. */
 #define FNV_BASIS APR_UINT64_C(14695981039346656037)
 #define FNV_PRIME APR_UINT64_C(1099511628211)
@@ -67,6 +71,19 @@ static int has_ended(const boot_row *boot)
 
 /* ------------------------------------------------------------------ keeping */
 
+/* Open the file that is to take the place of the current one.  -1: another process writes it, or has
+ * just made it current; or it can't be made. */
+static int open_next(int folder_fd, const char *name)
+{
+    int fd = openat(folder_fd, name, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && image_folder_names(folder_fd, name, fd))
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
 /* Write the head and all rows.  0: that failed. */
 static int write_rows(int fd, int entrypoint)
 {
@@ -87,18 +104,16 @@ void boot_memory_keep(const walt_vpn_entrypoint *entrypoint, apr_interval_time_t
 {
     memory_name current = name_of(counters_at(entrypoint->place), "");
     memory_name next = name_of(counters_at(entrypoint->place), ".new");
-    int folder_fd, fd;
+    int folder_fd, fd, tries = pause == 0 ? LAST_TRIES : 1;
 
     if (!entrypoint->folder || entrypoint->place < 0
         || !boots_keep_claim(entrypoint->place, pause)
         || (folder_fd = image_folder_descriptor(entrypoint->folder)) < 0)
         return;
-    fd = openat(folder_fd, next.text, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    /* Who had it before may just have made it current: then it is not ours to write. */
-    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0
-        && image_folder_names(folder_fd, next.text, fd)
-        && (!write_rows(fd, entrypoint->place)
-            || renameat(folder_fd, next.text, folder_fd, current.text) != 0))
+    while ((fd = open_next(folder_fd, next.text)) < 0 && --tries > 0)
+        apr_sleep(LAST_PAUSE);
+    if (fd >= 0 && (!write_rows(fd, entrypoint->place)
+                    || renameat(folder_fd, next.text, folder_fd, current.text) != 0))
         (void)unlinkat(folder_fd, next.text, 0);
     if (fd >= 0)
         close(fd);
