@@ -71,8 +71,8 @@ static int has_ended(const boot_row *boot)
 
 /* ------------------------------------------------------------------ keeping */
 
-/* Open the file that is to take the place of the current one.  -1: another process writes it, or has
- * just made it current; or it can't be made. */
+/* Open the file that is to take the place of the current one.  -1: another process writes it, or
+ * has just made it current; or it can't be made. */
 static int open_next(int folder_fd, const char *name)
 {
     int fd = openat(folder_fd, name, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
