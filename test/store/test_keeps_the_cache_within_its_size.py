@@ -115,7 +115,7 @@ def test_no_image_goes_in_vain(entrypoint, cache, walt, node):
     walt.set_image("192.168.0.2", "large", 3)
     walt.fault("192-168-0-1/boot.img", "silence", at_byte=MIB // 2, seconds=2)
     first = Fleet(httpd, ["192.168.0.1"])
-    wait_until(lambda: cache.parts(), what="the first fetch")
+    wait_until(lambda: cache.bytes() > MIB, what="bytes of the first fetch")
     assert node(httpd, "192.168.0.2").boot().booted
     assert cache.images() == [kept] and "evicted" not in httpd.error_log
     assert first.boots()[0].booted and len(cache.images()) == 2
