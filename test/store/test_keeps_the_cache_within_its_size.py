@@ -175,7 +175,9 @@ def test_what_a_killed_fetch_left_makes_room(entrypoint, cache, walt, node):
     with httpd.connect() as reader:
         reader.send(wire.request("/walt-vpn/per-ip/192-168-0-1/boot.img", httpd.server_name))
         wait_until(lambda: len(reader.buffer) > 1000 or not reader.receive(), what="a part of the image")
-        os.kill(fetcher(httpd), signal.SIGKILL)
+        killed = fetcher(httpd)
+        os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: killed not in httpd.children(), what="its end")
     assert len(cache.parts()) == 1
     other = walt.set_image("192.168.0.2", "two")
     assert node(httpd, "192.168.0.2").boot().booted
