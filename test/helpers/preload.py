@@ -18,7 +18,7 @@ class Preload:
         self.path = os.path.join(place, "told")
         with open(os.path.join(place, "preload.c"), "w") as source:
             source.write(self.SOURCE)
-        subprocess.run(["cc", "-shared", "-fPIC", "-o", self.library, source.name], check=True)
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", self.library, source.name, "-ldl"], check=True)
 
     @property
     def environment(self):
