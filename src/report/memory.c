@@ -71,16 +71,18 @@ static int has_ended(const boot_row *boot)
 
 /* ------------------------------------------------------------------ keeping */
 
-/* Open the file that is to take the place of the current one.  -1: another process writes it, or
- * has just made it current; or it can't be made. */
+/* Open the file that is to take the place of the current one.  -1, and errno; EBUSY: another
+ * process writes it, or has just made it current. */
 static int open_next(int folder_fd, const char *name)
 {
     int fd = openat(folder_fd, name, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 
     if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && image_folder_names(folder_fd, name, fd))
         return fd;
-    if (fd >= 0)
+    if (fd >= 0) {
         close(fd);
+        errno = EBUSY;
+    }
     return -1;
 }
 
@@ -110,7 +112,7 @@ void boot_memory_keep(const walt_vpn_entrypoint *entrypoint, apr_interval_time_t
         || !boots_keep_claim(entrypoint->place, pause)
         || (folder_fd = image_folder_descriptor(entrypoint->folder)) < 0)
         return;
-    while ((fd = open_next(folder_fd, next.text)) < 0 && --tries > 0)
+    while ((fd = open_next(folder_fd, next.text)) < 0 && errno == EBUSY && --tries > 0)
         apr_sleep(LAST_PAUSE);
     if (fd >= 0 && (!write_rows(fd, entrypoint->place)
                     || renameat(folder_fd, next.text, folder_fd, current.text) != 0))

@@ -57,7 +57,7 @@
 typedef struct {
     char best[ADDRESS_ROOM];    /* the address that is to be asked; "": none is known */
     int is_by_name;             /* mod_proxy resolves the name itself: the order of that is right,
-                                 * and a name server has just answered */
+                                 * or all refuse, and a name server has just answered */
     char all[ADDRESSES * ADDRESS_ROOM];         /* "a b ", as the resolver gives them */
 } finding;
 
